@@ -1,0 +1,26 @@
+// Files that are whole or absent.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace davit::sys {
+
+enum class Durability {
+  kAtomic,   // rename(2) only: survives the death of the process
+  kDurable,  // and fsync of the file and its directory: survives the loss of power
+};
+
+// Writes `content` to a temporary file beside `path` and renames it over `path`.
+Status WriteFileAtomic(const std::string& path, std::string_view content, unsigned mode, Durability durability);
+
+// mkdir -p; existing directories keep their mode.
+Status MakeDirectories(const std::string& path, unsigned mode);
+
+// Removes a file or a whole tree by descriptor, following no symlink and crossing no mount point
+// (a mount below is kFailedPrecondition naming it). A path that is not there is OK.
+Status RemoveTree(const std::string& path);
+
+}  // namespace davit::sys

@@ -1,0 +1,19 @@
+// Paths inside an untrusted root (an image's rootfs): resolved only with openat2(2)
+// RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, from a descriptor of that root. No string joins.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "sys/unique_fd.h"
+
+namespace davit::sys {
+
+// openat2 in root; the error names `path` as seen inside the root.
+Result<UniqueFd> OpenInRoot(int root_fd, const std::string& path, int flags, unsigned mode = 0);
+// A regular file of at most max_bytes (else kInvalidArgument), opened without blocking on a FIFO.
+Result<std::string> ReadFileInRoot(int root_fd, const std::string& path, size_t max_bytes);
+// mkdir -p in root; returns the last directory. Symlinks on the way are followed inside the root.
+Result<UniqueFd> MakeDirectoriesInRoot(int root_fd, const std::string& path, unsigned mode);
+
+}  // namespace davit::sys
