@@ -41,7 +41,7 @@ class [[nodiscard]] Result {
   [[nodiscard]] T&& value() && { return std::move(*value_); }
   T& operator*() & { return *value_; }
   const T& operator*() const& { return *value_; }
-  T&& operator*() && { return std::move(*value_); }
+  T operator*() && { return std::move(*value_); }  // by value: safe in `for (x : *F())`
   T* operator->() { return &*value_; }
   const T* operator->() const { return &*value_; }
 

@@ -44,7 +44,7 @@ class CgroupLayout {
 };
 
 // A name from outside ("/kubepods.slice/pod1"): absolute, no "..", no empty or "." part, at most 4096
-// bytes; returns it without a trailing slash. kInvalidArgument naming it otherwise.
+// bytes; returns it without a trailing slash ("" for "/"). kInvalidArgument naming it otherwise.
 Result<std::string> CleanCgroupPath(const std::string& path);
 
 // mkdir -p in every hierarchy (v1 cpuset: cpus and mems are copied down from the parent, or it takes no

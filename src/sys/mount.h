@@ -1,6 +1,10 @@
 // Mounts: thin, typed wrappers over mount(2), the fsopen(2) family and /proc/self/mountinfo.
 #pragma once
 
+// MS_* and MOUNT_ATTR_*. Include this header and not the C library's of the same name: with src/ on the
+// include path that name means this file.
+#include <linux/mount.h>
+
 #include <optional>
 #include <string>
 #include <vector>

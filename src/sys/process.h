@@ -16,6 +16,9 @@
 
 namespace davit::sys {
 
+// The PATH that is meant where the environment has none.
+inline constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 // How a process ended. `code` is the exit status, or 128 + signal as shells and CRI count.
 struct ExitStatus {
   int code = 0;
@@ -79,6 +82,12 @@ std::vector<std::string> MinimalEnvironment();
 // PR_SET_CHILD_SUBREAPER: orphans of our children become ours to reap. PID 1 of some machines reaps
 // only every few seconds.
 Status BecomeSubreaper();
+
+// Reaps the orphans that ended: they are children of the process's main thread (the kernel gives a
+// subreaper's orphans to its first living thread), while what other threads spawned is theirs to Reap
+// (wait(2), __WNOTHREAD). So: on the main thread only, and that thread must have no spawned child of its
+// own outstanding. Returns how many.
+size_t ReapOrphans();
 
 // Field 22 of /proc/<pid>/stat, in clock ticks since boot: with the pid it names a process for ever.
 Result<uint64_t> ProcessStartTime(pid_t pid);
