@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "base/result.h"
 
@@ -17,7 +18,10 @@ class EventLoop {
   using Token = uint64_t;  // names a watch or a timer; never reused
 
   static Result<std::unique_ptr<EventLoop>> Start(std::string thread_name);
-  ~EventLoop();  // stops and joins; pending timers do not fire
+  // Stops and joins; what was posted still runs, pending timers do not fire. Not from a callback.
+  ~EventLoop();
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
 
   // Any thread. The descriptor stays the caller's and must live until Remove has returned. Level triggered.
   Result<Token> Watch(int fd, uint32_t epoll_events, Callback callback);

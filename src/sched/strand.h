@@ -13,7 +13,9 @@ namespace davit::sched {
 class Strands {
  public:
   explicit Strands(ThreadPool& pool);  // `pool` outlives this
-  ~Strands();                          // waits for the tasks that were posted
+  ~Strands();                          // waits for the tasks that were posted; not from one of them
+  Strands(const Strands&) = delete;
+  Strands& operator=(const Strands&) = delete;
 
   // Any thread, also from within a task.
   void Post(const std::string& key, std::function<void()> task);
