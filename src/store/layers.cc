@@ -1,0 +1,307 @@
+#include "store/layers.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/json/object.hpp>
+#include <cerrno>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "base/fault.h"
+#include "base/ids.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "oci/json.h"
+#include "store/directory.h"
+#include "store/shared_sync.h"
+#include "sys/atomic_file.h"
+#include "sys/unique_fd.h"
+
+namespace davit::store {
+namespace {
+
+constexpr uint64_t kRecordVersion = 1;
+constexpr std::string_view kStagingPrefix = ".staging-";
+
+std::string WriteRecord(const LayerInfo& info) {
+  boost::json::object record;
+  record["version"] = kRecordVersion;
+  record["size"] = info.size;
+  record["entries"] = info.entries;
+  return oci::WriteJson(record);
+}
+
+Result<LayerInfo> ReadRecord(const std::string& body) {
+  ASSIGN_OR_RETURN(boost::json::value document, oci::ParseJson(body));
+  oci::JsonNode root(document, "layer record");
+  ASSIGN_OR_RETURN(uint64_t version, root.Key("version").Uint64());
+  if (version > kRecordVersion) return FailedPrecondition(fmt::format("layer record has version {}", version));
+  LayerInfo info;
+  ASSIGN_OR_RETURN(info.size, root.Key("size").Uint64());
+  ASSIGN_OR_RETURN(info.entries, root.Key("entries").Uint64());
+  return info;
+}
+
+Status SyncFilesystem(int fd, const std::string& path) {
+  if (::syncfs(fd) == 0) return {};
+  return ErrnoError(errno, fmt::format("sync the filesystem of {}", path));
+}
+
+bool IsDirectory(const std::string& path) {
+  struct stat info {};
+  return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+// A name that Commit gives to a layer, whichever hash its diff ID is of.
+bool IsLayerName(std::string_view name) {
+  return oci::Digest::ParseHex(oci::DigestAlgorithm::kSha256, name).ok() ||
+         oci::Digest::ParseHex(oci::DigestAlgorithm::kSha512, name).ok();
+}
+
+}  // namespace
+
+LayerStaging::LayerStaging(oci::Digest diff_id, std::string dir, std::function<void(const std::string&)> discard)
+    : diff_id_(diff_id), dir_(std::move(dir)), discard_(std::move(discard)) {}
+
+LayerStaging::LayerStaging(LayerStaging&& other) noexcept
+    : diff_id_(other.diff_id_), dir_(std::exchange(other.dir_, {})), discard_(std::move(other.discard_)) {}
+
+LayerStaging& LayerStaging::operator=(LayerStaging&& other) noexcept {
+  std::swap(diff_id_, other.diff_id_);
+  std::swap(dir_, other.dir_);
+  std::swap(discard_, other.discard_);
+  return *this;
+}
+
+LayerStaging::~LayerStaging() {
+  if (!dir_.empty() && discard_) discard_(dir_);
+}
+
+std::string LayerStaging::Release() { return std::exchange(dir_, {}); }
+
+Result<std::string> LayerDriver::Path(const oci::Digest& diff_id) const {
+  ASSIGN_OR_RETURN(Layer layer, Find(diff_id));
+  return layer.path;
+}
+
+struct DirectoryLayers::State {
+  State(Database& database_in, Trash& trash_in) : database(database_in), trash(trash_in) {}
+
+  std::string dir;  // <root>/layers
+  sys::UniqueFd dir_fd;
+  Database& database;
+  Trash& trash;
+  std::optional<SharedSync> sync;
+
+  // Renames and records change together under this one; held over a rename and a database commit, but
+  // never over a sync of data.
+  std::mutex change;
+  // What readers see; held for memory only.
+  mutable std::mutex mutex;
+  std::map<oci::Digest, LayerInfo> layers;
+  DiskUsage usage;
+
+  std::string DirOf(const oci::Digest& diff_id) const { return dir + "/" + diff_id.hex(); }
+  std::string PathOf(const oci::Digest& diff_id) const { return DirOf(diff_id) + "/fs"; }
+
+  void Insert(const oci::Digest& diff_id, const LayerInfo& info) {
+    std::lock_guard guard(mutex);
+    if (!layers.emplace(diff_id, info).second) return;
+    usage.bytes += info.size;
+    usage.inodes += info.entries;
+  }
+
+  void Erase(const oci::Digest& diff_id) {
+    std::lock_guard guard(mutex);
+    auto found = layers.find(diff_id);
+    if (found == layers.end()) return;
+    usage.bytes -= found->second.size;
+    usage.inodes -= found->second.entries;
+    layers.erase(found);
+  }
+
+  bool Has(const oci::Digest& diff_id) const {
+    std::lock_guard guard(mutex);
+    return layers.count(diff_id) != 0;
+  }
+
+  // Rename, then record: death in between leaves a directory that no record names.
+  Status Publish(const std::string& staged, const oci::Digest& diff_id, const LayerInfo& info) {
+    std::string target = DirOf(diff_id);
+    // Left by a commit whose record could not be written; nobody can be using it.
+    RETURN_IF_ERROR(trash.Discard(target));
+    if (::rename(staged.c_str(), target.c_str()) != 0) {
+      return ErrnoError(errno, fmt::format("rename {} to {}", staged, target));
+    }
+    FaultPoint("store.layer.commit.renamed");
+    Status recorded;
+    // The record must not reach the disk before the name that it vouches for.
+    if (::fsync(dir_fd.get()) != 0) recorded = ErrnoError(errno, fmt::format("fsync {}", dir));
+    if (recorded.ok()) {
+      recorded = database.Put(Kind::kLayer, diff_id.ToString(), WriteRecord(info), Durability::kDurable);
+    }
+    if (!recorded.ok()) {
+      Status undo = database.Delete(Kind::kLayer, diff_id.ToString(), Durability::kAtomic);
+      if (undo.ok()) undo = trash.Discard(target);
+      return undo.ok() ? recorded : recorded.WithUndoError(undo);
+    }
+    FaultPoint("store.layer.commit.recorded");
+    Insert(diff_id, info);
+    return {};
+  }
+
+  // Drops the record of a layer that is not whole.
+  Status DropRecord(const std::string& id, const Status& why) {
+    LogWarning("layer {}: {}: dropped, to be fetched again", Printable(id), why.message());
+    return database.Delete(Kind::kLayer, id, Durability::kDurable);
+  }
+
+  Status LoadRecords(LayerRecovery& report) {
+    ASSIGN_OR_RETURN(std::vector<Record> records, database.LoadAll(Kind::kLayer));
+    for (const Record& record : records) {
+      Result<oci::Digest> diff_id = oci::Digest::Parse(record.id);
+      Result<LayerInfo> info = diff_id.ok() ? ReadRecord(record.body) : Result<LayerInfo>(diff_id.status());
+      if (info.ok() && !IsDirectory(PathOf(*diff_id))) {
+        info = NotFound(fmt::format("{} is not there", PathOf(*diff_id)));
+      }
+      if (info.ok()) {
+        Insert(*diff_id, *info);
+        continue;
+      }
+      RETURN_IF_ERROR(DropRecord(record.id, info.status()));
+      FaultPoint("store.layer.recover.dropped");
+      if (diff_id.ok()) report.lost.push_back(*diff_id);
+    }
+    return {};
+  }
+
+  Status DiscardUnrecorded(LayerRecovery& report) {
+    std::set<std::string> known;
+    for (const auto& [diff_id, info] : layers) known.insert(diff_id.hex());
+    std::vector<std::string> names;
+    ASSIGN_OR_RETURN(Directory directory, Directory::OpenBelow(AT_FDCWD, dir));
+    for (;;) {
+      ASSIGN_OR_RETURN(std::optional<std::string> name, directory.Next());
+      if (!name) break;
+      if (known.count(*name) == 0) names.push_back(std::move(*name));
+    }
+    for (const std::string& name : names) {
+      bool staging = name.compare(0, kStagingPrefix.size(), kStagingPrefix) == 0;
+      if (!staging && !IsLayerName(name)) {
+        LogWarning("{}/{} is not the store's: left alone", dir, Printable(name));
+        continue;
+      }
+      RETURN_IF_ERROR(trash.Discard(dir + "/" + name));
+      FaultPoint("store.layer.recover.discarded");
+      ++(staging ? report.staging_discarded : report.unrecorded_discarded);
+    }
+    return {};
+  }
+};
+
+DirectoryLayers::DirectoryLayers(std::unique_ptr<State> state) : state_(std::move(state)) {}
+DirectoryLayers::~DirectoryLayers() = default;
+
+Result<std::unique_ptr<DirectoryLayers>> DirectoryLayers::Open(const std::string& root, Database& database,
+                                                               Trash& trash) {
+  auto state = std::make_unique<State>(database, trash);
+  state->dir = root + "/layers";
+  RETURN_IF_ERROR(sys::MakeDirectories(root, 0700));
+  RETURN_IF_ERROR(sys::MakeDirectories(state->dir, 0700));
+  ASSIGN_OR_RETURN(state->dir_fd, sys::Open(state->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  state->sync.emplace([fd = state->dir_fd.get(), dir = state->dir] { return SyncFilesystem(fd, dir); });
+  return std::unique_ptr<DirectoryLayers>(new DirectoryLayers(std::move(state)));
+}
+
+Result<LayerRecovery> DirectoryLayers::Recover() {
+  std::lock_guard guard(state_->change);
+  LayerRecovery report;
+  RETURN_IF_ERROR(state_->LoadRecords(report).Annotate("recover layers"));
+  RETURN_IF_ERROR(state_->DiscardUnrecorded(report).Annotate("recover layers"));
+  state_->trash.Resume();
+  return report;
+}
+
+Result<LayerStaging> DirectoryLayers::Begin(const oci::Digest& diff_id) {
+  if (diff_id.empty()) return InvalidArgument("begin layer: empty diff id");
+  std::string dir = fmt::format("{}/{}{}", state_->dir, kStagingPrefix, MintId().substr(0, 16));
+  if (::mkdir(dir.c_str(), 0700) != 0) return ErrnoError(errno, fmt::format("create {}", dir));
+  LayerStaging staging(diff_id, dir, [&trash = state_->trash](const std::string& path) {
+    Status discarded = trash.Discard(path);
+    // Recover finds it by its name.
+    if (!discarded.ok()) LogWarning("discard staged layer: {}", discarded.message());
+  });
+  FaultPoint("store.layer.begin.created");
+  std::string fs = staging.fs();
+  // chmod, because the umask took bits from mkdir's mode, and this becomes the container's "/".
+  if (::mkdir(fs.c_str(), 0755) != 0 || ::chmod(fs.c_str(), 0755) != 0) {
+    return ErrnoError(errno, fmt::format("create {}", fs));
+  }
+  return staging;
+}
+
+Status DirectoryLayers::Commit(LayerStaging staging, const LayerInfo& info) {
+  oci::Digest diff_id = staging.diff_id();
+  std::string intent = fmt::format("commit layer {}", diff_id.ToString());
+  if (staging.dir().empty()) return FailedPrecondition(intent + ": the staging area was given up");
+  if (state_->Has(diff_id)) return {};
+  RETURN_IF_ERROR(state_->sync->Wait().Annotate(intent));
+  FaultPoint("store.layer.commit.synced");
+
+  std::lock_guard guard(state_->change);
+  if (state_->Has(diff_id)) return {};  // another pull was faster: `staging` discards itself
+  Status published = state_->Publish(staging.dir(), diff_id, info);
+  if (!published.ok()) return published.Annotate(intent);
+  (void)staging.Release();
+  return {};
+}
+
+Status DirectoryLayers::Abandon(LayerStaging staging) {
+  std::string dir = staging.Release();
+  return dir.empty() ? Status() : state_->trash.Discard(dir);
+}
+
+bool DirectoryLayers::Has(const oci::Digest& diff_id) const { return state_->Has(diff_id); }
+
+Result<Layer> DirectoryLayers::Find(const oci::Digest& diff_id) const {
+  std::lock_guard guard(state_->mutex);
+  auto found = state_->layers.find(diff_id);
+  if (found == state_->layers.end()) return NotFound(fmt::format("layer {} is not in the store", diff_id.ToString()));
+  return Layer{diff_id, found->second, state_->PathOf(diff_id)};
+}
+
+std::vector<Layer> DirectoryLayers::List() const {
+  std::lock_guard guard(state_->mutex);
+  std::vector<Layer> layers;
+  layers.reserve(state_->layers.size());
+  for (const auto& [diff_id, info] : state_->layers) layers.push_back({diff_id, info, state_->PathOf(diff_id)});
+  return layers;
+}
+
+DiskUsage DirectoryLayers::Usage() const {
+  std::lock_guard guard(state_->mutex);
+  return state_->usage;
+}
+
+Status DirectoryLayers::Remove(const oci::Digest& diff_id) {
+  if (diff_id.empty()) return InvalidArgument("remove layer: empty diff id");
+  std::lock_guard guard(state_->change);
+  if (!state_->Has(diff_id)) return {};
+  std::string intent = fmt::format("remove layer {}", diff_id.ToString());
+  RETURN_IF_ERROR(
+      state_->database.Delete(Kind::kLayer, diff_id.ToString(), Durability::kDurable).Annotate(intent));
+  FaultPoint("store.layer.remove.unrecorded");
+  state_->Erase(diff_id);
+  return state_->trash.Discard(state_->DirOf(diff_id)).Annotate(intent);
+}
+
+PauseDeletion DirectoryLayers::Pause() { return PauseDeletion(state_->trash); }
+
+}  // namespace davit::store

@@ -1,0 +1,137 @@
+// Layers: unpacked image layers, each kept once under its diff ID.
+//
+// LayerDriver is the interface (overlay directories today, single-file layers on newer kernels later);
+// DirectoryLayers keeps each layer as a directory tree that overlayfs takes as a lowerdir:
+//
+//   <root>/layers/<hex of the diff ID>/fs/      a layer; present and recorded, or not a layer
+//   <root>/layers/.staging-<random>/fs/         being filled by davit-pull
+//   <root>/trash/<random>                       being deleted
+//
+// Deleted files are marked as overlayfs marks them (a character device 0/0, and the attribute
+// trusted.overlay.opaque="y" on a directory); the unpacker writes them.
+//
+// A layer counts only once it is complete and verified: Commit syncs the data, then renames, then
+// writes the record. SIGKILL in between leaves a directory without a record, which Recover discards.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "oci/digest.h"
+#include "store/database.h"
+#include "store/trash.h"
+
+namespace davit::store {
+
+// As the unpacker counted them; usage is summed from these and never walked.
+struct LayerInfo {
+  uint64_t size = 0;     // bytes of file content
+  uint64_t entries = 0;  // inodes
+
+  friend bool operator==(const LayerInfo&, const LayerInfo&) = default;
+};
+
+struct Layer {
+  oci::Digest diff_id;
+  LayerInfo info;
+  std::string path;  // the lowerdir
+};
+
+struct DiskUsage {
+  uint64_t bytes = 0;
+  uint64_t inodes = 0;
+
+  friend bool operator==(const DiskUsage&, const DiskUsage&) = default;
+};
+
+// A layer in the making. Move-only; one that is neither committed nor abandoned goes to the trash when
+// it is destroyed. Must not outlive its driver.
+class LayerStaging {
+ public:
+  LayerStaging(oci::Digest diff_id, std::string dir, std::function<void(const std::string& dir)> discard);
+  LayerStaging(LayerStaging&& other) noexcept;
+  LayerStaging& operator=(LayerStaging&& other) noexcept;
+  ~LayerStaging();
+
+  [[nodiscard]] const oci::Digest& diff_id() const { return diff_id_; }
+  // The directory to unpack into: there, empty, mode 0755.
+  [[nodiscard]] std::string fs() const { return dir_ + "/fs"; }
+  [[nodiscard]] const std::string& dir() const { return dir_; }
+  // Forgets the directory and returns it.
+  std::string Release();
+
+ private:
+  oci::Digest diff_id_;
+  std::string dir_;  // empty: nothing left to discard
+  std::function<void(const std::string&)> discard_;
+};
+
+struct LayerRecovery {
+  // Recorded but not on the disk: the record is dropped, and images that use it must be fetched again.
+  // For logs and events: a recovery that was killed half-way has dropped records that the next one
+  // cannot report, so whether an image is whole is asked with Has().
+  std::vector<oci::Digest> lost;
+  size_t staging_discarded = 0;
+  size_t unrecorded_discarded = 0;
+};
+
+// Thread-safe. Who uses a layer is the callers' business (image records and containers name them).
+class LayerDriver {
+ public:
+  virtual ~LayerDriver() = default;
+
+  // Once, before all other calls: makes the disk and the records agree.
+  virtual Result<LayerRecovery> Recover() = 0;
+
+  // A staging area. Two pulls may stage one layer at the same time; the first commit wins.
+  // kResourceExhausted: disk full.
+  virtual Result<LayerStaging> Begin(const oci::Digest& diff_id) = 0;
+  // The caller vouches that the content's digest is the diff ID. Blocks until the data is on the disk.
+  // OK, and the staging discarded, when the layer is there already. After an error nothing is left.
+  virtual Status Commit(LayerStaging staging, const LayerInfo& info) = 0;
+  virtual Status Abandon(LayerStaging staging) = 0;
+
+  // These three answer from memory and never wait for the disk.
+  [[nodiscard]] virtual bool Has(const oci::Digest& diff_id) const = 0;
+  // kNotFound naming the diff ID.
+  [[nodiscard]] virtual Result<Layer> Find(const oci::Digest& diff_id) const = 0;
+  [[nodiscard]] virtual std::vector<Layer> List() const = 0;
+  [[nodiscard]] virtual DiskUsage Usage() const = 0;
+
+  // The lowerdir; kNotFound as Find.
+  [[nodiscard]] Result<std::string> Path(const oci::Digest& diff_id) const;
+
+  // Drops the record, then the data (in the background). OK when there is no such layer.
+  virtual Status Remove(const oci::Digest& diff_id) = 0;
+  // Stops background deletion while a pull is running.
+  [[nodiscard]] virtual PauseDeletion Pause() = 0;
+};
+
+class DirectoryLayers final : public LayerDriver {
+ public:
+  // Creates <root>/layers (0700). `database` and `trash` (opened on the same root) outlive this.
+  static Result<std::unique_ptr<DirectoryLayers>> Open(const std::string& root, Database& database, Trash& trash);
+  ~DirectoryLayers() override;
+
+  Result<LayerRecovery> Recover() override;
+  Result<LayerStaging> Begin(const oci::Digest& diff_id) override;
+  Status Commit(LayerStaging staging, const LayerInfo& info) override;
+  Status Abandon(LayerStaging staging) override;
+  [[nodiscard]] bool Has(const oci::Digest& diff_id) const override;
+  [[nodiscard]] Result<Layer> Find(const oci::Digest& diff_id) const override;
+  [[nodiscard]] std::vector<Layer> List() const override;
+  [[nodiscard]] DiskUsage Usage() const override;
+  Status Remove(const oci::Digest& diff_id) override;
+  [[nodiscard]] PauseDeletion Pause() override;
+
+ private:
+  struct State;
+  explicit DirectoryLayers(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace davit::store

@@ -1,0 +1,79 @@
+// Rootfs: the root filesystem of each container, an overlay of image layers under a writable directory.
+//
+//   <root>/containers/<id>/upper/     what the container wrote (mode 0755: it is the container's "/")
+//   <root>/containers/<id>/work/      overlayfs' own
+//   <root>/containers/<id>/empty/     the lowerdir of an image without layers
+//
+// Mounted "volatile": unmounting does not sync, because a container's files die with it. Every call is
+// idempotent and needs the id alone, so recovery repeats it from the container's record, which the
+// caller writes before the first call.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "store/layers.h"
+#include "store/trash.h"
+
+namespace davit::store {
+
+struct RootfsMount {
+  std::vector<std::string> layers;  // lowerdirs, topmost first; may be empty (an image from scratch)
+  std::string target;               // absolute; created (0755) when it is not there
+  // An overlay without a writable directory. Mind that OCI runtimes create mount points in the rootfs
+  // (/proc, /etc/hosts): a CRI container with a read-only root wants a writable overlay here and
+  // root.readonly in its OCI spec.
+  bool read_only = false;
+};
+
+struct WritableUsage {
+  DiskUsage disk;          // allocated bytes (st_blocks), inodes; a hard-linked file counts once
+  bool truncated = false;  // the walk met its cap: the true numbers are larger
+  std::chrono::steady_clock::time_point measured_at;
+};
+
+struct RootfsOptions {
+  std::chrono::seconds usage_max_age{10};
+  size_t usage_max_entries = 200'000;  // about a quarter of a second
+  std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
+};
+
+// Thread-safe for different containers; calls about one container come one at a time (its strand),
+// except WritableUsage, which may come at any time.
+class Rootfs {
+ public:
+  // Creates <root>/containers (0700). `trash` outlives this.
+  static Result<std::unique_ptr<Rootfs>> Open(const std::string& root, Trash& trash, RootfsOptions options = {});
+  ~Rootfs();
+
+  // OK when this container's overlay is mounted at the target already. A writable directory from an
+  // earlier mount is used again. kFailedPrecondition: something else is mounted at the target;
+  // kNotFound naming a layer that is not there; kInvalidArgument: too many layers, relative target.
+  Status Mount(const ContainerId& id, const RootfsMount& mount);
+  // Unmounts and keeps the writable directory. OK when nothing is mounted there.
+  Status Unmount(const ContainerId& id, const std::string& target);
+  // The writable directory to the trash; unmount first. OK when there is none.
+  Status RemoveWritable(const ContainerId& id);
+
+  // At most usage_max_age old; walks the directory on the caller's thread when the last answer is
+  // older and nobody else is walking it. kNotFound when the container has none.
+  Result<WritableUsage> Usage(const ContainerId& id);
+
+  // What the container wrote, in overlayfs' form (see layers.h): for diff, commit and checkpoint.
+  [[nodiscard]] std::string UpperDir(const ContainerId& id) const;
+  // Containers with a writable directory, recorded or not: recovery removes those nobody knows.
+  Result<std::vector<ContainerId>> List() const;
+
+ private:
+  struct State;
+  explicit Rootfs(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace davit::store
