@@ -1,0 +1,128 @@
+// Config: what an administrator can decide about davitd, typed, checked and with defaults.
+//
+// Source: one TOML file (usually /etc/davit/davit.toml) and drop-ins beside it, applied in lexical
+// order, key by key: a drop-in changes only the keys it names, and a list replaces a list. An unknown
+// key, a value of the wrong type or out of range is an error that names file, line and key; several
+// are reported together. Defaults work without any file.
+//
+// A Config is a plain value: load once, pass parts of it down by value or const reference, load again
+// to reload. The schema (names, checks, help) is one table in schema.cc, from which the reader, Dump()
+// and DescribeKeys() all work; the defaults are the initialisers below.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/log.h"
+#include "base/result.h"
+#include "config/secret.h"
+
+namespace davit::config {
+
+inline constexpr size_t kMaxFileBytes = 1u << 20;
+inline constexpr size_t kMaxDropins = 256;
+
+struct ApiConfig {
+  std::string listen = "/run/davit/davit.sock";  // absolute path; the file may say unix:///path
+};
+
+struct StreamConfig {
+  std::string address = "127.0.0.1";  // IPv4 or IPv6 literal without brackets
+  int64_t port = 0;                   // 0: the kernel picks one
+  int64_t idle_timeout_seconds = 14400;
+  int64_t max_sessions = 1024;
+};
+
+// An OCI runtime that pods can ask for by name (RunPodSandboxRequest.runtime_handler).
+struct RuntimeHandlerConfig {
+  std::string path;  // absolute after Load(); empty when a program of the handler's name is not installed
+  std::string root;  // --root of the runtime; after Load() <state>/runtime/<name> unless set
+};
+
+struct RuntimeConfig {
+  std::string default_handler = "crun";       // key runtime.default; always one of handlers
+  std::string cgroup_driver = "auto";         // "auto", "cgroupfs" or "systemd"
+  std::string monitor_path;                   // empty: davit-monitor in the libexec directory
+  std::string init_path;                      // empty: the init for shared PID namespaces in libexec
+  int64_t max_log_line_bytes = 16384;         // longer lines become partial (P) entries of the CRI log
+  int64_t stop_grace_seconds = 10;            // for a stop whose caller gives no grace period
+  int64_t pids_limit = -1;                    // tasks per container; -1: no limit
+  // "CAP_CHOWN", …; nullopt: the usual default set. Names are stored with the prefix.
+  std::optional<std::vector<std::string>> default_capabilities;
+  std::map<std::string, RuntimeHandlerConfig> handlers = {{"crun", {}}, {"runc", {}}};
+};
+
+struct RegistryConfig {
+  std::vector<std::string> mirrors;  // "scheme://host[:port][/prefix]", tried in order before the host itself
+  bool fallback = true;              // whether the host itself is tried after the mirrors
+  bool plain_http = false;           // the host itself: http instead of https
+  bool skip_verify = false;          // the host itself: TLS without checking its certificate
+  std::string ca_file;               // absolute path, PEM; empty: the system's
+  std::string username;
+  Secret password;
+  std::string auth_file;             // absolute path of a docker config.json
+};
+
+struct ImageConfig {
+  std::string pull_path;                            // empty: davit-pull in the libexec directory
+  int64_t max_parallel_layers = 4;                  // per pull
+  int64_t max_layer_bytes = int64_t{32} << 30;      // one layer as downloaded
+  int64_t max_image_bytes = int64_t{200} << 30;     // one image unpacked
+  int64_t max_entries = 4'000'000;                  // files in one layer
+  int64_t stall_timeout_seconds = 60;               // a transfer that brings no byte for so long fails
+  std::string default_registry = "docker.io";
+  std::vector<std::string> pinned;                  // globs (* and ?) over references, never collected
+  std::map<std::string, RegistryConfig> registries; // by "host[:port]"
+};
+
+struct NetworkConfig {
+  std::string conf_dir = "/etc/cni/net.d";
+  std::vector<std::string> bin_dirs = {"/opt/cni/bin", "/usr/lib/cni"};
+  int64_t plugin_timeout_seconds = 60;
+};
+
+struct Config {
+  std::string root = "/var/lib/davit";
+  std::string state = "/run/davit";
+  LogLevel log_level = LogLevel::kInfo;
+  ApiConfig api;
+  StreamConfig stream;
+  RuntimeConfig runtime;
+  ImageConfig image;
+  NetworkConfig network;
+};
+
+// The defaults, then `path` (a missing file is none), then the *.toml files of dropin_dir (a missing
+// directory is none; "": no drop-ins), then Resolve(). kInvalidArgument for what the files say,
+// kResourceExhausted for a file or directory over the caps, else the error of reading.
+Result<Config> Load(const std::string& path, const std::string& dropin_dir);
+// The customary place of the drop-ins of `path`: "<path>.d".
+std::string DropinDirectory(const std::string& path);
+
+// Applies one file's text. Pure: no file is touched (this is what fuzzing calls). `file` is only for
+// errors. On error `config` may have taken some of the keys.
+Status Apply(Config& config, std::string_view text, const std::string& file);
+
+// Fills what defaults derive from other values and from the machine: handler paths (PATH, then
+// /usr/local/sbin, /usr/local/bin, /usr/sbin, /usr/bin, /sbin, /bin) and handler roots; and checks
+// across keys: that the default handler is one of the handlers. Load() has done it.
+Status Resolve(Config& config);
+
+// The effective configuration as TOML that Apply() takes, secrets as "***".
+std::string Dump(const Config& config);
+
+// One key of the schema, for documentation and man pages. Keys of named tables have a placeholder:
+// "image.registries.HOST.plain_http".
+struct KeyHelp {
+  std::string key;
+  std::string type;           // "string", "integer", "boolean", "list of strings", "size"
+  std::string default_value;  // as TOML; "" when there is none
+  std::string help;           // one line
+};
+std::vector<KeyHelp> DescribeKeys();
+
+}  // namespace davit::config
