@@ -1,0 +1,180 @@
+// davitd: flags, wiring, signals.
+//
+// The main thread only waits for signals: orphaned monitors and inits are its to reap, and it must not
+// spawn anything itself once it does (sys/process.h, ReapOrphans).
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+#include <thread>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "cmd/davitd/logging.h"
+#include "config/config.h"
+#include "cri/server.h"
+#include "cri/version.h"
+#include "engine/engine.h"
+#include "sys/atomic_file.h"
+#include "sys/process.h"
+
+namespace {
+
+using davit::Result;
+using davit::Status;
+
+struct Flags {
+  std::string config_file = "/etc/davit/davit.toml";
+  std::string root;
+  std::string state;
+  std::string listen;
+  std::string log_level;
+  bool print_config = false;
+};
+
+std::string OwnDirectory() {
+  char path[PATH_MAX] = {};
+  ssize_t n = ::readlink("/proc/self/exe", path, sizeof path - 1);
+  if (n <= 0) return {};
+  std::string self(path, static_cast<size_t>(n));
+  return self.substr(0, self.rfind('/'));
+}
+
+// The configured path, else beside davitd (a build tree), else where packages put it.
+Result<std::string> FindProgram(const std::string& configured, const std::string& name) {
+  std::vector<std::string> candidates = {configured};
+  if (configured.empty()) {
+    candidates = {OwnDirectory() + "/" + name, "/usr/libexec/davit/" + name, "/usr/local/libexec/davit/" + name};
+  }
+  for (const std::string& candidate : candidates) {
+    if (::access(candidate.c_str(), X_OK) == 0) return candidate;
+  }
+  return davit::NotFound("helper " + name + " is not at " + davit::Join(candidates, ", ") +
+                         " (install the davit package whole, or set its path in the configuration)");
+}
+
+Result<davit::engine::Programs> FindPrograms(const davit::config::Config& config) {
+  davit::engine::Programs programs;
+  ASSIGN_OR_RETURN(programs.monitor, FindProgram(config.runtime.monitor_path, "davit-monitor"));
+  ASSIGN_OR_RETURN(programs.init, FindProgram(config.runtime.init_path, "davit-init"));
+  ASSIGN_OR_RETURN(programs.pull, FindProgram(config.image.pull_path, "davit-pull"));
+  return programs;
+}
+
+Result<davit::config::Config> LoadConfig(const Flags& flags) {
+  ASSIGN_OR_RETURN(davit::config::Config config,
+                   davit::config::Load(flags.config_file, davit::config::DropinDirectory(flags.config_file)));
+  // Flags are one more file, read last: the same checks, the same words.
+  std::string overrides;
+  auto quote = [](const std::string& text) {
+    std::string quoted = "'";
+    for (char c : text) {
+      if (c != '\'') quoted += c;
+    }
+    return quoted + "'";
+  };
+  if (!flags.root.empty()) overrides += "root = " + quote(flags.root) + "\n";
+  if (!flags.state.empty()) overrides += "state = " + quote(flags.state) + "\n";
+  if (!flags.log_level.empty()) overrides += "log_level = " + quote(flags.log_level) + "\n";
+  if (!flags.listen.empty()) overrides += "[api]\nlisten = " + quote(flags.listen) + "\n";
+  if (!overrides.empty()) {
+    std::string default_state = config.state;
+    RETURN_IF_ERROR(davit::config::Apply(config, overrides, "command line"));
+    // Roots that Load derived from the state directory follow it to its new place.
+    for (auto& [name, handler] : config.runtime.handlers) {
+      if (handler.root == default_state + "/runtime/" + name) handler.root.clear();
+    }
+    RETURN_IF_ERROR(davit::config::Resolve(config));
+  }
+  return config;
+}
+
+std::string ParentDirectory(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
+sigset_t HandledSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int signal : {SIGTERM, SIGINT, SIGCHLD, SIGHUP}) sigaddset(&set, signal);
+  return set;
+}
+
+Status Serve(const Flags& flags) {
+  ASSIGN_OR_RETURN(davit::config::Config config, LoadConfig(flags));
+  davit::cmd::StartLogging(config.log_level);
+  ASSIGN_OR_RETURN(davit::engine::Programs programs, FindPrograms(config));
+  ASSIGN_OR_RETURN_WITH(std::unique_ptr<davit::engine::Engine> engine,
+                        davit::engine::Engine::Start(config, programs), "start");
+  RETURN_IF_ERROR(davit::sys::MakeDirectories(ParentDirectory(config.api.listen), 0700));
+  ASSIGN_OR_RETURN(std::unique_ptr<davit::cri::Server> server, davit::cri::Server::Start(*engine, config.api.listen));
+  davit::LogInfo("davitd {} serves CRI v1 on {}", davit::cri::kVersion, config.api.listen);
+
+  sigset_t handled = HandledSignals();
+  for (;;) {
+    int signal = 0;
+    if (::sigwait(&handled, &signal) != 0) continue;
+    if (signal == SIGCHLD) davit::sys::ReapOrphans();
+    if (signal == SIGTERM || signal == SIGINT) break;
+  }
+  davit::LogInfo("ending; containers go on running");
+  // A verb that hangs must not keep davitd from ending: its record of intent lets the next start finish
+  // it, exactly as after SIGKILL.
+  std::thread([] {
+    std::this_thread::sleep_for(std::chrono::seconds(10));
+    ::_exit(0);
+  }).detach();
+  server->Shutdown(std::chrono::milliseconds(500));
+  ::unlink(config.api.listen.c_str());
+  engine.reset();
+  server.reset();
+  return {};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app{
+      "davitd: a container engine for Kubernetes nodes (CRI v1).\n\n"
+      "Examples:\n"
+      "  davitd                                   serve on /run/davit/davit.sock\n"
+      "  davitd --config ./davit.toml --log-level debug\n"
+      "  davitd --print-config                    the effective configuration\n"};
+  app.add_option("--config", flags.config_file, "configuration file; drop-ins are FILE.d/*.toml")->capture_default_str();
+  app.add_option("--root", flags.root, "persistent data (overrides the file)");
+  app.add_option("--state", flags.state, "state of this boot (overrides the file)");
+  app.add_option("--listen", flags.listen, "unix socket of the API (overrides the file)");
+  app.add_option("--log-level", flags.log_level, "debug, info, warning or error (overrides the file)");
+  bool debug = false;
+  app.add_flag("--debug", debug, "the same as --log-level debug");
+  app.add_flag("--print-config", flags.print_config, "print the effective configuration and exit");
+  app.set_version_flag("--version", std::string("davitd ") + davit::cri::kVersion);
+  CLI11_PARSE(app, argc, argv);
+  if (debug) flags.log_level = "debug";
+
+  if (flags.print_config) {
+    Result<davit::config::Config> config = LoadConfig(flags);
+    if (!config.ok()) {
+      std::fprintf(stderr, "davitd: %s\n", config.status().message().c_str());
+      return 1;
+    }
+    std::fputs(davit::config::Dump(*config).c_str(), stdout);
+    return 0;
+  }
+  // Before any thread starts: threads inherit the mask, so these come to sigwait alone.
+  sigset_t handled = HandledSignals();
+  ::pthread_sigmask(SIG_BLOCK, &handled, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  ::umask(022);
+  Status status = Serve(flags);
+  if (!status.ok()) {
+    std::fprintf(stderr, "davitd: %s\n", status.message().c_str());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,181 @@
+#include "container/containers.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include "base/fault.h"
+#include "base/rollback.h"
+#include "base/strings.h"
+#include "container/exec_process.h"
+#include "sys/atomic_file.h"
+#include "sys/process.h"
+#include "sys/rooted.h"
+#include "sys/unique_fd.h"
+
+namespace davit::container {
+namespace {
+
+// The directories above a log file, as the kubelet leaves them to the runtime. Mode 0755: log shippers
+// read there.
+Status MakeLogDirectory(const std::string& log_path) {
+  size_t slash = log_path.rfind('/');
+  if (slash == std::string::npos || slash == 0) return {};
+  return sys::MakeDirectories(log_path.substr(0, slash), 0755);
+}
+
+}  // namespace
+
+Containers::Containers(ContainersOptions options, store::Rootfs& rootfs, sys::CgroupLayout cgroups)
+    : options_(std::move(options)), rootfs_(rootfs), cgroups_(std::move(cgroups)) {}
+
+const RuntimeEntry* Containers::Handler(const std::string& name) const {
+  auto it = options_.handlers.find(name);
+  return it == options_.handlers.end() ? nullptr : &it->second;
+}
+
+Result<ContainerRecord> Containers::Create(ContainerRecord record, const CreateInputs& inputs, Deadline deadline) {
+  const std::string directory = options_.paths.Directory(record.id);
+  RETURN_IF_ERROR(sys::MakeDirectories(directory, 0700));
+  FaultPoint("container.create.directory");
+  ASSIGN_OR_RETURN(oci::RuntimeSpec spec, PrepareRootfs(record, inputs));
+  FaultPoint("container.create.rootfs");
+  RETURN_IF_ERROR(WriteBundle(record, spec));
+  if (!record.log_path.empty()) RETURN_IF_ERROR(MakeLogDirectory(record.log_path));
+  FaultPoint("container.create.bundle");
+  ASSIGN_OR_RETURN(monitor::State state, Launch(record, deadline));
+  FaultPoint("container.create.monitor");
+  record.pid = state.pid;
+  return record;
+}
+
+Result<oci::RuntimeSpec> Containers::PrepareRootfs(ContainerRecord& record, const CreateInputs& inputs) {
+  const std::string rootfs = options_.paths.Rootfs(record.id);
+  SpecInputs spec_inputs;
+  spec_inputs.record = &record;
+  spec_inputs.image = inputs.image;
+  spec_inputs.pod = &inputs.pod;
+  spec_inputs.node = &options_.node;
+  spec_inputs.rootfs = rootfs;
+  // Before the mount: bad input found here costs nothing.
+  ASSIGN_OR_RETURN(oci::RuntimeSpec spec, BuildRuntimeSpec(spec_inputs));
+
+  store::RootfsMount mount;
+  mount.layers = inputs.layer_paths;
+  mount.target = rootfs;
+  RETURN_IF_ERROR(rootfs_.Mount(record.id, mount).Annotate("mount rootfs"));
+  ASSIGN_OR_RETURN(sys::UniqueFd root, sys::Open(rootfs, O_PATH | O_DIRECTORY));
+  ASSIGN_OR_RETURN(User user, ResolveUser(root.get(), record.spec.security, inputs.image->user));
+  record.uid = user.uid;
+  record.gid = user.gid;
+  record.groups = user.groups;
+  SetUser(spec, user);
+  return spec;
+}
+
+Status Containers::WriteBundle(const ContainerRecord& record, const oci::RuntimeSpec& spec) {
+  const std::string bundle = options_.paths.Bundle(record.id);
+  RETURN_IF_ERROR(sys::MakeDirectories(bundle, 0700));
+  RETURN_IF_ERROR(
+      sys::WriteFileAtomic(bundle + "/config.json", oci::ToJson(spec), 0600, sys::Durability::kAtomic));
+  return sys::WriteFileAtomic(bundle + "/process.json", oci::ToJson(spec.process), 0600, sys::Durability::kAtomic);
+}
+
+Result<monitor::State> Containers::Launch(const ContainerRecord& record, Deadline deadline) {
+  const RuntimeEntry* handler = Handler(record.runtime_handler);
+  if (handler == nullptr) return NotFound("runtime handler \"" + Printable(record.runtime_handler) + "\"");
+  const Paths& paths = options_.paths;
+  monitor::LaunchOptions launch;
+  launch.monitor_path = options_.monitor_path;
+  launch.directory = paths.Directory(record.id);
+  launch.log_path = record.log_path;
+  launch.terminal = record.spec.tty;
+  launch.open_stdin = record.spec.open_stdin;
+  launch.stdin_once = record.spec.stdin_once;
+  launch.pid_file = paths.PidFile(record.id);
+  launch.runtime_log = paths.RuntimeLog(record.id);
+  if (launch.terminal) {
+    RETURN_IF_ERROR(sys::MakeDirectories(paths.ConsoleDirectory(), 0700));
+    launch.console_socket = paths.ConsoleSocket(record.id);
+  }
+  launch.create_argv = handler->driver.CreateArgv(record.id.str(), paths.Bundle(record.id), launch.pid_file,
+                                                  launch.console_socket, launch.runtime_log);
+  launch.start_argv = handler->driver.StartArgv(record.id.str(), launch.runtime_log);
+  launch.environment = sys::MinimalEnvironment();
+  launch.oom_file = cgroups_.OomFile(record.cgroup);
+  launch.max_log_line_bytes = static_cast<uint32_t>(options_.max_log_line_bytes);
+  return monitor::Launch(launch, deadline);
+}
+
+Result<monitor::State> Containers::Start(const ContainerRecord& record, Deadline deadline) {
+  return monitor::Start(options_.paths.Directory(record.id), deadline);
+}
+
+Status Containers::Signal(const ContainerRecord& record, int signal, bool all) {
+  Status status = monitor::Signal(options_.paths.Directory(record.id), signal, all);
+  // It has ended already: there is nobody left to signal.
+  if (status.code() == StatusCode::kNotFound || status.code() == StatusCode::kFailedPrecondition) return {};
+  return status;
+}
+
+Status Containers::CleanUp(const ContainerRecord& record, Deadline deadline) {
+  if (!record.cgroup.empty() && sys::CgroupExists(cgroups_, record.cgroup)) {
+    RETURN_IF_ERROR(sys::KillCgroup(cgroups_, record.cgroup, deadline));
+  }
+  Status status;
+  if (const RuntimeEntry* handler = Handler(record.runtime_handler)) {
+    status = handler->driver.Delete(record.id.str(), /*force=*/true, deadline);
+  }
+  // The runtime removes the cgroup; one that it never came to know remains ours.
+  if (!record.cgroup.empty()) status = status.WithUndoError(sys::RemoveCgroup(cgroups_, record.cgroup));
+  return status;
+}
+
+Status Containers::Destroy(const ContainerRecord& record, Deadline deadline) {
+  const std::string directory = options_.paths.Directory(record.id);
+  RETURN_IF_ERROR(monitor::Destroy(directory, deadline).Annotate("end monitor"));
+  FaultPoint("container.destroy.monitor");
+  RETURN_IF_ERROR(CleanUp(record, deadline).Annotate("delete from runtime"));
+  FaultPoint("container.destroy.runtime");
+  RETURN_IF_ERROR(rootfs_.Unmount(record.id, options_.paths.Rootfs(record.id)).Annotate("unmount rootfs"));
+  FaultPoint("container.destroy.unmount");
+  RETURN_IF_ERROR(rootfs_.RemoveWritable(record.id).Annotate("remove writable layer"));
+  FaultPoint("container.destroy.writable");
+  return sys::RemoveTree(directory).Annotate("remove run directory");
+}
+
+Result<monitor::ExecSession> Containers::Exec(const ContainerRecord& record, const ExecRequest& request,
+                                              Deadline deadline) {
+  const RuntimeEntry* handler = Handler(record.runtime_handler);
+  if (handler == nullptr) return NotFound("runtime handler \"" + Printable(record.runtime_handler) + "\"");
+  const Paths& paths = options_.paths;
+  // Random and not counted: two davitd processes, one after the other, must not meet in a name.
+  const std::string name = MintId().substr(0, 16);
+  const std::string directory = paths.Execs(record.id) + "/" + name;
+  RETURN_IF_ERROR(sys::MakeDirectories(directory, 0700));
+  Rollback remove;
+  remove.Add("exec directory", [&] { return sys::RemoveTree(directory); });
+
+  ASSIGN_OR_RETURN(std::string process,
+                   ExecProcessJson(paths.Bundle(record.id) + "/process.json", request.command, request.terminal));
+  const std::string process_file = directory + "/process.json";
+  RETURN_IF_ERROR(sys::WriteFileAtomic(process_file, process, 0600, sys::Durability::kAtomic));
+
+  monitor::ExecOptions options;
+  options.pid_file = directory + "/pid";
+  options.runtime_log = directory + "/runtime.log";
+  options.terminal = request.terminal;
+  if (request.terminal) {
+    RETURN_IF_ERROR(sys::MakeDirectories(paths.ConsoleDirectory(), 0700));
+    options.console_socket = paths.ConsoleDirectory() + "/" + name;
+  }
+  options.stdin_fd = request.stdin_fd;
+  options.stdout_fd = request.stdout_fd;
+  options.stderr_fd = request.stderr_fd;
+  options.argv = handler->driver.ExecArgv(record.id.str(), process_file, options.pid_file, options.console_socket,
+                                          options.runtime_log);
+  // Once it runs nobody reads the files any more: `remove` may take them.
+  return monitor::Exec(paths.Directory(record.id), options, deadline);
+}
+
+}  // namespace davit::container

@@ -1,0 +1,43 @@
+#include "container/record.h"
+
+#include "oci/reflect.h"
+
+namespace davit::container {
+
+BOOST_DESCRIBE_STRUCT(IdMapping, (), (host_id, container_id, length))
+BOOST_DESCRIBE_STRUCT(Mount, (),
+                      (container_path, host_path, readonly, recursive_read_only, selinux_relabel, propagation, image,
+                       image_sub_path, uid_mappings, gid_mappings))
+BOOST_DESCRIBE_STRUCT(Device, (), (container_path, host_path, permissions))
+BOOST_DESCRIBE_STRUCT(HugepageLimit, (), (page_size, limit))
+BOOST_DESCRIBE_STRUCT(Resources, (),
+                      (cpu_period, cpu_quota, cpu_shares, memory_limit_bytes, memory_swap_limit_bytes, oom_score_adj,
+                       cpuset_cpus, cpuset_mems, hugepage_limits, unified))
+BOOST_DESCRIBE_STRUCT(Capabilities, (), (add, drop, add_ambient))
+BOOST_DESCRIBE_STRUCT(SecurityProfile, (), (type, localhost_ref))
+BOOST_DESCRIBE_STRUCT(NamespaceOptions, (), (network, pid, ipc, target_id, user_namespace))
+BOOST_DESCRIBE_STRUCT(SecurityContext, (),
+                      (capabilities, privileged, namespaces, run_as_user, run_as_group, run_as_username,
+                       readonly_rootfs, supplemental_groups, supplemental_groups_policy, no_new_privs,
+                       has_masked_paths, masked_paths, readonly_paths, seccomp, apparmor))
+BOOST_DESCRIBE_STRUCT(ImageSpec, (), (image, user_specified_image, runtime_handler, annotations))
+BOOST_DESCRIBE_STRUCT(EnvironmentVariable, (), (key, value))
+BOOST_DESCRIBE_STRUCT(ContainerSpec, (),
+                      (name, attempt, image, command, args, working_dir, envs, mounts, devices, labels, annotations,
+                       log_path, open_stdin, stdin_once, tty, resources, security, stop_signal))
+BOOST_DESCRIBE_STRUCT(ContainerRecord, (),
+                      (version, id, pod, phase, boot_id, spec, image_id, layers, runtime_handler, cgroup, log_path, uid,
+                       gid, groups, created_at, started_at, finished_at, pid, exit_code, reason, message))
+
+std::string ToText(const ContainerRecord& record) { return oci::ReflectToText(record); }
+
+Result<ContainerRecord> ParseContainerRecord(std::string_view text) {
+  ASSIGN_OR_RETURN(ContainerRecord record, oci::ReflectFromText<ContainerRecord>(text));
+  if (record.version > 1) {
+    return DataLoss("container record of version " + std::to_string(record.version) + ", this davitd reads 1");
+  }
+  if (record.id.empty()) return DataLoss("container record without id");
+  return record;
+}
+
+}  // namespace davit::container

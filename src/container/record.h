@@ -1,0 +1,56 @@
+// ContainerRecord: everything about one container that must outlive davitd. It is written before the
+// first resource is made (phase kCreating) and erased after the last one is gone; recovery needs
+// nothing else. Kept as JSON in store::Database, kind "container" (docs/formats/store.md).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "container/spec.h"
+
+namespace davit::container {
+
+enum class Phase {
+  kCreating = 0,  // intent: resources may exist; recovery removes them
+  kCreated = 1,
+  kRunning = 2,
+  kExited = 3,
+  kRemoving = 4,  // intent: resources are going; recovery finishes
+};
+
+struct ContainerRecord {
+  uint32_t version = 1;
+  ContainerId id;
+  PodId pod;
+  Phase phase = Phase::kCreating;
+  std::string boot_id;  // of /proc/sys/kernel/random/boot_id: another boot means nothing of it runs
+  ContainerSpec spec;
+
+  std::string image_id;             // "sha256:…"
+  std::vector<std::string> layers;  // diff IDs, bottom first: what its rootfs holds on to
+  std::string runtime_handler;
+  std::string cgroup;    // path in every hierarchy
+  std::string log_path;  // absolute; empty: output is discarded
+
+  int64_t uid = 0;  // the first process's user, as resolved
+  int64_t gid = 0;
+  std::vector<int64_t> groups;  // supplementary, the primary one included
+
+  int64_t created_at = 0;  // wall nanoseconds, as all times here
+  int64_t started_at = 0;
+  int64_t finished_at = 0;
+  int64_t pid = 0;  // in the node's PID namespace; 0 when there is none
+  int exit_code = 0;
+  std::string reason;  // "Completed", "Error", "OOMKilled": strings that the kubelet knows
+  std::string message;
+};
+
+std::string ToText(const ContainerRecord& record);
+// kDataLoss when the text is no record or of a newer version.
+Result<ContainerRecord> ParseContainerRecord(std::string_view text);
+
+}  // namespace davit::container

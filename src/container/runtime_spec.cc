@@ -1,0 +1,354 @@
+#include "container/runtime_spec.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <set>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "container/capabilities.h"
+#include "container/mounts.h"
+
+namespace davit::container {
+namespace {
+
+constexpr std::string_view kDefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+constexpr size_t kMaxArgumentBytes = 1 << 20;  // of command, args and environment together
+constexpr size_t kMaxDevices = 4096;
+
+bool HasKey(const std::vector<std::string>& env, std::string_view key) {
+  return std::any_of(env.begin(), env.end(), [&](const std::string& entry) {
+    return entry.size() > key.size() && entry[key.size()] == '=' && entry.compare(0, key.size(), key) == 0;
+  });
+}
+
+void SetEnv(std::vector<std::string>& env, const std::string& key, const std::string& value) {
+  std::string entry = key + "=" + value;
+  for (std::string& existing : env) {
+    if (existing.compare(0, key.size() + 1, key + "=") == 0) {
+      existing = std::move(entry);
+      return;
+    }
+  }
+  env.push_back(std::move(entry));
+}
+
+Result<std::vector<std::string>> Arguments(const ContainerSpec& spec, const oci::ImageConfig& image) {
+  std::vector<std::string> arguments;
+  if (!spec.command.empty()) {
+    // A command of the request replaces entrypoint and cmd of the image, as in a pod specification.
+    arguments = spec.command;
+    arguments.insert(arguments.end(), spec.args.begin(), spec.args.end());
+  } else {
+    arguments = image.entrypoint;
+    const std::vector<std::string>& rest = spec.args.empty() ? image.cmd : spec.args;
+    arguments.insert(arguments.end(), rest.begin(), rest.end());
+  }
+  if (arguments.empty()) {
+    return InvalidArgument("command: neither the request nor image " + Printable(spec.image.image) + " has one");
+  }
+  return arguments;
+}
+
+std::vector<std::string> Environment(const ContainerSpec& spec, const oci::ImageConfig& image,
+                                     const PodEnvironment& pod) {
+  std::vector<std::string> env;
+  if (!HasKey(image.env, "PATH")) env.emplace_back(kDefaultPath);
+  if (spec.tty) env.emplace_back("TERM=xterm");
+  if (!pod.hostname.empty()) SetEnv(env, "HOSTNAME", pod.hostname);
+  for (const std::string& entry : image.env) {
+    size_t equals = entry.find('=');
+    if (equals == std::string::npos || equals == 0) continue;
+    SetEnv(env, entry.substr(0, equals), entry.substr(equals + 1));
+  }
+  for (const EnvironmentVariable& variable : spec.envs) SetEnv(env, variable.key, variable.value);
+  return env;
+}
+
+std::vector<oci::Namespace> Namespaces(const ContainerSpec& spec, const PodEnvironment& pod, const NodeLimits& node) {
+  std::vector<oci::Namespace> namespaces = {{"mount", ""}};
+  if (!pod.network_namespace.empty()) namespaces.push_back({"network", pod.network_namespace});
+  if (!pod.uts_namespace.empty()) namespaces.push_back({"uts", pod.uts_namespace});
+  if (!pod.ipc_namespace.empty()) namespaces.push_back({"ipc", pod.ipc_namespace});
+  if (spec.security.namespaces.pid != NamespaceMode::kNode) {
+    // POD in a pod that shares no PID namespace gets its own, as CONTAINER does.
+    bool shared = spec.security.namespaces.pid == NamespaceMode::kPod;
+    namespaces.push_back({"pid", shared ? pod.pid_namespace : ""});
+  }
+  // On v1 a new cgroup namespace would make the runtime's own cgroup mounts relative to a path that it
+  // has not entered yet; peers do it on v2 only.
+  if (node.cgroup_v2 && !spec.security.privileged) namespaces.push_back({"cgroup", ""});
+  return namespaces;
+}
+
+Result<oci::Device> HostDevice(const std::string& host_path, const std::string& container_path) {
+  struct stat info {};
+  if (::stat(host_path.c_str(), &info) != 0) {
+    Status status = ErrnoError(errno, "device " + Printable(host_path, 512));
+    return Status(StatusCode::kInvalidArgument, status.message());
+  }
+  if (!S_ISCHR(info.st_mode) && !S_ISBLK(info.st_mode)) {
+    return InvalidArgument("device " + Printable(host_path, 512) + " is not a device node");
+  }
+  oci::Device device;
+  device.path = container_path;
+  device.type = S_ISCHR(info.st_mode) ? 'c' : 'b';
+  device.major = major(info.st_rdev);
+  device.minor = minor(info.st_rdev);
+  device.file_mode = info.st_mode & 07777;
+  device.uid = info.st_uid;
+  device.gid = info.st_gid;
+  return device;
+}
+
+oci::DeviceRule Allow(const oci::Device& device, const std::string& access) {
+  return {true, device.type, device.major, device.minor, access};
+}
+
+// One device, or every device directly below a directory (as /dev/snd is asked for).
+Status AddDevice(const Device& asked, size_t index, oci::Linux& linux_part) {
+  std::string field = "devices[" + std::to_string(index) + "]";
+  std::string access = asked.permissions.empty() ? "rwm" : asked.permissions;
+  if (access.find_first_not_of("rwm") != std::string::npos) {
+    return InvalidArgument(field + ".permissions \"" + Printable(asked.permissions) + "\" has other letters than rwm");
+  }
+  if (asked.container_path.empty() || asked.container_path[0] != '/') {
+    return InvalidArgument(field + ".container_path \"" + Printable(asked.container_path) + "\" is not absolute");
+  }
+  struct stat info {};
+  if (::stat(asked.host_path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
+    DIR* dir = ::opendir(asked.host_path.c_str());
+    if (dir == nullptr) return ErrnoError(errno, field + ".host_path " + Printable(asked.host_path));
+    while (dirent* entry = ::readdir(dir)) {
+      if (entry->d_type != DT_CHR && entry->d_type != DT_BLK) continue;
+      std::string name = entry->d_name;
+      Result<oci::Device> device = HostDevice(asked.host_path + "/" + name, asked.container_path + "/" + name);
+      if (!device.ok() || linux_part.devices.size() >= kMaxDevices) continue;
+      linux_part.resources.devices.push_back(Allow(*device, access));
+      linux_part.devices.push_back(std::move(*device));
+    }
+    ::closedir(dir);
+    return {};
+  }
+  ASSIGN_OR_RETURN_WITH(oci::Device device, HostDevice(asked.host_path, asked.container_path), field);
+  linux_part.resources.devices.push_back(Allow(device, access));
+  linux_part.devices.push_back(std::move(device));
+  return {};
+}
+
+// A privileged container sees the node's devices. Names that the runtime makes itself are left out.
+void AddAllHostDevices(const std::string& directory, int depth, std::vector<oci::Device>& devices) {
+  static const std::set<std::string> kOwn = {"/dev/pts",  "/dev/shm",  "/dev/mqueue", "/dev/console", "/dev/fd",
+                                             "/dev/null", "/dev/zero", "/dev/full",   "/dev/random",  "/dev/urandom",
+                                             "/dev/tty",  "/dev/ptmx", "/dev/.udev",  "/dev/.lxc"};
+  DIR* dir = ::opendir(directory.c_str());
+  if (dir == nullptr) return;
+  while (dirent* entry = ::readdir(dir)) {
+    std::string name = entry->d_name;
+    std::string path = directory + "/" + name;
+    if (name == "." || name == ".." || kOwn.count(path) != 0 || devices.size() >= kMaxDevices) continue;
+    if (entry->d_type == DT_DIR && depth > 0) {
+      AddAllHostDevices(path, depth - 1, devices);
+    } else if (entry->d_type == DT_CHR || entry->d_type == DT_BLK) {
+      if (Result<oci::Device> device = HostDevice(path, path); device.ok()) devices.push_back(std::move(*device));
+    }
+  }
+  ::closedir(dir);
+}
+
+Status AddDevices(const ContainerSpec& spec, oci::Linux& linux_part) {
+  linux_part.resources.devices = spec.security.privileged ? oci::AllowAllDevices() : oci::DefaultDeviceRules();
+  if (spec.security.privileged) AddAllHostDevices("/dev", 4, linux_part.devices);
+  for (size_t i = 0; i < spec.devices.size(); ++i) RETURN_IF_ERROR(AddDevice(spec.devices[i], i, linux_part));
+  return {};
+}
+
+int64_t ClampOomScoreAdj(int64_t asked, const NodeLimits& node) {
+  if (node.may_lower_oom_score_adj || asked >= node.oom_score_adj) return asked;
+  // Without CAP_SYS_RESOURCE the kernel refuses any value below one's own, and with it the container.
+  LogDebug("oom_score_adj {} raised to {}: this node cannot lower it", asked, node.oom_score_adj);
+  return node.oom_score_adj;
+}
+
+void AddPaths(const SecurityContext& security, oci::Linux& linux_part) {
+  if (security.privileged) return;
+  // CRI's lists cannot say "not given"; an empty one is the default, which is the safe reading.
+  linux_part.masked_paths = security.masked_paths.empty() ? oci::DefaultMaskedPaths() : security.masked_paths;
+  linux_part.readonly_paths = security.readonly_paths.empty() ? oci::DefaultReadonlyPaths() : security.readonly_paths;
+}
+
+Status ValidateResources(const Resources& resources) {
+  if (resources.oom_score_adj < -1000 || resources.oom_score_adj > 1000) {
+    return InvalidArgument("linux.resources.oom_score_adj " + std::to_string(resources.oom_score_adj) +
+                           " is not in -1000..1000");
+  }
+  if (resources.cpu_period < 0 || resources.cpu_shares < 0 || resources.memory_limit_bytes < 0) {
+    return InvalidArgument("linux.resources: cpu_period, cpu_shares and memory_limit_in_bytes must not be negative");
+  }
+  return {};
+}
+
+Status ValidateProfile(const std::optional<SecurityProfile>& profile, std::string_view field, bool privileged) {
+  if (!profile || privileged || profile->type == ProfileType::kUnconfined) return {};
+  return Unimplemented(std::string(field) + ": only Unconfined is built yet");
+}
+
+Status ValidateSecurity(const SecurityContext& security, const PodEnvironment& pod) {
+  if (security.privileged && !pod.privileged) {
+    return InvalidArgument("linux.security_context.privileged: the pod sandbox is not privileged");
+  }
+  if (security.namespaces.user_namespace) {
+    return Unimplemented("linux.security_context.namespace_options.userns_options: user namespaces are not built yet");
+  }
+  if (security.namespaces.pid == NamespaceMode::kTarget) {
+    return Unimplemented("linux.security_context.namespace_options.pid: TARGET is not built yet");
+  }
+  if (security.run_as_group && !security.run_as_user && security.run_as_username.empty()) {
+    return InvalidArgument("run_as_group is set without run_as_user or run_as_username");
+  }
+  RETURN_IF_ERROR(ValidateProfile(security.seccomp, "linux.security_context.seccomp", security.privileged));
+  return ValidateProfile(security.apparmor, "linux.security_context.apparmor", security.privileged);
+}
+
+// A NUL ends a C string: the kernel would see another argument than the one that was checked.
+Status ValidateText(const ContainerSpec& spec) {
+  size_t bytes = 0;
+  auto check = [&bytes](const std::string& text, std::string_view field) -> Status {
+    bytes += text.size() + 1;
+    if (text.find('\0') != std::string::npos) return InvalidArgument(std::string(field) + " contains a NUL byte");
+    return {};
+  };
+  for (const std::string& argument : spec.command) RETURN_IF_ERROR(check(argument, "command"));
+  for (const std::string& argument : spec.args) RETURN_IF_ERROR(check(argument, "args"));
+  for (const EnvironmentVariable& variable : spec.envs) {
+    if (variable.key.empty() || variable.key.find('=') != std::string::npos) {
+      return InvalidArgument("envs: \"" + Printable(variable.key) + "\" is no name of a variable");
+    }
+    RETURN_IF_ERROR(check(variable.key, "envs"));
+    RETURN_IF_ERROR(check(variable.value, "envs"));
+  }
+  if (bytes > kMaxArgumentBytes) return InvalidArgument("command, args and envs together exceed 1 MiB");
+  if (!spec.working_dir.empty() && spec.working_dir[0] != '/') {
+    return InvalidArgument("working_dir \"" + Printable(spec.working_dir) + "\" is not absolute");
+  }
+  return check(spec.working_dir, "working_dir");
+}
+
+// "0.log" or "ctr/0.log" below the pod's log directory; nothing that climbs out of it.
+Status ValidateLogPath(const std::string& log_path) {
+  if (log_path.empty()) return {};
+  if (log_path.size() > 4096 || log_path.find('\0') != std::string::npos) {
+    return InvalidArgument("log_path is longer than 4096 bytes or contains a NUL byte");
+  }
+  for (const std::string& part : Split(log_path, '/')) {
+    if (part == "..") return InvalidArgument("log_path \"" + Printable(log_path) + "\" contains \"..\"");
+  }
+  return {};
+}
+
+}  // namespace
+
+Status ValidateSpec(const ContainerSpec& spec, const PodEnvironment& pod, bool recursive_read_only) {
+  if (spec.name.empty()) return InvalidArgument("metadata.name is empty");
+  if (spec.image.image.empty()) return InvalidArgument("image.image is empty");
+  RETURN_IF_ERROR(ValidateText(spec));
+  RETURN_IF_ERROR(ValidateLogPath(spec.log_path));
+  RETURN_IF_ERROR(ValidateResources(spec.resources));
+  RETURN_IF_ERROR(ValidateSecurity(spec.security, pod));
+  return ValidateMounts(spec.mounts, recursive_read_only);
+}
+
+Result<oci::RuntimeSpec> BuildRuntimeSpec(const SpecInputs& inputs) {
+  const ContainerSpec& request = inputs.record->spec;
+  const PodEnvironment& pod = *inputs.pod;
+  oci::RuntimeSpec spec;
+  ASSIGN_OR_RETURN(spec.process.args, Arguments(request, *inputs.image));
+  spec.process.env = Environment(request, *inputs.image, pod);
+  spec.process.terminal = request.tty;
+  spec.process.cwd = !request.working_dir.empty()          ? request.working_dir
+                     : !inputs.image->working_dir.empty() ? inputs.image->working_dir
+                                                           : "/";
+  spec.process.no_new_privileges = request.security.no_new_privs;
+  ASSIGN_OR_RETURN(spec.process.capabilities,
+                   ResolveCapabilities(request.security, inputs.node->default_capabilities,
+                                       inputs.node->capabilities));
+  spec.process.oom_score_adj =
+      static_cast<int32_t>(ClampOomScoreAdj(request.resources.oom_score_adj, *inputs.node));
+  spec.root.path = inputs.rootfs;
+  spec.root.readonly = request.security.readonly_rootfs;
+  ASSIGN_OR_RETURN(MountPlan plan, PlanMounts(request, pod));
+  spec.mounts = std::move(plan.mounts);
+  spec.linux_.rootfs_propagation = std::move(plan.rootfs_propagation);
+  spec.linux_.namespaces = Namespaces(request, pod, *inputs.node);
+  spec.linux_.cgroups_path = inputs.record->cgroup;
+  spec.linux_.resources = ToRuntimeResources(request.resources, *inputs.node);
+  RETURN_IF_ERROR(AddDevices(request, spec.linux_));
+  AddPaths(request.security, spec.linux_);
+  return spec;
+}
+
+void SetUser(oci::RuntimeSpec& spec, const User& user) {
+  spec.process.user.uid = static_cast<uint32_t>(user.uid);
+  spec.process.user.gid = static_cast<uint32_t>(user.gid);
+  spec.process.user.additional_gids.assign(user.groups.begin(), user.groups.end());
+  if (!HasKey(spec.process.env, "HOME")) spec.process.env.push_back("HOME=" + user.home);
+}
+
+oci::Resources ToRuntimeResources(const Resources& resources, const NodeLimits& node) {
+  oci::Resources out;
+  if (resources.memory_limit_bytes > 0) out.memory.limit = resources.memory_limit_bytes;
+  if (resources.memory_swap_limit_bytes > 0) out.memory.swap = resources.memory_swap_limit_bytes;
+  if (resources.cpu_shares > 0) out.cpu.shares = static_cast<uint64_t>(resources.cpu_shares);
+  if (resources.cpu_quota != 0) out.cpu.quota = resources.cpu_quota;
+  if (resources.cpu_period > 0) out.cpu.period = static_cast<uint64_t>(resources.cpu_period);
+  out.cpu.cpus = resources.cpuset_cpus;
+  out.cpu.mems = resources.cpuset_mems;
+  if (node.pids_limit > 0) out.pids_limit = node.pids_limit;
+  for (const HugepageLimit& limit : resources.hugepage_limits) {
+    out.hugepage_limits.push_back({limit.page_size, limit.limit});
+  }
+  if (node.cgroup_v2) out.unified = resources.unified;
+  return out;
+}
+
+Result<int> ParseSignal(std::string_view text) {
+  static constexpr std::array<std::pair<std::string_view, int>, 33> kNames = {{
+      {"HUP", SIGHUP},   {"INT", SIGINT},       {"QUIT", SIGQUIT},     {"ILL", SIGILL},   {"TRAP", SIGTRAP},
+      {"ABRT", SIGABRT}, {"IOT", SIGIOT},       {"BUS", SIGBUS},       {"FPE", SIGFPE},   {"KILL", SIGKILL},
+      {"USR1", SIGUSR1}, {"SEGV", SIGSEGV},     {"USR2", SIGUSR2},     {"PIPE", SIGPIPE}, {"ALRM", SIGALRM},
+      {"TERM", SIGTERM}, {"STKFLT", SIGSTKFLT}, {"CHLD", SIGCHLD},     {"CLD", SIGCHLD},  {"CONT", SIGCONT},
+      {"STOP", SIGSTOP}, {"TSTP", SIGTSTP},     {"TTIN", SIGTTIN},     {"TTOU", SIGTTOU}, {"URG", SIGURG},
+      {"XCPU", SIGXCPU}, {"XFSZ", SIGXFSZ},     {"VTALRM", SIGVTALRM}, {"PROF", SIGPROF}, {"WINCH", SIGWINCH},
+      {"IO", SIGIO},     {"PWR", SIGPWR},       {"SYS", SIGSYS},
+  }};
+  // The kernel's real-time signals, not libc's SIGRTMIN, which keeps some for itself.
+  constexpr int kRtMin = 34;
+  constexpr int kRtMax = 64;
+  Status unknown = InvalidArgument("signal \"" + Printable(text) + "\" is not known");
+  if (std::optional<uint64_t> number = ParseUint64(text)) {
+    if (*number < 1 || *number > static_cast<uint64_t>(kRtMax)) return unknown;
+    return static_cast<int>(*number);
+  }
+  std::string name;
+  for (char c : text) name += static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+  if (name.rfind("SIG", 0) == 0) name = name.substr(3);
+  for (const auto& [known, number] : kNames) {
+    if (name == known) return number;
+  }
+  int base = name.rfind("RTMIN", 0) == 0 ? kRtMin : name.rfind("RTMAX", 0) == 0 ? kRtMax : 0;
+  if (base == 0) return unknown;
+  std::string offset = name.substr(5);
+  if (offset.empty()) return base;
+  char sign = base == kRtMin ? '+' : '-';
+  std::optional<uint64_t> steps = ParseUint64(std::string_view(offset).substr(1));
+  if (offset[0] != sign || !steps || *steps > static_cast<uint64_t>(kRtMax - kRtMin)) return unknown;
+  return sign == '+' ? base + static_cast<int>(*steps) : base - static_cast<int>(*steps);
+}
+
+}  // namespace davit::container

@@ -1,0 +1,54 @@
+// From a container's request to the OCI runtime's config.json: arguments, environment, namespaces, mounts,
+// devices, capabilities, limits. Decides and checks; makes nothing.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "container/environment.h"
+#include "container/record.h"
+#include "container/users.h"
+#include "oci/image_spec.h"
+#include "oci/runtime_spec.h"
+
+namespace davit::container {
+
+// What this node can give, read once at start-up.
+struct NodeLimits {
+  std::vector<std::string> capabilities;  // davitd's bounding set: what "all" can mean here
+  int64_t oom_score_adj = 0;              // of davitd
+  bool may_lower_oom_score_adj = false;   // holds CAP_SYS_RESOURCE
+  bool cgroup_v2 = false;
+  int64_t pids_limit = -1;
+  std::vector<std::string> default_capabilities;
+};
+
+struct SpecInputs {
+  const ContainerRecord* record = nullptr;      // all pointers: the caller's, for the call
+  const oci::ImageConfig* image = nullptr;
+  const PodEnvironment* pod = nullptr;
+  const NodeLimits* node = nullptr;
+  std::string rootfs;                            // absolute
+  bool recursive_read_only = false;              // the runtime handler can
+};
+
+// Checks what needs no resource: called before the record of intent, so that bad input leaves no trace.
+// kInvalidArgument naming the field; kUnimplemented for what a later version will do.
+Status ValidateSpec(const ContainerSpec& spec, const PodEnvironment& pod, bool recursive_read_only);
+
+// Host paths of mounts are resolved here (symlinks followed); kInvalidArgument naming the mount when a
+// source is not there. The user is set by the caller once the rootfs is mounted.
+Result<oci::RuntimeSpec> BuildRuntimeSpec(const SpecInputs& inputs);
+
+// Numbers in both sets, the process's home as HOME when the environment has none.
+void SetUser(oci::RuntimeSpec& spec, const User& user);
+
+// "SIGTERM", "TERM", "15", "SIGRTMIN+3" -> Linux signal number; kInvalidArgument naming the text.
+Result<int> ParseSignal(std::string_view text);
+
+// CRI's resources as the runtime's.
+oci::Resources ToRuntimeResources(const Resources& resources, const NodeLimits& node);
+
+}  // namespace davit::container

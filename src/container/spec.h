@@ -1,0 +1,133 @@
+// What a client asks of a container: the engine's own value types, filled by cri/ from CRI's
+// ContainerConfig and kept in the container's record. Field names follow CRI (runtime.v1).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace davit::container {
+
+using Labels = std::map<std::string, std::string>;
+
+enum class NamespaceMode { kPod = 0, kContainer = 1, kNode = 2, kTarget = 3 };  // CRI's numbers
+enum class MountPropagation { kPrivate = 0, kHostToContainer = 1, kBidirectional = 2 };
+enum class ProfileType { kRuntimeDefault = 0, kUnconfined = 1, kLocalhost = 2 };
+enum class GroupsPolicy { kMerge = 0, kStrict = 1 };
+
+struct IdMapping {
+  uint32_t host_id = 0;
+  uint32_t container_id = 0;
+  uint32_t length = 0;
+};
+
+struct Mount {
+  std::string container_path;
+  std::string host_path;
+  bool readonly = false;
+  bool recursive_read_only = false;
+  bool selinux_relabel = false;
+  MountPropagation propagation = MountPropagation::kPrivate;
+  std::string image;  // image volume (KEP-4639): refused until it is built
+  std::string image_sub_path;
+  std::vector<IdMapping> uid_mappings;
+  std::vector<IdMapping> gid_mappings;
+};
+
+struct Device {
+  std::string container_path;
+  std::string host_path;
+  std::string permissions;  // any of r, w, m
+};
+
+struct HugepageLimit {
+  std::string page_size;  // "2MB"
+  uint64_t limit = 0;     // bytes
+};
+
+struct Resources {
+  int64_t cpu_period = 0;  // microseconds; 0 is "not set" in all fields, as in CRI
+  int64_t cpu_quota = 0;
+  int64_t cpu_shares = 0;
+  int64_t memory_limit_bytes = 0;
+  int64_t memory_swap_limit_bytes = 0;
+  int64_t oom_score_adj = 0;
+  std::string cpuset_cpus;
+  std::string cpuset_mems;
+  std::vector<HugepageLimit> hugepage_limits;
+  std::map<std::string, std::string> unified;
+};
+
+struct Capabilities {
+  std::vector<std::string> add;  // without or with "CAP_", any case, or "ALL"
+  std::vector<std::string> drop;
+  std::vector<std::string> add_ambient;
+};
+
+struct SecurityProfile {
+  ProfileType type = ProfileType::kRuntimeDefault;
+  std::string localhost_ref;
+};
+
+struct NamespaceOptions {
+  NamespaceMode network = NamespaceMode::kPod;
+  NamespaceMode pid = NamespaceMode::kPod;
+  NamespaceMode ipc = NamespaceMode::kPod;
+  std::string target_id;
+  bool user_namespace = false;  // userns_options with mode POD
+};
+
+struct SecurityContext {
+  Capabilities capabilities;
+  bool privileged = false;
+  NamespaceOptions namespaces;
+  std::optional<int64_t> run_as_user;
+  std::optional<int64_t> run_as_group;
+  std::string run_as_username;
+  bool readonly_rootfs = false;
+  std::vector<int64_t> supplemental_groups;
+  GroupsPolicy supplemental_groups_policy = GroupsPolicy::kMerge;
+  bool no_new_privs = false;
+  bool has_masked_paths = false;  // CRI cannot tell "none" from "not said" but by the privileged flag
+  std::vector<std::string> masked_paths;
+  std::vector<std::string> readonly_paths;
+  std::optional<SecurityProfile> seccomp;
+  std::optional<SecurityProfile> apparmor;
+};
+
+struct ImageSpec {
+  std::string image;  // reference or image ID
+  std::string user_specified_image;
+  std::string runtime_handler;
+  std::map<std::string, std::string> annotations;
+};
+
+struct EnvironmentVariable {
+  std::string key;
+  std::string value;  // bytes
+};
+
+struct ContainerSpec {
+  std::string name;
+  uint32_t attempt = 0;
+  ImageSpec image;
+  std::vector<std::string> command;  // replaces the image's entrypoint
+  std::vector<std::string> args;     // replaces the image's cmd
+  std::string working_dir;
+  std::vector<EnvironmentVariable> envs;
+  std::vector<Mount> mounts;
+  std::vector<Device> devices;
+  Labels labels;
+  Labels annotations;
+  std::string log_path;  // relative to the pod's log directory
+  bool open_stdin = false;
+  bool stdin_once = false;
+  bool tty = false;
+  Resources resources;
+  SecurityContext security;
+  int stop_signal = 0;  // Linux signal number; 0 is the image's, else SIGTERM
+};
+
+}  // namespace davit::container

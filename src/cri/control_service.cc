@@ -1,0 +1,110 @@
+#include "cri/control_service.h"
+
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "cri/convert.h"
+#include "cri/reactors.h"
+
+namespace davit::cri {
+namespace {
+
+using control::v1::PullImageProgress;
+
+PullImageProgress ToMessage(const image::PullProgress& in) {
+  PullImageProgress out;
+  out.set_fetched_bytes(in.bytes_done);
+  out.set_total_bytes(in.bytes_total);
+  out.set_unpacked_bytes(in.bytes_unpacked);
+  out.set_layers_done(in.layers_done);
+  out.set_layers_total(in.layers_total);
+  out.set_layers_present(in.layers_present);
+  out.set_retries(in.retries);
+  return out;
+}
+
+// One client that watches a pull. Only the newest news waits: a slow client skips, it never slows the
+// pull. Shared by gRPC, until OnDone, and by the engine's callbacks, until the pull has ended.
+class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress> {
+ public:
+  // Must be held by gRPC's side as long as it may call back.
+  void Keep(std::shared_ptr<ProgressStream> self) { self_ = std::move(self); }
+
+  void Progress(const image::PullProgress& now) {
+    std::lock_guard lock(mutex_);
+    if (done_ || finished_) return;
+    waiting_ = ToMessage(now);
+    Pump();
+  }
+
+  void End(const Result<image::ImageRecord>& result) {
+    std::lock_guard lock(mutex_);
+    if (done_) return;
+    finished_ = result.status();
+    if (result.ok()) {
+      waiting_ = waiting_.value_or(PullImageProgress());
+      waiting_->set_image_ref(result->id);
+    } else {
+      waiting_.reset();
+    }
+    Pump();
+  }
+
+  void OnWriteDone(bool ok) override {
+    std::lock_guard lock(mutex_);
+    writing_ = false;
+    if (!ok) waiting_.reset();  // the client has gone
+    Pump();
+  }
+
+  void OnDone() override {
+    std::shared_ptr<ProgressStream> last;
+    {
+      std::lock_guard lock(mutex_);
+      done_ = true;
+      last = std::move(self_);
+    }
+  }
+
+ private:
+  void Pump() {
+    if (writing_) return;
+    if (waiting_) {
+      current_ = std::move(*waiting_);
+      waiting_.reset();
+      writing_ = true;
+      StartWrite(&current_);
+    } else if (finished_ && !ended_) {
+      ended_ = true;
+      Finish(ToGrpc(*finished_));
+    }
+  }
+
+  std::mutex mutex_;
+  std::optional<PullImageProgress> waiting_;
+  std::optional<Status> finished_;
+  PullImageProgress current_;  // the one being written
+  bool writing_ = false;
+  bool ended_ = false;
+  bool done_ = false;
+  std::shared_ptr<ProgressStream> self_;
+};
+
+}  // namespace
+
+::grpc::ServerWriteReactor<PullImageProgress>* ControlService::PullImage(
+    ::grpc::CallbackServerContext*, const control::v1::PullImageRequest* request) {
+  if (request->image().image().empty()) {
+    return new RefusedStream<PullImageProgress>(InvalidArgument("image.image is empty"));
+  }
+  auto stream = std::make_shared<ProgressStream>();
+  stream->Keep(stream);
+  engine_.PullImage(
+      request->image().image(), ToCredentials(request->auth()),
+      [stream](const image::PullProgress& now) { stream->Progress(now); },
+      [stream](const Result<image::ImageRecord>& result) { stream->End(result); });
+  return stream.get();
+}
+
+}  // namespace davit::cri

@@ -1,0 +1,22 @@
+// davit.control.v1 over the engine.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include "davit/control/v1/control.grpc.pb.h"
+#include "engine/engine.h"
+
+namespace davit::cri {
+
+class ControlService final : public ::davit::control::v1::ControlService::CallbackService {
+ public:
+  explicit ControlService(engine::Engine& engine) : engine_(engine) {}  // `engine` outlives this
+
+  ::grpc::ServerWriteReactor<::davit::control::v1::PullImageProgress>* PullImage(
+      ::grpc::CallbackServerContext*, const ::davit::control::v1::PullImageRequest*) override;
+
+ private:
+  engine::Engine& engine_;
+};
+
+}  // namespace davit::cri

@@ -1,0 +1,32 @@
+// Between CRI's messages and the engine's types: pure functions, nothing else.
+#pragma once
+
+#include "base/result.h"
+#include "container/spec.h"
+#include "engine/engine.h"
+#include "image/images.h"
+#include "pod/spec.h"
+#include "runtime/v1/cri.pb.h"
+
+namespace davit::cri {
+
+namespace v1 = ::runtime::v1;
+
+// kInvalidArgument naming the field.
+Result<pod::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, const std::string& runtime_handler);
+Result<container::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& config);
+image::Credentials ToCredentials(const v1::AuthConfig& auth);
+
+v1::PodSandbox ToPodSandbox(const pod::PodRecord& record);
+v1::PodSandboxStatus ToPodSandboxStatus(const pod::PodRecord& record);
+v1::Container ToContainer(const container::ContainerRecord& record);
+v1::ContainerStatus ToContainerStatus(const container::ContainerRecord& record);
+v1::ContainerStats ToContainerStats(const engine::ContainerStats& stats, const std::string& mount_point);
+v1::Image ToImage(const image::ImageRecord& record);
+
+// A filter with an empty field matches everything; ids match by prefix.
+bool Matches(const v1::PodSandboxFilter& filter, const pod::PodRecord& record);
+bool Matches(const v1::ContainerFilter& filter, const container::ContainerRecord& record);
+bool Matches(const v1::ContainerStatsFilter& filter, const container::ContainerRecord& record);
+
+}  // namespace davit::cri

@@ -1,0 +1,245 @@
+// What clients get.
+
+#include <algorithm>
+#include <cctype>
+
+#include "base/strings.h"
+#include "base/time.h"
+#include "cri/convert.h"
+
+namespace davit::cri {
+namespace {
+
+template <class Map>
+void Fill(Map* out, const std::map<std::string, std::string>& in) {
+  for (const auto& [key, value] : in) (*out)[key] = value;
+}
+
+v1::PodSandboxMetadata Metadata(const pod::PodSpec& spec) {
+  v1::PodSandboxMetadata out;
+  out.set_name(spec.name);
+  out.set_uid(spec.uid);
+  out.set_namespace_(spec.namespace_name);
+  out.set_attempt(spec.attempt);
+  return out;
+}
+
+v1::ContainerMetadata Metadata(const container::ContainerSpec& spec) {
+  v1::ContainerMetadata out;
+  out.set_name(spec.name);
+  out.set_attempt(spec.attempt);
+  return out;
+}
+
+v1::PodSandboxState StateOf(const pod::PodRecord& record) {
+  return record.phase == pod::Phase::kReady ? v1::SANDBOX_READY : v1::SANDBOX_NOTREADY;
+}
+
+v1::ContainerState StateOf(const container::ContainerRecord& record) {
+  switch (record.phase) {
+    case container::Phase::kCreating:
+    case container::Phase::kCreated: return v1::CONTAINER_CREATED;
+    case container::Phase::kRunning: return v1::CONTAINER_RUNNING;
+    case container::Phase::kExited: return v1::CONTAINER_EXITED;
+    case container::Phase::kRemoving: return record.finished_at > 0 ? v1::CONTAINER_EXITED : v1::CONTAINER_UNKNOWN;
+  }
+  return v1::CONTAINER_UNKNOWN;
+}
+
+void FillImageSpec(v1::ImageSpec* out, const container::ImageSpec& in) {
+  out->set_image(in.image);
+  out->set_user_specified_image(in.user_specified_image);
+  out->set_runtime_handler(in.runtime_handler);
+  Fill(out->mutable_annotations(), in.annotations);
+}
+
+void FillMount(v1::Mount* out, const container::Mount& in) {
+  out->set_container_path(in.container_path);
+  out->set_host_path(in.host_path);
+  out->set_readonly(in.readonly);
+  out->set_recursive_read_only(in.recursive_read_only);
+  out->set_selinux_relabel(in.selinux_relabel);
+  out->set_propagation(static_cast<v1::MountPropagation>(in.propagation));
+}
+
+void FillResources(v1::LinuxContainerResources* out, const container::Resources& in) {
+  out->set_cpu_period(in.cpu_period);
+  out->set_cpu_quota(in.cpu_quota);
+  out->set_cpu_shares(in.cpu_shares);
+  out->set_memory_limit_in_bytes(in.memory_limit_bytes);
+  out->set_memory_swap_limit_in_bytes(in.memory_swap_limit_bytes);
+  out->set_oom_score_adj(in.oom_score_adj);
+  out->set_cpuset_cpus(in.cpuset_cpus);
+  out->set_cpuset_mems(in.cpuset_mems);
+  for (const container::HugepageLimit& limit : in.hugepage_limits) {
+    v1::HugepageLimit* added = out->add_hugepage_limits();
+    added->set_page_size(limit.page_size);
+    added->set_limit(limit.limit);
+  }
+  Fill(out->mutable_unified(), in.unified);
+}
+
+void Set(v1::UInt64Value* (v1::MemoryUsage::*mutable_field)(), v1::MemoryUsage* usage,
+         const std::optional<uint64_t>& value) {
+  if (value) (usage->*mutable_field)()->set_value(*value);
+}
+
+bool HasLabels(const ::google::protobuf::Map<std::string, std::string>& wanted,
+               const std::map<std::string, std::string>& labels) {
+  return std::all_of(wanted.begin(), wanted.end(), [&](const auto& entry) {
+    auto it = labels.find(entry.first);
+    return it != labels.end() && it->second == entry.second;
+  });
+}
+
+bool StartsWith(const std::string& text, const std::string& prefix) {
+  return text.compare(0, prefix.size(), prefix) == 0;
+}
+
+}  // namespace
+
+v1::PodSandbox ToPodSandbox(const pod::PodRecord& record) {
+  v1::PodSandbox out;
+  out.set_id(record.id.str());
+  *out.mutable_metadata() = Metadata(record.spec);
+  out.set_state(StateOf(record));
+  out.set_created_at(record.created_at);
+  Fill(out.mutable_labels(), record.spec.labels);
+  Fill(out.mutable_annotations(), record.spec.annotations);
+  out.set_runtime_handler(record.spec.runtime_handler);
+  return out;
+}
+
+v1::PodSandboxStatus ToPodSandboxStatus(const pod::PodRecord& record) {
+  v1::PodSandboxStatus out;
+  out.set_id(record.id.str());
+  *out.mutable_metadata() = Metadata(record.spec);
+  out.set_state(StateOf(record));
+  out.set_created_at(record.created_at);
+  auto* network = out.mutable_network();
+  if (!record.ips.empty()) network->set_ip(record.ips[0]);
+  for (size_t i = 1; i < record.ips.size(); ++i) network->add_additional_ips()->set_ip(record.ips[i]);
+  auto* options = out.mutable_linux()->mutable_namespaces()->mutable_options();
+  options->set_network(static_cast<v1::NamespaceMode>(record.spec.network));
+  options->set_pid(static_cast<v1::NamespaceMode>(record.spec.pid));
+  options->set_ipc(static_cast<v1::NamespaceMode>(record.spec.ipc));
+  Fill(out.mutable_labels(), record.spec.labels);
+  Fill(out.mutable_annotations(), record.spec.annotations);
+  out.set_runtime_handler(record.spec.runtime_handler);
+  return out;
+}
+
+v1::Container ToContainer(const container::ContainerRecord& record) {
+  v1::Container out;
+  out.set_id(record.id.str());
+  out.set_pod_sandbox_id(record.pod.str());
+  *out.mutable_metadata() = Metadata(record.spec);
+  FillImageSpec(out.mutable_image(), record.spec.image);
+  out.set_image_ref(record.image_id);
+  out.set_image_id(record.image_id);
+  out.set_state(StateOf(record));
+  out.set_created_at(record.created_at);
+  Fill(out.mutable_labels(), record.spec.labels);
+  Fill(out.mutable_annotations(), record.spec.annotations);
+  return out;
+}
+
+v1::ContainerStatus ToContainerStatus(const container::ContainerRecord& record) {
+  v1::ContainerStatus out;
+  out.set_id(record.id.str());
+  *out.mutable_metadata() = Metadata(record.spec);
+  out.set_state(StateOf(record));
+  out.set_created_at(record.created_at);
+  out.set_started_at(record.started_at);
+  out.set_finished_at(record.finished_at);
+  out.set_exit_code(record.exit_code);
+  FillImageSpec(out.mutable_image(), record.spec.image);
+  out.set_image_ref(record.image_id);
+  out.set_image_id(record.image_id);
+  out.set_reason(record.reason);
+  out.set_message(record.message);
+  Fill(out.mutable_labels(), record.spec.labels);
+  Fill(out.mutable_annotations(), record.spec.annotations);
+  for (const container::Mount& mount : record.spec.mounts) FillMount(out.add_mounts(), mount);
+  out.set_log_path(record.log_path);
+  FillResources(out.mutable_resources()->mutable_linux(), record.spec.resources);
+  auto* user = out.mutable_user()->mutable_linux();
+  user->set_uid(record.uid);
+  user->set_gid(record.gid);
+  for (int64_t group : record.groups) user->add_supplemental_groups(group);
+  return out;
+}
+
+v1::ContainerStats ToContainerStats(const engine::ContainerStats& stats, const std::string& mount_point) {
+  v1::ContainerStats out;
+  const container::ContainerRecord& record = *stats.record;
+  auto* attributes = out.mutable_attributes();
+  attributes->set_id(record.id.str());
+  *attributes->mutable_metadata() = Metadata(record.spec);
+  Fill(attributes->mutable_labels(), record.spec.labels);
+  Fill(attributes->mutable_annotations(), record.spec.annotations);
+
+  auto* cpu = out.mutable_cpu();
+  cpu->set_timestamp(stats.cgroup.timestamp);
+  if (stats.cgroup.cpu_usage_nanos) cpu->mutable_usage_core_nano_seconds()->set_value(*stats.cgroup.cpu_usage_nanos);
+  auto* memory = out.mutable_memory();
+  memory->set_timestamp(stats.cgroup.timestamp);
+  Set(&v1::MemoryUsage::mutable_working_set_bytes, memory, stats.cgroup.memory_working_set_bytes);
+  Set(&v1::MemoryUsage::mutable_usage_bytes, memory, stats.cgroup.memory_usage_bytes);
+  Set(&v1::MemoryUsage::mutable_rss_bytes, memory, stats.cgroup.memory_rss_bytes);
+  Set(&v1::MemoryUsage::mutable_page_faults, memory, stats.cgroup.page_faults);
+  Set(&v1::MemoryUsage::mutable_major_page_faults, memory, stats.cgroup.major_page_faults);
+  if (stats.cgroup.memory_limit_bytes && stats.cgroup.memory_working_set_bytes) {
+    uint64_t limit = *stats.cgroup.memory_limit_bytes;
+    uint64_t used = *stats.cgroup.memory_working_set_bytes;
+    memory->mutable_available_bytes()->set_value(limit > used ? limit - used : 0);
+  }
+  if (stats.cgroup.swap_usage_bytes) {
+    out.mutable_swap()->set_timestamp(stats.cgroup.timestamp);
+    out.mutable_swap()->mutable_swap_usage_bytes()->set_value(*stats.cgroup.swap_usage_bytes);
+  }
+  auto* layer = out.mutable_writable_layer();
+  layer->set_timestamp(stats.writable_measured_at != 0 ? stats.writable_measured_at : stats.cgroup.timestamp);
+  layer->mutable_fs_id()->set_mountpoint(mount_point);
+  layer->mutable_used_bytes()->set_value(static_cast<uint64_t>(stats.writable_bytes));
+  layer->mutable_inodes_used()->set_value(static_cast<uint64_t>(stats.writable_inodes));
+  return out;
+}
+
+v1::Image ToImage(const image::ImageRecord& record) {
+  v1::Image out;
+  out.set_id(record.id);
+  for (const std::string& tag : record.repo_tags) out.add_repo_tags(tag);
+  for (const std::string& digest : record.repo_digests) out.add_repo_digests(digest);
+  out.set_size(record.size);
+  // The kubelet needs the user to refuse root: a number or a name, never both; the group is not part of it.
+  std::string user = record.user.substr(0, record.user.find(':'));
+  if (std::optional<int64_t> uid = ParseInt64(user)) {
+    out.mutable_uid()->set_value(*uid);
+  } else {
+    out.set_username(user);
+  }
+  out.set_pinned(record.pinned);
+  out.mutable_spec()->set_image(record.id);
+  return out;
+}
+
+bool Matches(const v1::PodSandboxFilter& filter, const pod::PodRecord& record) {
+  if (!StartsWith(record.id.str(), filter.id())) return false;
+  if (filter.has_state() && filter.state().state() != StateOf(record)) return false;
+  return HasLabels(filter.label_selector(), record.spec.labels);
+}
+
+bool Matches(const v1::ContainerFilter& filter, const container::ContainerRecord& record) {
+  if (!StartsWith(record.id.str(), filter.id())) return false;
+  if (!StartsWith(record.pod.str(), filter.pod_sandbox_id())) return false;
+  if (filter.has_state() && filter.state().state() != StateOf(record)) return false;
+  return HasLabels(filter.label_selector(), record.spec.labels);
+}
+
+bool Matches(const v1::ContainerStatsFilter& filter, const container::ContainerRecord& record) {
+  return StartsWith(record.id.str(), filter.id()) && StartsWith(record.pod.str(), filter.pod_sandbox_id()) &&
+         HasLabels(filter.label_selector(), record.spec.labels);
+}
+
+}  // namespace davit::cri

@@ -1,0 +1,92 @@
+#include "cri/image_service.h"
+
+#include <boost/json.hpp>
+
+#include "cri/convert.h"
+#include "cri/reactors.h"
+#include "oci/image_spec.h"
+
+namespace davit::cri {
+namespace {
+
+std::string ImageInfo(const image::ImageRecord& record, const oci::ImageConfig& config) {
+  boost::json::object info = {{"chainLayers", boost::json::array(record.layers.begin(), record.layers.end())},
+                              {"manifestDigest", record.manifest_digest},
+                              {"created", record.created},
+                              {"architecture", record.architecture},
+                              {"entrypoint", boost::json::array(config.entrypoint.begin(), config.entrypoint.end())},
+                              {"cmd", boost::json::array(config.cmd.begin(), config.cmd.end())},
+                              {"env", boost::json::array(config.env.begin(), config.env.end())},
+                              {"user", config.user},
+                              {"workingDir", config.working_dir}};
+  return boost::json::serialize(info);
+}
+
+}  // namespace
+
+ImageService::Reactor* ImageService::ListImages(Context* context, const v1::ListImagesRequest* request,
+                                                v1::ListImagesResponse* response) {
+  const std::string& wanted = request->filter().image().image();
+  if (!wanted.empty()) {
+    Result<image::ImageRecord> found = engine_.Images().Resolve(wanted);
+    if (found.ok()) *response->add_images() = ToImage(*found);
+    return Answer(context, {});  // a filter that fits nothing is an empty list
+  }
+  for (const image::ImageRecord& record : *engine_.Images().List()) *response->add_images() = ToImage(record);
+  return Answer(context, {});
+}
+
+ImageService::Reactor* ImageService::ImageStatus(Context* context, const v1::ImageStatusRequest* request,
+                                                 v1::ImageStatusResponse* response) {
+  const std::string& wanted = request->image().image();
+  if (wanted.empty()) return Answer(context, InvalidArgument("image.image is empty"));
+  Result<image::ImageRecord> found = engine_.Images().Resolve(wanted);
+  if (found.code() == StatusCode::kNotFound) return Answer(context, {});  // CRI: an absent image is no image
+  if (!found.ok()) return Answer(context, found.status());
+  *response->mutable_image() = ToImage(*found);
+  if (request->verbose()) {
+    Result<std::shared_ptr<const oci::ImageConfig>> config = engine_.Images().Config(*found);
+    if (!config.ok()) return Answer(context, config.status());
+    (*response->mutable_info())["info"] = ImageInfo(*found, **config);
+  }
+  return Answer(context, {});
+}
+
+ImageService::Reactor* ImageService::PullImage(Context* context, const v1::PullImageRequest* request,
+                                               v1::PullImageResponse* response) {
+  if (request->image().image().empty()) return Answer(context, InvalidArgument("image.image is empty"));
+  Reactor* reactor = context->DefaultReactor();
+  engine_.PullImage(request->image().image(), ToCredentials(request->auth()), nullptr,
+                    FinishWith<image::ImageRecord>(reactor, [response](const image::ImageRecord& record) {
+                      response->set_image_ref(record.id);
+                    }));
+  return reactor;
+}
+
+ImageService::Reactor* ImageService::RemoveImage(Context* context, const v1::RemoveImageRequest* request,
+                                                 v1::RemoveImageResponse*) {
+  if (request->image().image().empty()) return Answer(context, InvalidArgument("image.image is empty"));
+  Reactor* reactor = context->DefaultReactor();
+  engine_.RemoveImage(request->image().image(), FinishEmpty(reactor));
+  return reactor;
+}
+
+ImageService::Reactor* ImageService::ImageFsInfo(Context* context, const v1::ImageFsInfoRequest*,
+                                                 v1::ImageFsInfoResponse* response) {
+  Result<store::FilesystemUsage> usage = engine_.ImageFilesystem();
+  if (!usage.ok()) return Answer(context, usage.status());
+  for (v1::FilesystemUsage* filesystem : {response->add_image_filesystems(), response->add_container_filesystems()}) {
+    filesystem->set_timestamp(usage->wall_nanos);
+    filesystem->mutable_fs_id()->set_mountpoint(engine_.Configuration().root);
+    filesystem->mutable_used_bytes()->set_value(usage->used.bytes);
+    filesystem->mutable_inodes_used()->set_value(usage->used.inodes);
+  }
+  return Answer(context, {});
+}
+
+::grpc::ServerWriteReactor<v1::StreamImagesResponse>* ImageService::StreamImages(Context*,
+                                                                                 const v1::StreamImagesRequest*) {
+  return new RefusedStream<v1::StreamImagesResponse>(Unimplemented("streaming lists is not built yet"));
+}
+
+}  // namespace davit::cri

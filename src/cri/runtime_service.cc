@@ -1,0 +1,270 @@
+#include "cri/runtime_service.h"
+
+#include "base/time.h"
+#include "cri/convert.h"
+#include "cri/reactors.h"
+#include "cri/verbose_info.h"
+#include "cri/version.h"
+
+namespace davit::cri {
+namespace {
+
+void AddCondition(v1::RuntimeStatus* status, const char* type, bool good, const std::string& reason,
+                  const std::string& message) {
+  v1::RuntimeCondition* condition = status->add_conditions();
+  condition->set_type(type);
+  condition->set_status(good);
+  condition->set_reason(reason);
+  condition->set_message(message);
+}
+
+std::vector<engine::ContainerPtr> Running(const engine::Snapshot& view, const v1::ContainerStatsFilter& filter) {
+  std::vector<engine::ContainerPtr> found;
+  for (const auto& [id, record] : view.containers) {
+    if (record->phase == container::Phase::kRunning && Matches(filter, *record)) found.push_back(record);
+  }
+  return found;
+}
+
+}  // namespace
+
+RuntimeService::Reactor* RuntimeService::Version(Context* context, const v1::VersionRequest*,
+                                                 v1::VersionResponse* response) {
+  response->set_version("0.1.0");  // of the kubelet's API, as every runtime answers
+  response->set_runtime_name("davit");
+  response->set_runtime_version(kVersion);
+  response->set_runtime_api_version("v1");
+  return Answer(context, {});
+}
+
+RuntimeService::Reactor* RuntimeService::Status(Context* context, const v1::StatusRequest* request,
+                                                v1::StatusResponse* response) {
+  AddCondition(response->mutable_status(), "RuntimeReady", true, "", "");
+  network::Readiness network = engine_.NetworkReadiness();
+  AddCondition(response->mutable_status(), "NetworkReady", network.ready, network.reason, network.message);
+  for (const engine::HandlerInfo& info : engine_.Handlers()) {
+    v1::RuntimeHandler* handler = response->add_runtime_handlers();
+    handler->set_name(info.name);
+    handler->mutable_features()->set_recursive_read_only_mounts(info.features.recursive_read_only_mounts);
+    if (info.name == engine_.Configuration().runtime.default_handler) {
+      // The kubelet asks for the default handler by the empty name.
+      v1::RuntimeHandler* unnamed = response->add_runtime_handlers();
+      *unnamed->mutable_features() = handler->features();
+    }
+  }
+  response->mutable_features()->set_supplemental_groups_policy(true);
+  if (request->verbose()) {
+    (*response->mutable_info())["config"] = ConfigInfo(engine_.Configuration());
+    (*response->mutable_info())["network"] = engine_.NetworkStatusJson();
+  }
+  return Answer(context, {});
+}
+
+RuntimeService::Reactor* RuntimeService::RuntimeConfig(Context* context, const v1::RuntimeConfigRequest*,
+                                                       v1::RuntimeConfigResponse* response) {
+  response->mutable_linux()->set_cgroup_driver(engine_.SystemdCgroups() ? v1::SYSTEMD : v1::CGROUPFS);
+  return Answer(context, {});
+}
+
+RuntimeService::Reactor* RuntimeService::UpdateRuntimeConfig(Context* context, const v1::UpdateRuntimeConfigRequest*,
+                                                             v1::UpdateRuntimeConfigResponse*) {
+  // The pod CIDR concerns engines that render a CNI configuration from it; here the CNI plugin's own
+  // configuration decides.
+  return Answer(context, {});
+}
+
+// ---- Pods ----
+
+RuntimeService::Reactor* RuntimeService::RunPodSandbox(Context* context, const v1::RunPodSandboxRequest* request,
+                                                       v1::RunPodSandboxResponse* response) {
+  if (!request->has_config()) return Answer(context, InvalidArgument("config is missing"));
+  Result<pod::PodSpec> spec = ToPodSpec(request->config(), request->runtime_handler());
+  if (!spec.ok()) return Answer(context, spec.status());
+  Reactor* reactor = context->DefaultReactor();
+  engine_.RunPod(std::move(*spec), FinishWith<PodId>(reactor, [response](const PodId& id) {
+    response->set_pod_sandbox_id(id.str());
+  }));
+  return reactor;
+}
+
+RuntimeService::Reactor* RuntimeService::StopPodSandbox(Context* context, const v1::StopPodSandboxRequest* request,
+                                                        v1::StopPodSandboxResponse*) {
+  Reactor* reactor = context->DefaultReactor();
+  engine_.StopPod(request->pod_sandbox_id(), FinishEmpty(reactor));
+  return reactor;
+}
+
+RuntimeService::Reactor* RuntimeService::RemovePodSandbox(Context* context,
+                                                          const v1::RemovePodSandboxRequest* request,
+                                                          v1::RemovePodSandboxResponse*) {
+  Reactor* reactor = context->DefaultReactor();
+  engine_.RemovePod(request->pod_sandbox_id(), FinishEmpty(reactor));
+  return reactor;
+}
+
+RuntimeService::Reactor* RuntimeService::PodSandboxStatus(Context* context,
+                                                          const v1::PodSandboxStatusRequest* request,
+                                                          v1::PodSandboxStatusResponse* response) {
+  std::shared_ptr<const engine::Snapshot> view = engine_.View();
+  Result<engine::PodPtr> pod = view->FindPod(request->pod_sandbox_id());
+  if (!pod.ok()) return Answer(context, pod.status());
+  *response->mutable_status() = ToPodSandboxStatus(**pod);
+  response->set_timestamp(WallNanos());
+  for (const engine::ContainerPtr& record : view->ContainersOf((*pod)->id)) {
+    if (engine::Listed(*record)) *response->add_containers_statuses() = ToContainerStatus(*record);
+  }
+  if (request->verbose()) (*response->mutable_info())["info"] = PodInfo(**pod);
+  return Answer(context, {});
+}
+
+RuntimeService::Reactor* RuntimeService::ListPodSandbox(Context* context, const v1::ListPodSandboxRequest* request,
+                                                        v1::ListPodSandboxResponse* response) {
+  for (const auto& [id, record] : engine_.View()->pods) {
+    if (engine::Listed(*record) && Matches(request->filter(), *record)) *response->add_items() = ToPodSandbox(*record);
+  }
+  return Answer(context, {});
+}
+
+// ---- Containers ----
+
+RuntimeService::Reactor* RuntimeService::CreateContainer(Context* context, const v1::CreateContainerRequest* request,
+                                                         v1::CreateContainerResponse* response) {
+  if (!request->has_config()) return Answer(context, InvalidArgument("config is missing"));
+  Result<container::ContainerSpec> spec = ToContainerSpec(request->config());
+  if (!spec.ok()) return Answer(context, spec.status());
+  Reactor* reactor = context->DefaultReactor();
+  engine_.CreateContainer(request->pod_sandbox_id(), std::move(*spec),
+                          FinishWith<ContainerId>(reactor, [response](const ContainerId& id) {
+                            response->set_container_id(id.str());
+                          }));
+  return reactor;
+}
+
+RuntimeService::Reactor* RuntimeService::StartContainer(Context* context, const v1::StartContainerRequest* request,
+                                                        v1::StartContainerResponse*) {
+  Reactor* reactor = context->DefaultReactor();
+  engine_.StartContainer(request->container_id(), FinishEmpty(reactor));
+  return reactor;
+}
+
+RuntimeService::Reactor* RuntimeService::StopContainer(Context* context, const v1::StopContainerRequest* request,
+                                                       v1::StopContainerResponse*) {
+  if (request->timeout() < 0) {
+    return Answer(context, InvalidArgument("timeout " + std::to_string(request->timeout()) + " is negative"));
+  }
+  Reactor* reactor = context->DefaultReactor();
+  // A year is "for ever", and does not overflow a clock.
+  std::chrono::seconds grace(std::min<int64_t>(request->timeout(), 31'536'000));
+  engine_.StopContainer(request->container_id(), grace, FinishEmpty(reactor));
+  return reactor;
+}
+
+RuntimeService::Reactor* RuntimeService::RemoveContainer(Context* context, const v1::RemoveContainerRequest* request,
+                                                         v1::RemoveContainerResponse*) {
+  Reactor* reactor = context->DefaultReactor();
+  engine_.RemoveContainer(request->container_id(), FinishEmpty(reactor));
+  return reactor;
+}
+
+RuntimeService::Reactor* RuntimeService::ListContainers(Context* context, const v1::ListContainersRequest* request,
+                                                        v1::ListContainersResponse* response) {
+  for (const auto& [id, record] : engine_.View()->containers) {
+    if (engine::Listed(*record) && Matches(request->filter(), *record)) {
+      *response->add_containers() = ToContainer(*record);
+    }
+  }
+  return Answer(context, {});
+}
+
+RuntimeService::Reactor* RuntimeService::ContainerStatus(Context* context, const v1::ContainerStatusRequest* request,
+                                                         v1::ContainerStatusResponse* response) {
+  Result<engine::ContainerPtr> record = engine_.View()->FindContainer(request->container_id());
+  if (!record.ok()) return Answer(context, record.status());
+  *response->mutable_status() = ToContainerStatus(**record);
+  if (request->verbose()) {
+    (*response->mutable_info())["info"] =
+        ContainerInfo(**record, engine_.RuntimeSpecJson(**record).value_or(std::string("null")));
+  }
+  return Answer(context, {});
+}
+
+RuntimeService::Reactor* RuntimeService::ReopenContainerLog(Context* context,
+                                                            const v1::ReopenContainerLogRequest* request,
+                                                            v1::ReopenContainerLogResponse*) {
+  Reactor* reactor = context->DefaultReactor();
+  engine_.ReopenLog(request->container_id(), FinishEmpty(reactor));
+  return reactor;
+}
+
+// ---- Exec, attach, port-forward ----
+
+RuntimeService::Reactor* RuntimeService::ExecSync(Context* context, const v1::ExecSyncRequest* request,
+                                                  v1::ExecSyncResponse* response) {
+  if (request->cmd_size() == 0) return Answer(context, InvalidArgument("cmd is empty"));
+  if (request->timeout() < 0) {
+    return Answer(context, InvalidArgument("timeout " + std::to_string(request->timeout()) + " is negative"));
+  }
+  Reactor* reactor = context->DefaultReactor();
+  std::chrono::seconds timeout(std::min<int64_t>(request->timeout(), 31'536'000));
+  engine_.ExecSync(request->container_id(), {request->cmd().begin(), request->cmd().end()}, timeout,
+                   FinishWith<engine::ExecOutput>(reactor, [response](const engine::ExecOutput& output) {
+                     response->set_stdout(output.out);
+                     response->set_stderr(output.err);
+                     response->set_exit_code(output.exit_code);
+                   }));
+  return reactor;
+}
+
+RuntimeService::Reactor* RuntimeService::Exec(Context* context, const v1::ExecRequest* request,
+                                              v1::ExecResponse* response) {
+  Result<std::string> url = engine_.Exec(request->container_id(), {request->cmd().begin(), request->cmd().end()},
+                                         request->tty(), request->stdin(), request->stdout(), request->stderr());
+  if (url.ok()) response->set_url(*url);
+  return Answer(context, url.status());
+}
+
+RuntimeService::Reactor* RuntimeService::Attach(Context* context, const v1::AttachRequest* request,
+                                                v1::AttachResponse* response) {
+  Result<std::string> url = engine_.Attach(request->container_id(), request->tty(), request->stdin(),
+                                           request->stdout(), request->stderr());
+  if (url.ok()) response->set_url(*url);
+  return Answer(context, url.status());
+}
+
+RuntimeService::Reactor* RuntimeService::PortForward(Context* context, const v1::PortForwardRequest* request,
+                                                     v1::PortForwardResponse* response) {
+  Result<std::string> url =
+      engine_.PortForward(request->pod_sandbox_id(), {request->port().begin(), request->port().end()});
+  if (url.ok()) response->set_url(*url);
+  return Answer(context, url.status());
+}
+
+// ---- Statistics ----
+
+RuntimeService::Reactor* RuntimeService::ContainerStats(Context* context, const v1::ContainerStatsRequest* request,
+                                                        v1::ContainerStatsResponse* response) {
+  Result<engine::ContainerPtr> record = engine_.View()->FindContainer(request->container_id());
+  if (!record.ok()) return Answer(context, record.status());
+  Reactor* reactor = context->DefaultReactor();
+  engine_.Stats({*record}, FinishWith<std::vector<engine::ContainerStats>>(
+                               reactor, [this, response](const std::vector<engine::ContainerStats>& all) {
+                                 *response->mutable_stats() = ToContainerStats(all[0], engine_.Configuration().root);
+                               }));
+  return reactor;
+}
+
+RuntimeService::Reactor* RuntimeService::ListContainerStats(Context* context,
+                                                            const v1::ListContainerStatsRequest* request,
+                                                            v1::ListContainerStatsResponse* response) {
+  Reactor* reactor = context->DefaultReactor();
+  engine_.Stats(Running(*engine_.View(), request->filter()),
+                FinishWith<std::vector<engine::ContainerStats>>(
+                    reactor, [this, response](const std::vector<engine::ContainerStats>& all) {
+                      for (const engine::ContainerStats& stats : all) {
+                        *response->add_stats() = ToContainerStats(stats, engine_.Configuration().root);
+                      }
+                    }));
+  return reactor;
+}
+
+}  // namespace davit::cri

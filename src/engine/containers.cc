@@ -1,0 +1,368 @@
+// The container verbs and what follows from a container's exit.
+
+#include <signal.h>
+#include <sys/epoll.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "base/time.h"
+#include "engine/state.h"
+
+namespace davit::engine {
+namespace {
+
+using container::ContainerRecord;
+using container::Phase;
+
+std::string PhaseName(Phase phase) {
+  switch (phase) {
+    case Phase::kCreating: return "being created";
+    case Phase::kCreated: return "created";
+    case Phase::kRunning: return "running";
+    case Phase::kExited: return "exited";
+    case Phase::kRemoving: return "being removed";
+  }
+  return "unknown";
+}
+
+bool Alive(const ContainerRecord& record) {
+  return record.phase == Phase::kCreated || record.phase == Phase::kRunning;
+}
+
+Result<Nothing> ToResult(const Status& status) {
+  if (status.ok()) return Nothing{};
+  return status;
+}
+
+// CRI log paths are relative to the pod's log directory.
+std::string AbsoluteLogPath(const container::ContainerSpec& spec, const std::string& log_directory) {
+  if (spec.log_path.empty() || log_directory.empty()) return {};
+  return log_directory + "/" + spec.log_path;
+}
+
+Result<int> StopSignal(const ContainerRecord& record, const oci::ImageConfig& image) {
+  if (record.spec.stop_signal > 0) return record.spec.stop_signal;
+  if (image.stop_signal.empty()) return SIGTERM;
+  return container::ParseSignal(image.stop_signal);
+}
+
+}  // namespace
+
+void Engine::CreateContainer(const std::string& pod_text, container::ContainerSpec spec, Done<ContainerId> done) {
+  State* state = state_.get();
+  Result<PodPtr> pod = state->View()->FindPod(pod_text);
+  if (!pod.ok()) {
+    done(pod.status());
+    return;
+  }
+  PodId pod_id = (*pod)->id;
+  const std::string key = pod_id.str() + "/" + spec.name + "/" + std::to_string(spec.attempt);
+  state->create_containers.Join(key, std::move(done), [state, pod_id, spec = std::move(spec)](auto finish) {
+    ContainerId id = ContainerId::Mint();
+    state->Post(pod_id.str(), [state, id, pod_id, spec, finish] {
+      Result<ContainerId> result = state->CreateContainerNow(id, pod_id, spec);
+      if (!result.ok()) result = result.status().Annotate("create container " + Printable(spec.name));
+      finish(std::move(result));
+    });
+  });
+}
+
+void Engine::StartContainer(const std::string& text, Done<Nothing> done) {
+  State* state = state_.get();
+  Result<ContainerPtr> record = state->View()->FindContainer(text);
+  if (!record.ok()) {
+    done(record.status());
+    return;
+  }
+  ContainerId id = (*record)->id;
+  PodId pod = (*record)->pod;
+  state->verbs.Join("start/" + id.str(), std::move(done), [state, id, pod](auto finish) {
+    state->Post(pod.str(), [state, id, finish] {
+      finish(ToResult(state->StartContainerNow(id).Annotate("start container " + id.Short())));
+    });
+  });
+}
+
+void Engine::StopContainer(const std::string& text, std::chrono::seconds grace, Done<Nothing> done) {
+  State* state = state_.get();
+  Result<ContainerPtr> record = state->View()->FindContainer(text);
+  if (!record.ok()) {
+    done(record.code() == StatusCode::kNotFound ? Result<Nothing>(Nothing{}) : Result<Nothing>(record.status()));
+    return;
+  }
+  ContainerId id = (*record)->id;
+  PodId pod = (*record)->pod;
+  state->verbs.Join("stop/" + id.str(), std::move(done), [state, id, pod, grace](auto finish) {
+    state->Post(pod.str(), [state, id, grace, finish] { state->BeginStop(id, grace, finish); });
+  });
+}
+
+void Engine::RemoveContainer(const std::string& text, Done<Nothing> done) {
+  State* state = state_.get();
+  Result<ContainerPtr> record = state->View()->FindContainer(text);
+  if (!record.ok()) {
+    done(record.code() == StatusCode::kNotFound ? Result<Nothing>(Nothing{}) : Result<Nothing>(record.status()));
+    return;
+  }
+  ContainerId id = (*record)->id;
+  PodId pod = (*record)->pod;
+  state->verbs.Join("remove/" + id.str(), std::move(done), [state, id, pod](auto finish) {
+    state->Post(pod.str(), [state, id, finish] {
+      finish(ToResult(state->RemoveContainerNow(id).Annotate("remove container " + id.Short())));
+    });
+  });
+}
+
+void Engine::ReopenLog(const std::string& text, Done<Nothing> done) {
+  State* state = state_.get();
+  Result<ContainerPtr> found = state->View()->FindContainer(text);
+  if (!found.ok()) {
+    done(found.status());
+    return;
+  }
+  ContainerPtr record = *found;
+  if (record->phase != Phase::kRunning) {
+    done(FailedPrecondition("container " + record->id.Short() + " is " + PhaseName(record->phase) + ", not running"));
+    return;
+  }
+  // Not on the strand: rotating a log must not wait for the pod's other business.
+  state->exec_pool.Post([state, record, done] {
+    done(ToResult(monitor::ReopenLog(state->containers->paths().Directory(record->id), Deadline::After(kKillBudget))
+                      .Annotate("reopen log of container " + record->id.Short())));
+  });
+}
+
+Result<ContainerId> Engine::State::CreateContainerNow(const ContainerId& id, const PodId& pod_id,
+                                                      const container::ContainerSpec& spec) {
+  PodPtr pod = Pod(pod_id);
+  if (!pod) return NotFound("pod sandbox " + pod_id.str() + " not found");
+  if (pod->phase != pod::Phase::kReady) {
+    return FailedPrecondition("pod sandbox " + pod_id.Short() + " is not ready");
+  }
+  for (const ContainerPtr& other : View()->ContainersOf(pod_id)) {
+    if (other->spec.name == spec.name && other->spec.attempt == spec.attempt) {
+      return AlreadyExists("attempt " + std::to_string(spec.attempt) + " exists already with id " + other->id.str());
+    }
+  }
+  container::PodEnvironment environment = EnvironmentFor(*pod);
+  const container::RuntimeEntry* handler = containers->Handler(pod->runtime_handler);
+  bool recursive_read_only = handler != nullptr && handler->features.recursive_read_only_mounts;
+  RETURN_IF_ERROR(container::ValidateSpec(spec, environment, recursive_read_only));
+
+  ContainerRecord record;
+  record.id = id;
+  record.pod = pod_id;
+  record.boot_id = boot_id;
+  record.spec = spec;
+  record.runtime_handler = pod->runtime_handler;
+  record.cgroup = pod->cgroup + "/davit-" + id.str();
+  record.log_path = AbsoluteLogPath(spec, pod->spec.log_directory);
+  record.created_at = WallNanos();
+  ASSIGN_OR_RETURN(record, MakeContainer(std::move(record), *pod));
+  return id;
+}
+
+Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, const pod::PodRecord& pod) {
+  ASSIGN_OR_RETURN(image::ImageRecord image, images->Resolve(record.spec.image.image));
+  // Held until the record names the layers: a RemoveImage in between must not take them.
+  image::LayerHold hold = images->Hold(image.layers);
+  ASSIGN_OR_RETURN(image, images->Find(image.id));
+  ASSIGN_OR_RETURN(std::shared_ptr<const oci::ImageConfig> image_config, images->Config(image));
+  record.image_id = image.id;
+  record.layers = image.layers;
+  container::CreateInputs inputs;
+  inputs.image = image_config.get();
+  inputs.pod = EnvironmentFor(pod);
+  for (auto layer = image.layers.rbegin(); layer != image.layers.rend(); ++layer) {
+    ASSIGN_OR_RETURN(oci::Digest diff_id, oci::Digest::Parse(*layer));
+    ASSIGN_OR_RETURN(std::string path, layers->Path(diff_id));
+    inputs.layer_paths.push_back(std::move(path));
+  }
+  ASSIGN_OR_RETURN_WITH(record.spec.stop_signal, StopSignal(record, *image_config), "image's stop signal");
+
+  RETURN_IF_ERROR(records->Put(record));
+  FaultPoint("container.create.intent");
+  Result<ContainerRecord> made = containers->Create(record, inputs, Deadline::After(kVerbBudget));
+  Status status = made.status();
+  if (status.ok()) status = WatchExit(*made);
+  if (status.ok()) {
+    made->phase = Phase::kCreated;
+    status = records->Put(*made);
+  }
+  if (status.ok()) {
+    FaultPoint("container.create.created");
+    return made;
+  }
+  Unwatch(record.id);
+  Status undone = containers->Destroy(record, Deadline::After(kVerbBudget));
+  if (undone.ok()) undone = records->Erase(record.id);
+  if (!undone.ok()) {
+    record.phase = Phase::kRemoving;  // RemovePod tries again, and so does recovery
+    IgnoreError(records->Put(record));
+  }
+  return status.WithUndoError(undone);
+}
+
+Status Engine::State::StartContainerNow(const ContainerId& id) {
+  ContainerPtr current = Container(id);
+  if (!current) return NotFound("container " + id.str() + " not found");
+  if (current->phase == Phase::kRunning) return {};
+  if (current->phase != Phase::kCreated) {
+    return FailedPrecondition("it is " + PhaseName(current->phase) + ", not created");
+  }
+  FaultPoint("container.start.begin");
+  Result<monitor::State> started = containers->Start(*current, Deadline::After(kVerbBudget));
+  FaultPoint("container.start.monitor");
+  ContainerRecord record = *current;
+  if (!started.ok()) {
+    // What could not be started will never run: it ends here, with the reason where people look.
+    IgnoreError(monitor::Destroy(containers->paths().Directory(id), Deadline::After(kKillBudget)));
+    Unwatch(id);
+    record.phase = Phase::kExited;
+    record.finished_at = WallNanos();
+    record.exit_code = 128;
+    record.reason = "StartError";
+    record.message = started.status().message();
+    record.pid = 0;
+    RETURN_IF_ERROR(records->Put(record));
+    exits.Notify(id);
+    IgnoreError(containers->CleanUp(record, Deadline::After(kKillBudget)));  // removal does it again
+    return started.status();
+  }
+  record.phase = Phase::kRunning;
+  record.started_at = started->started_at_nanos;
+  RETURN_IF_ERROR(records->Put(record));
+  FaultPoint("container.start.running");
+  return {};
+}
+
+void Engine::State::BeginStop(const ContainerId& id, std::chrono::seconds grace,
+                              std::function<void(Result<Nothing>)> finish) {
+  ContainerPtr record = Container(id);
+  if (!record || !Alive(*record)) {
+    finish(Nothing{});
+    return;
+  }
+  FaultPoint("container.stop.begin");
+  exits.Add(id, [finish] { finish(Nothing{}); });
+  bool gently = record->phase == Phase::kRunning && grace.count() > 0;
+  Status status = gently ? containers->Signal(*record, record->spec.stop_signal, /*all=*/false) : Status();
+  FaultPoint("container.stop.signalled");
+  if (!status.ok()) LogWarning("container {}: stop signal: {}", id.Short(), status.message());
+  KillAfter(id, gently && status.ok() ? grace : std::chrono::seconds(0), finish);
+}
+
+// No thread waits for the grace period: a timer does, and the exit itself ends the stop at once.
+void Engine::State::KillAfter(const ContainerId& id, std::chrono::seconds grace,
+                              std::function<void(Result<Nothing>)> finish) {
+  auto kill = [this, id, finish] {
+    ContainerPtr record = Container(id);
+    if (!record || !Alive(*record)) return;  // its exit has been told
+    Status status = containers->Signal(*record, SIGKILL, /*all=*/true);
+    if (!status.ok()) LogWarning("container {}: kill: {}", id.Short(), status.message());
+    loop->After(kKillBudget, [id, finish] {
+      finish(DeadlineExceeded("stop container " + id.Short() +
+                              ": still there 30 s after SIGKILL; a process of it may be stuck in the kernel (state D)"));
+    });
+  };
+  if (grace.count() <= 0) {
+    kill();
+    return;
+  }
+  ContainerPtr record = Container(id);
+  if (!record) return;
+  PodId pod = record->pod;
+  loop->After(grace, [this, pod, kill] { Post(pod.str(), kill); });
+}
+
+Status Engine::State::Settle(const ContainerId& id) {
+  ContainerPtr record = Container(id);
+  if (!record || !Alive(*record)) return {};
+  RETURN_IF_ERROR(monitor::Destroy(containers->paths().Directory(id), Deadline::After(kKillBudget)));
+  OnExit(id, std::nullopt);
+  return {};
+}
+
+Status Engine::State::RemoveContainerNow(const ContainerId& id) {
+  RETURN_IF_ERROR(Settle(id));
+  ContainerPtr current = Container(id);
+  if (!current) return {};
+  ContainerRecord record = *current;
+  record.phase = Phase::kRemoving;
+  RETURN_IF_ERROR(records->Put(record));
+  FaultPoint("container.remove.intent");
+  Unwatch(id);
+  RETURN_IF_ERROR(containers->Destroy(record, Deadline::After(kVerbBudget)));
+  FaultPoint("container.remove.destroyed");
+  RETURN_IF_ERROR(records->Erase(id));
+  exits.Notify(id);
+  // Layers of an image that was removed while this container used them.
+  if (!images->Find(record.image_id).ok()) IgnoreError(images->CollectLayers());
+  return {};
+}
+
+Status Engine::State::WatchExit(const ContainerRecord& record) {
+  ASSIGN_OR_RETURN(sys::UniqueFd fd, monitor::Watch(containers->paths().Directory(record.id)));
+  int raw = fd.get();
+  ContainerId id = record.id;
+  PodId pod = record.pod;
+  std::lock_guard lock(watches_lock);
+  ASSIGN_OR_RETURN(sched::EventLoop::Token token, loop->Watch(raw, EPOLLIN, [this, raw, id, pod](uint32_t) {
+    Result<std::optional<monitor::State>> news = monitor::ReadState(raw);
+    std::optional<monitor::State> last;
+    if (news.ok() && *news) {
+      if ((*news)->phase != monitor::Phase::kExited) return;
+      last = **news;
+    }
+    // The end, or the monitor is gone: nothing more will come.
+    Unwatch(id);
+    Post(pod.str(), [this, id, last] { OnExit(id, last); });
+  }));
+  watches[id] = {std::move(fd), token};
+  return {};
+}
+
+void Engine::State::Unwatch(const ContainerId& id) {
+  ExitWatch watch;
+  {
+    std::lock_guard lock(watches_lock);
+    auto it = watches.find(id);
+    if (it == watches.end()) return;
+    watch = std::move(it->second);
+    watches.erase(it);
+  }
+  loop->Remove(watch.token);  // before the descriptor closes; not under the lock its callback takes
+}
+
+void Engine::State::OnExit(const ContainerId& id, const std::optional<monitor::State>& state) {
+  ContainerPtr current = Container(id);
+  if (!current || !Alive(*current)) return;
+  ContainerRecord record = *current;
+  std::optional<monitor::ExitRecord> exit = state ? state->exit : std::nullopt;
+  if (!exit) exit = monitor::ReadExitRecord(containers->paths().Directory(id));
+  record.phase = Phase::kExited;
+  record.pid = 0;
+  if (exit) {
+    record.exit_code = exit->code;
+    record.finished_at = exit->finished_at_nanos;
+    if (exit->started_at_nanos > 0) record.started_at = exit->started_at_nanos;
+    record.reason = exit->oom_killed ? "OOMKilled" : exit->code == 0 ? "Completed" : "Error";
+  } else {
+    record.exit_code = 255;
+    record.finished_at = WallNanos();
+    record.reason = "Error";
+    record.message = "the container's monitor was killed; its exit code is lost";
+  }
+  Status cleaned;
+  // Without a monitor nobody has seen the first process end: it must, before the record says so.
+  if (!exit) cleaned = containers->CleanUp(record, Deadline::After(kKillBudget));
+  Status saved = records->Put(record);
+  if (!saved.ok()) LogError("container {}: record its exit: {}", id.Short(), saved.message());
+  FaultPoint("container.exit.recorded");
+  exits.Notify(id);
+  if (exit) cleaned = containers->CleanUp(record, Deadline::After(kKillBudget));
+  if (!cleaned.ok()) LogWarning("container {}: clean up after exit: {}", id.Short(), cleaned.message());
+}
+
+}  // namespace davit::engine

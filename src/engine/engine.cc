@@ -1,0 +1,247 @@
+#include "engine/engine.h"
+
+#include <sys/stat.h>
+
+#include <set>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "engine/state.h"
+#include "sys/atomic_file.h"
+#include "sys/capabilities.h"
+#include "sys/process.h"
+#include "sys/unique_fd.h"
+
+namespace davit::engine {
+namespace {
+
+Status MakePrivateDirectory(const std::string& path) {
+  RETURN_IF_ERROR(sys::MakeDirectories(path, 0700));
+  // Re-asserted on every start: images hold set-uid programs that no user of the node may reach
+  // (CVE-2021-41103 class).
+  if (::chmod(path.c_str(), 0700) != 0) return ErrnoError(errno, "chmod 0700 " + path);
+  return {};
+}
+
+Result<container::NodeLimits> ReadNodeLimits(const config::Config& config, const sys::CgroupLayout& cgroups) {
+  container::NodeLimits node;
+  ASSIGN_OR_RETURN(node.capabilities, sys::BoundingCapabilities());
+  std::set<std::string> held(node.capabilities.begin(), node.capabilities.end());
+  node.may_lower_oom_score_adj = held.count("CAP_SYS_RESOURCE") != 0;
+  ASSIGN_OR_RETURN(std::string adj, sys::ReadFile("/proc/self/oom_score_adj", 64));
+  node.oom_score_adj = ParseInt64(Trim(adj)).value_or(0);
+  node.cgroup_v2 = cgroups.mode() == sys::CgroupMode::kUnified;
+  node.pids_limit = config.runtime.pids_limit;
+  node.default_capabilities = config.runtime.default_capabilities.value_or(oci::DefaultCapabilities());
+  return node;
+}
+
+// Only what is installed: asking for another handler is the client's error, not the start's.
+std::map<std::string, container::RuntimeEntry> MakeHandlers(const config::Config& config) {
+  std::map<std::string, container::RuntimeEntry> handlers;
+  for (const auto& [name, options] : config.runtime.handlers) {
+    if (options.path.empty()) continue;
+    runtime::RuntimeHandler handler;
+    handler.name = name;
+    handler.path = options.path;
+    handler.root = options.root;
+    runtime::RuntimeDriver driver(handler);
+    Deadline deadline = Deadline::After(std::chrono::seconds(10));
+    if (Status probed = driver.Probe(deadline); !probed.ok()) {
+      LogWarning("runtime handler {}: {}", name, probed.message());
+    }
+    Result<runtime::RuntimeFeatures> features = driver.Features(deadline);
+    handlers.emplace(name, container::RuntimeEntry{std::move(driver), features.value_or(runtime::RuntimeFeatures())});
+  }
+  return handlers;
+}
+
+image::PullerOptions MakePullerOptions(const config::ImageConfig& config, const std::string& helper) {
+  image::PullerOptions options;
+  options.helper_path = helper;
+  options.limits.max_parallel_layers = static_cast<uint32_t>(config.max_parallel_layers);
+  options.limits.max_image_bytes = static_cast<uint64_t>(config.max_image_bytes);
+  options.limits.max_layer_entries = static_cast<uint64_t>(config.max_entries);
+  options.limits.stall_timeout_seconds = static_cast<uint32_t>(config.stall_timeout_seconds);
+  for (const auto& [host, registry] : config.registries) {
+    image::HostOptions& host_options = options.hosts[host];
+    host_options.plain_http = registry.plain_http;
+    host_options.ca_file = registry.ca_file;
+    host_options.fallback = registry.fallback;
+    for (const std::string& mirror : registry.mirrors) {
+      // The scheme of a mirror is its own: "http://" names a host that may be asked without TLS.
+      size_t scheme_end = mirror.find("://");
+      std::string rest = mirror.substr(scheme_end + 3);
+      host_options.mirrors.push_back(rest);
+      if (mirror.compare(0, scheme_end, "http") == 0) {
+        options.hosts[rest.substr(0, rest.find('/'))].plain_http = true;
+      }
+    }
+  }
+  return options;
+}
+
+Result<std::string> ReadBootId() {
+  ASSIGN_OR_RETURN(std::string text, sys::ReadFile("/proc/sys/kernel/random/boot_id", 128));
+  return std::string(Trim(text));
+}
+
+Status CheckCgroupDriver(const config::Config& config, const sys::CgroupLayout& cgroups) {
+  if (config.runtime.cgroup_driver != "systemd") return {};
+  (void)cgroups;
+  return Unimplemented("runtime.cgroup_driver = \"systemd\" is not built yet: set it to \"cgroupfs\"");
+}
+
+}  // namespace
+
+Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Engine::~Engine() = default;
+
+Engine::State::~State() {
+  // Sessions first: they call into everything. Then no new tasks, and the running ones to their end.
+  stream_server.reset();
+  std::unique_ptr<sched::Strands> ending;
+  {
+    std::lock_guard lock(strands_lock);
+    ending = std::move(strands);
+  }
+  ending.reset();
+  std::map<ContainerId, ExitWatch> last;
+  {
+    std::lock_guard lock(watches_lock);
+    last.swap(watches);
+  }
+  if (loop) {
+    for (auto& [id, watch] : last) loop->Remove(watch.token);
+  }
+}
+
+void Engine::State::Post(const std::string& pod, std::function<void()> task) {
+  std::lock_guard lock(strands_lock);
+  if (strands) strands->Post(pod, std::move(task));
+}
+
+PodPtr Engine::State::Pod(const PodId& id) const {
+  std::shared_ptr<const Snapshot> view = View();
+  auto it = view->pods.find(id);
+  return it == view->pods.end() ? nullptr : it->second;
+}
+
+ContainerPtr Engine::State::Container(const ContainerId& id) const {
+  std::shared_ptr<const Snapshot> view = View();
+  auto it = view->containers.find(id);
+  return it == view->containers.end() ? nullptr : it->second;
+}
+
+container::PodEnvironment Engine::State::EnvironmentFor(const pod::PodRecord& pod) const {
+  const pod::Paths& paths = sandboxes->paths();
+  container::PodEnvironment environment;
+  if (pod.spec.network != pod::NamespaceMode::kNode) {
+    environment.network_namespace = paths.Namespace(pod.id, "net");
+    environment.uts_namespace = paths.Namespace(pod.id, "uts");
+  }
+  if (pod.spec.ipc != pod::NamespaceMode::kNode) {
+    environment.ipc_namespace = paths.Namespace(pod.id, "ipc");
+    environment.shm_directory = paths.Shm(pod.id);
+  } else {
+    environment.shm_directory = "/dev/shm";
+  }
+  if (pod.spec.pid == pod::NamespaceMode::kPod) environment.pid_namespace = paths.Namespace(pod.id, "pid");
+  environment.hostname = pod.hostname;
+  environment.hosts_file = paths.Files(pod.id) + "/hosts";
+  environment.hostname_file = paths.Files(pod.id) + "/hostname";
+  environment.resolv_conf = paths.Files(pod.id) + "/resolv.conf";
+  environment.cgroup = pod.cgroup;
+  environment.log_directory = pod.spec.log_directory;
+  environment.privileged = pod.spec.privileged;
+  return environment;
+}
+
+Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, const Programs& programs) {
+  auto state = std::make_unique<State>();
+  State* raw = state.get();
+  raw->config = config;
+  ASSIGN_OR_RETURN(raw->boot_id, ReadBootId());
+  ASSIGN_OR_RETURN(raw->cgroups, sys::CgroupLayout::Detect());
+  RETURN_IF_ERROR(CheckCgroupDriver(config, raw->cgroups));
+  // Orphans of monitors and inits are ours to reap: PID 1 of some machines takes seconds.
+  RETURN_IF_ERROR(sys::BecomeSubreaper());
+  RETURN_IF_ERROR(MakePrivateDirectory(config.root));
+  RETURN_IF_ERROR(MakePrivateDirectory(config.state));
+
+  ASSIGN_OR_RETURN(raw->database, store::Database::Open(config.root + "/davit.db"));
+  ASSIGN_OR_RETURN(raw->trash, store::Trash::Open(config.root));
+  ASSIGN_OR_RETURN(raw->content, store::Content::Open(config.root));
+  ASSIGN_OR_RETURN(raw->layers, store::DirectoryLayers::Open(config.root, *raw->database, *raw->trash));
+  ASSIGN_OR_RETURN(raw->rootfs, store::Rootfs::Open(config.root, *raw->trash));
+  ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database));
+  raw->images = std::make_unique<image::Images>(*raw->database, *raw->content, *raw->layers,
+                                                [raw](const std::string& diff_id) {
+                                                  for (const auto& [id, record] : raw->View()->containers) {
+                                                    for (const std::string& layer : record->layers) {
+                                                      if (layer == diff_id) return true;
+                                                    }
+                                                  }
+                                                  return false;
+                                                });
+  RETURN_IF_ERROR(raw->layers->Recover().status());
+  RETURN_IF_ERROR(raw->images->Recover());
+  raw->puller = std::make_unique<image::Puller>(*raw->database, *raw->content, *raw->layers, *raw->images,
+                                                MakePullerOptions(config.image, programs.pull));
+  RETURN_IF_ERROR(raw->puller->Recover());
+  raw->trash->Resume();
+
+  ASSIGN_OR_RETURN(raw->loop, sched::EventLoop::Start("davit-events"));
+  network::CniOptions cni;
+  cni.conf_dir = config.network.conf_dir;
+  cni.bin_dirs = config.network.bin_dirs;
+  cni.executor = [raw](std::function<void()> task) { raw->pool.Post(std::move(task)); };
+  ASSIGN_OR_RETURN(raw->network, network::CniNetwork::Create(cni, raw->loop.get()));
+
+  container::ContainersOptions containers;
+  containers.paths = {config.state};
+  containers.monitor_path = programs.monitor;
+  containers.max_log_line_bytes = config.runtime.max_log_line_bytes;
+  containers.handlers = MakeHandlers(config);
+  if (containers.handlers.count(config.runtime.default_handler) == 0) {
+    return FailedPrecondition("runtime handler \"" + config.runtime.default_handler +
+                              "\" is the default, but its program is not installed");
+  }
+  ASSIGN_OR_RETURN(containers.node, ReadNodeLimits(config, raw->cgroups));
+  raw->containers = std::make_unique<container::Containers>(std::move(containers), *raw->rootfs, raw->cgroups);
+  raw->sandboxes = std::make_unique<pod::Sandboxes>(pod::SandboxesOptions{{config.state}, programs.init},
+                                                    *raw->network, raw->cgroups);
+  raw->strands = std::make_unique<sched::Strands>(raw->pool);
+  RETURN_IF_ERROR(raw->Recover());
+
+  raw->stream_backend =
+      std::make_unique<StreamBackend>(*raw->records, *raw->containers, pod::Paths{config.state});
+  stream::ServerOptions stream;
+  stream.address = config.stream.address;
+  stream.port = static_cast<int>(config.stream.port);
+  stream.idle_timeout = std::chrono::seconds(config.stream.idle_timeout_seconds);
+  stream.max_sessions = static_cast<size_t>(config.stream.max_sessions);
+  ASSIGN_OR_RETURN(raw->stream_server, stream::Server::Start(stream, *raw->stream_backend));
+  return std::unique_ptr<Engine>(new Engine(std::move(state)));
+}
+
+std::shared_ptr<const Snapshot> Engine::View() const { return state_->View(); }
+
+network::Readiness Engine::NetworkReadiness() const { return state_->network->Ready(); }
+std::string Engine::NetworkStatusJson() const { return state_->network->StatusJson(); }
+const config::Config& Engine::Configuration() const { return state_->config; }
+bool Engine::SystemdCgroups() const { return false; }
+
+std::vector<HandlerInfo> Engine::Handlers() const {
+  std::vector<HandlerInfo> handlers;
+  for (const auto& [name, entry] : state_->containers->options().handlers) {
+    handlers.push_back({name, entry.features});
+  }
+  return handlers;
+}
+
+Result<std::string> Engine::RuntimeSpecJson(const container::ContainerRecord& record) const {
+  return sys::ReadFile(state_->containers->paths().Bundle(record.id) + "/config.json", size_t{16} << 20);
+}
+
+}  // namespace davit::engine

@@ -1,0 +1,126 @@
+// Engine: the use cases. The only composer of the domains below it; cri/ and other front ends call it
+// and nothing else.
+//
+// Verbs that change something take a callback, called once, on any thread, with the outcome. A verb with
+// the same identity as one that is running joins it. Verbs about one pod run in order on its strand,
+// different pods in parallel; a client that goes away stops nothing. Reads (View, Images, Stats) answer
+// from snapshots at once.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "config/config.h"
+#include "container/spec.h"
+#include "engine/snapshot.h"
+#include "image/images.h"
+#include "image/puller.h"
+#include "network/network.h"
+#include "pod/spec.h"
+#include "runtime/runtime_driver.h"
+#include "store/filesystem.h"
+#include "sys/cgroup.h"
+
+namespace davit::engine {
+
+// The helper programs, absolute paths.
+struct Programs {
+  std::string monitor;
+  std::string init;
+  std::string pull;
+};
+
+struct Nothing {};  // the value of a verb that only succeeds
+
+template <class T>
+using Done = std::function<void(const Result<T>&)>;
+
+struct ExecOutput {
+  std::string out;  // each at most kMaxExecOutput bytes: the rest was read and dropped
+  std::string err;
+  int exit_code = 0;
+};
+inline constexpr size_t kMaxExecOutput = size_t{16} << 20;
+
+struct ContainerStats {
+  ContainerPtr record;
+  sys::CgroupStats cgroup;
+  int64_t writable_bytes = 0;
+  int64_t writable_inodes = 0;
+  int64_t writable_measured_at = 0;  // wall nanoseconds
+};
+
+struct HandlerInfo {
+  std::string name;
+  runtime::RuntimeFeatures features;
+};
+
+class Engine {
+ public:
+  // Opens the store, recovers what an earlier davitd has left, starts to watch. What cannot be taken away
+  // at once (a CNI plugin that fails) is tried again later and does not hinder the start.
+  // kFailedPrecondition: another davitd uses the root, or the configuration contradicts the machine.
+  static Result<std::unique_ptr<Engine>> Start(const config::Config& config, const Programs& programs);
+  ~Engine();  // waits for running verbs; containers go on running
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // ---- Pods ----
+  // kAlreadyExists when a pod with this uid and attempt is there already.
+  void RunPod(pod::PodSpec spec, Done<PodId> done);
+  // Both are OK for an unknown id.
+  void StopPod(const std::string& id, Done<Nothing> done);
+  void RemovePod(const std::string& id, Done<Nothing> done);
+
+  // ---- Containers ----
+  // kAlreadyExists when the pod has a container with this name and attempt already; kNotFound for the
+  // pod or the image.
+  void CreateContainer(const std::string& pod, container::ContainerSpec spec, Done<ContainerId> done);
+  void StartContainer(const std::string& id, Done<Nothing> done);
+  // Stop signal, then SIGKILL after `grace`. OK for an unknown id.
+  void StopContainer(const std::string& id, std::chrono::seconds grace, Done<Nothing> done);
+  void RemoveContainer(const std::string& id, Done<Nothing> done);  // OK for an unknown id
+  void ReopenLog(const std::string& id, Done<Nothing> done);
+  // timeout 0: none. kDeadlineExceeded: the process is gone when `done` is called.
+  void ExecSync(const std::string& id, std::vector<std::string> command, std::chrono::seconds timeout,
+                Done<ExecOutput> done);
+
+  // ---- Streaming: URLs with single-use tickets ----
+  Result<std::string> Exec(const std::string& container, std::vector<std::string> command, bool terminal,
+                           bool want_stdin, bool want_stdout, bool want_stderr);
+  Result<std::string> Attach(const std::string& container, bool terminal, bool want_stdin, bool want_stdout,
+                             bool want_stderr);
+  Result<std::string> PortForward(const std::string& pod, std::vector<int> ports);
+
+  // ---- Images ----
+  using PullProgress = std::function<void(const image::PullProgress&)>;
+  void PullImage(const std::string& reference, image::Credentials credentials, PullProgress progress,
+                 Done<image::ImageRecord> done);
+  void RemoveImage(const std::string& text, Done<Nothing> done);
+  [[nodiscard]] image::Images& Images();
+  Result<store::FilesystemUsage> ImageFilesystem();
+  // The filesystem usage of a container's writable layer belongs to the same store.
+
+  // ---- Reads ----
+  [[nodiscard]] std::shared_ptr<const Snapshot> View() const;
+  // On a pool: reads some files for each container.
+  void Stats(std::vector<ContainerPtr> containers, Done<std::vector<ContainerStats>> done);
+  [[nodiscard]] network::Readiness NetworkReadiness() const;
+  [[nodiscard]] std::string NetworkStatusJson() const;
+  [[nodiscard]] std::vector<HandlerInfo> Handlers() const;
+  [[nodiscard]] const config::Config& Configuration() const;
+  [[nodiscard]] bool SystemdCgroups() const;
+  // The runtime's own views of an object for verbose status: "info" as JSON text.
+  Result<std::string> RuntimeSpecJson(const container::ContainerRecord& record) const;
+
+ private:
+  struct State;
+  explicit Engine(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace davit::engine

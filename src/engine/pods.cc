@@ -1,0 +1,169 @@
+// The pod verbs.
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/rollback.h"
+#include "base/strings.h"
+#include "base/time.h"
+#include "engine/state.h"
+
+namespace davit::engine {
+namespace {
+
+// A pod is the same one when the kubelet names it so: a retry after a client's timeout has all four equal.
+std::string Identity(const pod::PodSpec& spec) {
+  return spec.namespace_name + "/" + spec.name + "/" + spec.uid + "/" + std::to_string(spec.attempt);
+}
+
+std::string Describe(const pod::PodSpec& spec) { return "pod " + spec.namespace_name + "/" + spec.name; }
+
+}  // namespace
+
+void Engine::RunPod(pod::PodSpec spec, Done<PodId> done) {
+  State* state = state_.get();
+  // The spec's own text names the operation, so the key is taken before the spec is moved.
+  const std::string key = Identity(spec);
+  state->run_pods.Join(key, std::move(done), [state, spec = std::move(spec)](auto finish) {
+    PodId id = PodId::Mint();
+    state->Post(id.str(), [state, id, spec, finish] {
+      Result<PodId> result = state->RunPodNow(id, spec);
+      if (!result.ok()) result = result.status().Annotate("run " + Describe(spec));
+      finish(std::move(result));
+    });
+  });
+}
+
+void Engine::StopPod(const std::string& text, Done<Nothing> done) {
+  State* state = state_.get();
+  Result<PodPtr> pod = state->View()->FindPod(text);
+  if (!pod.ok()) {
+    // The kubelet repeats a stop until it succeeds: an unknown pod is a stopped one.
+    done(pod.code() == StatusCode::kNotFound ? Result<Nothing>(Nothing{}) : Result<Nothing>(pod.status()));
+    return;
+  }
+  PodId id = (*pod)->id;
+  state->verbs.Join("stop-pod/" + id.str(), std::move(done), [state, id](auto finish) {
+    state->Post(id.str(), [state, id, finish] {
+      Status status = state->StopPodNow(id);
+      finish(status.ok() ? Result<Nothing>(Nothing{}) : status.Annotate("stop pod " + id.Short()));
+    });
+  });
+}
+
+void Engine::RemovePod(const std::string& text, Done<Nothing> done) {
+  State* state = state_.get();
+  Result<PodPtr> pod = state->View()->FindPod(text);
+  if (!pod.ok()) {
+    done(pod.code() == StatusCode::kNotFound ? Result<Nothing>(Nothing{}) : Result<Nothing>(pod.status()));
+    return;
+  }
+  PodId id = (*pod)->id;
+  state->verbs.Join("remove-pod/" + id.str(), std::move(done), [state, id](auto finish) {
+    state->Post(id.str(), [state, id, finish] {
+      Status status = state->RemovePodNow(id);
+      finish(status.ok() ? Result<Nothing>(Nothing{}) : status.Annotate("remove pod " + id.Short()));
+    });
+  });
+}
+
+Result<PodId> Engine::State::RunPodNow(const PodId& id, const pod::PodSpec& spec) {
+  for (const auto& [other, record] : View()->pods) {
+    // One that is only waiting to be taken away (its network is stuck, say) must not keep the name.
+    if (record->phase == pod::Phase::kRemoving) continue;
+    if (Identity(record->spec) == Identity(spec)) {
+      return AlreadyExists("it exists already with id " + other.str() + " (uid " + Printable(spec.uid) +
+                           ", attempt " + std::to_string(spec.attempt) + ")");
+    }
+  }
+  pod::PodRecord record;
+  record.id = id;
+  record.boot_id = boot_id;
+  record.spec = spec;
+  record.created_at = WallNanos();
+  record.runtime_handler = spec.runtime_handler.empty() ? config.runtime.default_handler : spec.runtime_handler;
+  if (containers->Handler(record.runtime_handler) == nullptr) {
+    std::vector<std::string> names;
+    for (const auto& [name, entry] : containers->options().handlers) names.push_back(name);
+    return InvalidArgument("runtime_handler \"" + Printable(record.runtime_handler) +
+                           "\" is not configured (there are: " + Join(names, ", ") + ")");
+  }
+  ASSIGN_OR_RETURN(record, sandboxes->Plan(std::move(record)));
+  RETURN_IF_ERROR(records->Put(record));
+  FaultPoint("pod.run.intent");
+
+  Result<pod::PodRecord> made = sandboxes->Run(record, Deadline::After(kVerbBudget));
+  Status status = made.status();
+  if (status.ok()) {
+    made->phase = pod::Phase::kReady;
+    status = records->Put(*made);
+  }
+  if (status.ok()) {
+    FaultPoint("pod.run.ready");
+    return id;
+  }
+  // Undo from the record; what cannot be undone now stays recorded and is tried again.
+  Status undone = sandboxes->Destroy(record, Deadline::After(kVerbBudget));
+  if (undone.ok()) undone = records->Erase(id);
+  if (!undone.ok()) {
+    record.phase = pod::Phase::kRemoving;
+    IgnoreError(records->Put(record));  // the intent on disk serves recovery just as well
+    RetryDetachLater(id);
+  }
+  return status.WithUndoError(undone);
+}
+
+Status Engine::State::StopPodNow(const PodId& id) {
+  PodPtr current = Pod(id);
+  if (!current) return {};
+  if (current->phase == pod::Phase::kNotReady && current->attachment.empty()) return {};
+  pod::PodRecord record = *current;
+  record.phase = pod::Phase::kStopping;
+  RETURN_IF_ERROR(records->Put(record));
+  FaultPoint("pod.stop.intent");
+  for (const ContainerPtr& ctr : View()->ContainersOf(id)) {
+    RETURN_IF_ERROR(Settle(ctr->id).Annotate("end container " + ctr->id.Short()));
+  }
+  FaultPoint("pod.stop.containers");
+  ASSIGN_OR_RETURN(record, sandboxes->Stop(record, Deadline::After(kVerbBudget)));
+  record.phase = pod::Phase::kNotReady;
+  RETURN_IF_ERROR(records->Put(record));
+  FaultPoint("pod.stop.done");
+  if (!record.attachment.empty()) RetryDetachLater(id);
+  return {};
+}
+
+Status Engine::State::RemovePodNow(const PodId& id) {
+  PodPtr current = Pod(id);
+  if (!current) return {};
+  pod::PodRecord record = *current;
+  record.phase = pod::Phase::kRemoving;
+  RETURN_IF_ERROR(records->Put(record));
+  FaultPoint("pod.remove.intent");
+  for (const ContainerPtr& ctr : View()->ContainersOf(id)) {
+    RETURN_IF_ERROR(RemoveContainerNow(ctr->id).Annotate("remove container " + ctr->id.Short()));
+  }
+  FaultPoint("pod.remove.containers");
+  RETURN_IF_ERROR(sandboxes->Destroy(record, Deadline::After(kVerbBudget)));
+  FaultPoint("pod.remove.destroyed");
+  return records->Erase(id);
+}
+
+// A CNI plugin that fails must not keep a pod from being stopped; the debt is paid later.
+void Engine::State::RetryDetachLater(const PodId& id) {
+  loop->After(std::chrono::seconds(10), [this, id] {
+    Post(id.str(), [this, id] {
+      PodPtr record = Pod(id);
+      if (!record) return;
+      Status status;
+      if (record->phase == pod::Phase::kRemoving) {
+        status = RemovePodNow(id);
+      } else if (record->phase == pod::Phase::kNotReady && !record->attachment.empty()) {
+        status = StopPodNow(id);  // plans the next try itself
+        return;
+      }
+      if (!status.ok()) RetryDetachLater(id);
+    });
+  });
+}
+
+}  // namespace davit::engine

@@ -1,0 +1,123 @@
+// Recovery: makes the node and the records agree after davitd ended in any way, at any instant.
+//
+// The rule for each record follows from its phase alone:
+//   being created, being removed   what may exist is taken away, then the record
+//   stopping                       the stop is finished
+//   created, running               the monitor says what is true; without a monitor its exit file does
+//   exited, not ready              nothing, but a network still owed is taken away
+// Records of an earlier boot describe nothing that runs, yet may still hold address leases.
+
+#include <condition_variable>
+
+#include "base/log.h"
+#include "engine/state.h"
+
+namespace davit::engine {
+namespace {
+
+using container::ContainerRecord;
+
+// So long the start waits for the work of recovery; what is still stuck then goes on behind it.
+constexpr std::chrono::seconds kStartBudget{20};
+
+class Countdown {
+ public:
+  explicit Countdown(size_t count) : left_(count) {}
+  void Down() {
+    std::lock_guard lock(mutex_);
+    if (--left_ == 0) reached_.notify_all();
+  }
+  bool Wait(Deadline deadline) {
+    std::unique_lock lock(mutex_);
+    return reached_.wait_until(lock, deadline.at(), [&] { return left_ == 0; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable reached_;
+  size_t left_;
+};
+
+}  // namespace
+
+Status Engine::State::Recover() {
+  std::shared_ptr<const Snapshot> view = View();
+  // One task for each container, then one for its pod, on the pod's strand: in order within a pod.
+  auto countdown = std::make_shared<Countdown>(view->containers.size() + view->pods.size());
+  for (const auto& entry : view->containers) {
+    ContainerPtr record = entry.second;
+    Post(record->pod.str(), [this, record, countdown] {
+      RecoverContainer(*record);
+      countdown->Down();
+    });
+  }
+  for (const auto& entry : view->pods) {
+    PodPtr record = entry.second;
+    Post(record->id.str(), [this, record, countdown] {
+      RecoverPod(*record);
+      countdown->Down();
+    });
+  }
+  bool idle = view->containers.empty() && view->pods.empty();
+  if (!idle && !countdown->Wait(Deadline::After(kStartBudget))) {
+    LogWarning("recovery goes on in the background: something is stuck");
+  }
+  return {};
+}
+
+void Engine::State::RecoverContainer(const ContainerRecord& record) {
+  using container::Phase;
+  Status status;
+  switch (record.phase) {
+    case Phase::kCreating:
+    case Phase::kRemoving:
+      status = RemoveContainerNow(record.id);
+      break;
+    case Phase::kCreated:
+    case Phase::kRunning: {
+      const std::string directory = containers->paths().Directory(record.id);
+      Result<monitor::State> now = monitor::Query(directory, Deadline::After(kKillBudget));
+      if (now.ok() && now->phase != monitor::Phase::kExited) {
+        if (now->phase == monitor::Phase::kRunning && record.phase == Phase::kCreated) {
+          // davitd ended between the start and its record.
+          ContainerRecord started = record;
+          started.phase = Phase::kRunning;
+          started.started_at = now->started_at_nanos;
+          status = records->Put(started);
+        }
+        if (status.ok()) status = WatchExit(record);
+      } else {
+        OnExit(record.id, now.ok() ? std::optional(*now) : std::nullopt);
+      }
+      break;
+    }
+    case Phase::kExited:
+      break;
+  }
+  if (!status.ok()) LogWarning("recover container {}: {}", record.id.Short(), status.message());
+}
+
+void Engine::State::RecoverPod(const pod::PodRecord& record) {
+  using pod::Phase;
+  Status status;
+  switch (record.phase) {
+    case Phase::kCreating:
+    case Phase::kRemoving:
+      status = RemovePodNow(record.id);
+      if (!status.ok()) RetryDetachLater(record.id);
+      break;
+    case Phase::kStopping:
+      status = StopPodNow(record.id);
+      break;
+    case Phase::kReady:
+      // After a reboot, or when somebody took its namespaces away: it cannot run containers any more.
+      if (record.boot_id != boot_id || !sandboxes->Alive(record)) status = StopPodNow(record.id);
+      break;
+    case Phase::kNotReady:
+      if (!record.attachment.empty()) status = StopPodNow(record.id);
+      break;
+  }
+  if (!status.ok()) LogWarning("recover pod {}: {}", record.id.Short(), status.message());
+}
+
+}  // namespace davit::engine

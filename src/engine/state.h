@@ -1,0 +1,117 @@
+// The engine's parts and the functions that its source files share. Private to engine/.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "container/containers.h"
+#include "engine/engine.h"
+#include "engine/exits.h"
+#include "engine/records.h"
+#include "engine/stream_backend.h"
+#include "network/cni_network.h"
+#include "pod/sandboxes.h"
+#include "sched/event_loop.h"
+#include "sched/operations.h"
+#include "sched/strand.h"
+#include "sched/thread_pool.h"
+#include "store/content.h"
+#include "store/layers.h"
+#include "store/rootfs.h"
+#include "store/trash.h"
+#include "stream/server.h"
+
+namespace davit::engine {
+
+// How long the steps of one verb may take together. A verb that a stuck plugin or runtime holds longer
+// fails with kDeadlineExceeded and is undone.
+inline constexpr std::chrono::seconds kVerbBudget{240};
+inline constexpr std::chrono::seconds kKillBudget{30};
+
+struct Engine::State {
+  config::Config config;
+  std::string boot_id;
+  sys::CgroupLayout cgroups;
+
+  // Destroyed last to first: the loop and the pools stop before what their tasks use.
+  std::unique_ptr<store::Database> database;
+  std::unique_ptr<store::Trash> trash;
+  std::unique_ptr<store::Content> content;
+  std::unique_ptr<store::DirectoryLayers> layers;
+  std::unique_ptr<store::Rootfs> rootfs;
+  std::unique_ptr<Records> records;
+  std::unique_ptr<image::Images> images;
+  std::unique_ptr<image::Puller> puller;
+  std::unique_ptr<sched::EventLoop> loop;
+  std::unique_ptr<network::CniNetwork> network;
+  std::unique_ptr<container::Containers> containers;
+  std::unique_ptr<pod::Sandboxes> sandboxes;
+
+  Exits exits;
+  struct ExitWatch {
+    sys::UniqueFd fd;
+    sched::EventLoop::Token token = 0;
+  };
+  std::mutex watches_lock;
+  std::map<ContainerId, ExitWatch> watches;
+
+  sched::Operations<PodId> run_pods;
+  sched::Operations<ContainerId> create_containers;
+  sched::Operations<Nothing> verbs;  // stop, remove, start: keyed by verb and id
+  sched::Operations<image::ImageRecord> pulls;
+  struct PullListeners {
+    std::mutex mutex;
+    std::map<std::string, std::vector<Engine::PullProgress>> by_key;
+  } pull_listeners;
+
+  sched::ThreadPool pool{"davit-verb", 16};
+  sched::ThreadPool exec_pool{"davit-exec", 32};
+  sched::ThreadPool pull_pool{"davit-pull", 8};
+  std::mutex strands_lock;  // guards the pointer: timers may fire while the engine ends
+  std::unique_ptr<sched::Strands> strands;
+
+  std::unique_ptr<StreamBackend> stream_backend;
+  std::unique_ptr<stream::Server> stream_server;
+
+  ~State();
+
+  // A task on the pod's strand; dropped once the engine ends (recovery takes over from the records).
+  void Post(const std::string& pod, std::function<void()> task);
+
+  // ---- Shared steps; those with a record run on the pod's strand ----
+  Result<PodId> RunPodNow(const PodId& id, const pod::PodSpec& spec);
+  Status StopPodNow(const PodId& id);
+  Status RemovePodNow(const PodId& id);
+  void RetryDetachLater(const PodId& id);
+
+  Result<ContainerId> CreateContainerNow(const ContainerId& id, const PodId& pod, const container::ContainerSpec& spec);
+  Result<container::ContainerRecord> MakeContainer(container::ContainerRecord record, const pod::PodRecord& pod);
+  Status StartContainerNow(const ContainerId& id);
+  Status RemoveContainerNow(const ContainerId& id);
+  void BeginStop(const ContainerId& id, std::chrono::seconds grace, std::function<void(Result<Nothing>)> finish);
+  void KillAfter(const ContainerId& id, std::chrono::seconds grace, std::function<void(Result<Nothing>)> finish);
+  // Ends it by force and records the exit; returns when it is gone.
+  Status Settle(const ContainerId& id);
+
+  // From the monitor's news to the record. `state` empty: the monitor is gone, its exit file decides.
+  Status WatchExit(const container::ContainerRecord& record);
+  void Unwatch(const ContainerId& id);
+  void OnExit(const ContainerId& id, const std::optional<monitor::State>& state);
+
+  Result<ExecOutput> ExecSyncNow(const container::ContainerRecord& record, const std::vector<std::string>& command,
+                                 std::chrono::seconds timeout);
+
+  Status Recover();
+  void RecoverContainer(const container::ContainerRecord& record);
+  void RecoverPod(const pod::PodRecord& record);
+
+  [[nodiscard]] container::PodEnvironment EnvironmentFor(const pod::PodRecord& pod) const;
+  [[nodiscard]] std::shared_ptr<const Snapshot> View() const { return records->View(); }
+  [[nodiscard]] PodPtr Pod(const PodId& id) const;
+  [[nodiscard]] ContainerPtr Container(const ContainerId& id) const;
+};
+
+}  // namespace davit::engine

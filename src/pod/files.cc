@@ -1,0 +1,72 @@
+#include "pod/files.h"
+
+#include <algorithm>
+
+#include "base/strings.h"
+
+namespace davit::pod {
+namespace {
+
+constexpr size_t kMaxDnsEntries = 32;
+
+// A word of one of the files: printable, no blank, not empty.
+Status ValidateWord(const std::string& word, std::string_view field) {
+  bool good = !word.empty() && word.size() <= 1024 &&
+              std::all_of(word.begin(), word.end(), [](unsigned char c) { return c > 0x20 && c != 0x7f; });
+  if (good) return {};
+  return InvalidArgument(std::string(field) + " \"" + Printable(word) + "\" is empty, too long or has blanks");
+}
+
+Status ValidateWords(const std::vector<std::string>& words, std::string_view field) {
+  if (words.size() > kMaxDnsEntries) {
+    return InvalidArgument(std::string(field) + ": " + std::to_string(words.size()) + " are more than 32");
+  }
+  for (const std::string& word : words) RETURN_IF_ERROR(ValidateWord(word, field));
+  return {};
+}
+
+}  // namespace
+
+Result<std::string> ResolvConf(const DnsConfig& dns) {
+  RETURN_IF_ERROR(ValidateWords(dns.servers, "dns_config.servers"));
+  RETURN_IF_ERROR(ValidateWords(dns.searches, "dns_config.searches"));
+  RETURN_IF_ERROR(ValidateWords(dns.options, "dns_config.options"));
+  std::string text;
+  if (!dns.searches.empty()) text += "search " + Join(dns.searches, " ") + "\n";
+  for (const std::string& server : dns.servers) text += "nameserver " + server + "\n";
+  if (!dns.options.empty()) text += "options " + Join(dns.options, " ") + "\n";
+  return text;
+}
+
+Result<std::string> HostsFile(const std::string& hostname, const std::vector<std::string>& ips) {
+  std::string text =
+      "127.0.0.1\tlocalhost\n"
+      "::1\tlocalhost ip6-localhost ip6-loopback\n"
+      "fe00::0\tip6-localnet\n"
+      "fe00::0\tip6-mcastprefix\n"
+      "fe00::1\tip6-allnodes\n"
+      "fe00::2\tip6-allrouters\n";
+  if (hostname.empty()) return text;
+  RETURN_IF_ERROR(ValidateWord(hostname, "hostname"));
+  for (const std::string& ip : ips) {
+    RETURN_IF_ERROR(ValidateWord(ip, "pod address"));
+    text += ip + "\t" + hostname + "\n";
+  }
+  return text;
+}
+
+Status ValidateHostname(const std::string& hostname) {
+  if (hostname.empty()) return {};
+  Status bad = InvalidArgument("hostname \"" + Printable(hostname) + "\" is not a DNS name of at most 64 bytes");
+  if (hostname.size() > 64) return bad;
+  for (const std::string& label : Split(hostname, '.')) {
+    if (label.empty() || label.front() == '-' || label.back() == '-') return bad;
+    for (char c : label) {
+      bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+      if (!good) return bad;
+    }
+  }
+  return {};
+}
+
+}  // namespace davit::pod

@@ -1,0 +1,43 @@
+#include "pod/files.h"
+
+#include <gtest/gtest.h>
+
+namespace davit::pod {
+namespace {
+
+TEST(PodFilesTest, ResolvConfHoldsServersSearchesAndOptions) {
+  DnsConfig dns{{"10.0.0.10", "fd00::1"}, {"ns.svc.cluster.local", "cluster.local"}, {"ndots:5"}};
+  EXPECT_EQ(*ResolvConf(dns),
+            "search ns.svc.cluster.local cluster.local\n"
+            "nameserver 10.0.0.10\n"
+            "nameserver fd00::1\n"
+            "options ndots:5\n");
+}
+
+TEST(PodFilesTest, AFieldCannotBecomeALineOfItsOwn) {
+  for (const char* evil : {"10.0.0.1\nnameserver 6.6.6.6", "a b", "", "a\tb", "x\x7f"}) {
+    Result<std::string> text = ResolvConf({{evil}, {}, {}});
+    EXPECT_EQ(text.code(), StatusCode::kInvalidArgument) << evil;
+    EXPECT_NE(text.status().message().find("dns_config.servers"), std::string::npos);
+    EXPECT_FALSE(ResolvConf({{}, {evil}, {}}).ok());
+    EXPECT_FALSE(ResolvConf({{}, {}, {evil}}).ok());
+  }
+  EXPECT_FALSE(HostsFile("a\nb", {"10.0.0.1"}).ok());
+  EXPECT_FALSE(ResolvConf({std::vector<std::string>(33, "1.1.1.1"), {}, {}}).ok());
+}
+
+TEST(PodFilesTest, HostsNamesThePodAtEachOfItsAddresses) {
+  std::string text = *HostsFile("web", {"10.88.0.2", "fd00::2"});
+  EXPECT_NE(text.find("127.0.0.1\tlocalhost\n"), std::string::npos);
+  EXPECT_NE(text.find("10.88.0.2\tweb\n"), std::string::npos);
+  EXPECT_NE(text.find("fd00::2\tweb\n"), std::string::npos);
+}
+
+TEST(PodFilesTest, HostnamesAreDnsNames) {
+  for (const char* good : {"", "web", "web-0.svc", "A1"}) EXPECT_TRUE(ValidateHostname(good).ok()) << good;
+  for (const char* bad : {"-web", "web-", "a..b", "a b", "web\n", "ü"}) EXPECT_FALSE(ValidateHostname(bad).ok()) << bad;
+  EXPECT_FALSE(ValidateHostname(std::string(65, 'a')).ok());
+}
+
+}  // namespace
+}  // namespace davit::pod

@@ -1,0 +1,50 @@
+// PodRecord: everything about one pod sandbox that must outlive davitd. Written before the first resource
+// is made (phase kCreating), erased after the last one is gone. Kept as JSON in store::Database, kind
+// "pod" (docs/formats/store.md).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "pod/spec.h"
+
+namespace davit::pod {
+
+enum class Phase {
+  kCreating = 0,  // intent: resources may exist; recovery removes them
+  kReady = 1,
+  kStopping = 2,  // intent: containers, network and namespaces are going; recovery finishes
+  kNotReady = 3,
+  kRemoving = 4,  // intent: recovery finishes
+};
+
+struct PodRecord {
+  uint32_t version = 1;
+  PodId id;
+  Phase phase = Phase::kCreating;
+  std::string boot_id;  // another boot: no namespace or process of it is left, but address leases may be
+  PodSpec spec;
+  std::string runtime_handler;  // resolved: never empty
+  int64_t created_at = 0;       // wall nanoseconds
+  std::string hostname;         // resolved
+  std::string cgroup;           // path in every hierarchy
+  bool owns_cgroup = false;     // was not there before: goes with the pod
+
+  // network::Attachment as text; empty: the node's network, or taken away. A pod that is kNotReady and
+  // still has one owes a DEL that failed.
+  std::string attachment;
+  std::vector<std::string> ips;  // primary first
+
+  int64_t init_pid = 0;          // of the shared PID namespace's init; 0: none
+  uint64_t init_start_time = 0;  // with the pid it names a process (sys::ProcessStartTime)
+};
+
+std::string ToText(const PodRecord& record);
+// kDataLoss when the text is no record or of a newer version.
+Result<PodRecord> ParsePodRecord(std::string_view text);
+
+}  // namespace davit::pod

@@ -1,0 +1,276 @@
+#include "pod/sandboxes.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "pod/files.h"
+#include "pod/sysctls.h"
+#include "sys/atomic_file.h"
+#include "sys/mount.h"
+#include "sys/namespaces.h"
+#include "sys/process.h"
+
+namespace davit::pod {
+namespace {
+
+constexpr size_t kMaxNodeFile = 1 << 20;
+constexpr size_t kMaxPortMappings = 1024;
+
+std::string NodeHostname() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
+}
+
+std::string InitCgroup(const PodRecord& record) { return record.cgroup + "/davit-init"; }
+
+network::Protocol ToNetwork(Protocol protocol) {
+  switch (protocol) {
+    case Protocol::kUdp: return network::Protocol::kUdp;
+    case Protocol::kSctp: return network::Protocol::kSctp;
+    case Protocol::kTcp: break;
+  }
+  return network::Protocol::kTcp;
+}
+
+Status Validate(const PodSpec& spec) {
+  if (spec.name.empty()) return InvalidArgument("metadata.name is empty");
+  if (spec.uid.empty()) return InvalidArgument("metadata.uid is empty");
+  if (spec.user_namespace) {
+    return Unimplemented("linux.security_context.namespace_options.userns_options: user namespaces are not built yet");
+  }
+  if (spec.network == NamespaceMode::kContainer || spec.network == NamespaceMode::kTarget) {
+    return InvalidArgument("linux.security_context.namespace_options.network: only POD and NODE");
+  }
+  if (spec.ipc == NamespaceMode::kContainer || spec.ipc == NamespaceMode::kTarget) {
+    return InvalidArgument("linux.security_context.namespace_options.ipc: only POD and NODE");
+  }
+  if (spec.pid == NamespaceMode::kTarget) {
+    return InvalidArgument("linux.security_context.namespace_options.pid: TARGET is for containers only");
+  }
+  if (spec.port_mappings.size() > kMaxPortMappings) return InvalidArgument("port_mappings: more than 1024");
+  if (!spec.log_directory.empty() && spec.log_directory[0] != '/') {
+    return InvalidArgument("log_directory \"" + Printable(spec.log_directory) + "\" is not absolute");
+  }
+  RETURN_IF_ERROR(ValidateHostname(spec.hostname));
+  if (spec.has_dns) RETURN_IF_ERROR(ResolvConf(spec.dns).status());
+  return ValidateSysctls(spec);
+}
+
+Status SetHostname(const std::string& hostname) {
+  if (::sethostname(hostname.data(), hostname.size()) != 0) return ErrnoError(errno, "set hostname " + hostname);
+  return {};
+}
+
+}  // namespace
+
+Sandboxes::Sandboxes(SandboxesOptions options, network::Network& network, sys::CgroupLayout cgroups)
+    : options_(std::move(options)), network_(network), cgroups_(std::move(cgroups)) {}
+
+network::NetworkRequest Sandboxes::RequestFor(const PodRecord& record) const {
+  network::NetworkRequest request;
+  request.pod = record.id;
+  request.name = record.spec.name;
+  request.namespace_ = record.spec.namespace_name;
+  request.uid = record.spec.uid;
+  request.netns_path = options_.paths.Namespace(record.id, "net");
+  request.annotations = record.spec.annotations;
+  request.cgroup_path = record.cgroup;
+  for (const PortMapping& port : record.spec.port_mappings) {
+    request.ports.push_back({ToNetwork(port.protocol), port.container_port, port.host_port, port.host_ip});
+  }
+  return request;
+}
+
+Result<PodRecord> Sandboxes::Plan(PodRecord record) const {
+  RETURN_IF_ERROR(Validate(record.spec));
+  bool host_network = record.spec.network == NamespaceMode::kNode;
+  record.hostname = host_network                   ? NodeHostname()
+                    : !record.spec.hostname.empty() ? record.spec.hostname
+                                                    : record.id.str().substr(0, 12);
+  if (record.spec.cgroup_parent.empty()) {
+    record.cgroup = "/davit-pod-" + record.id.str();
+  } else {
+    ASSIGN_OR_RETURN_WITH(record.cgroup, sys::CleanCgroupPath(record.spec.cgroup_parent), "linux.cgroup_parent");
+  }
+  record.owns_cgroup = !sys::CgroupExists(cgroups_, record.cgroup);
+  if (!host_network) {
+    ASSIGN_OR_RETURN(network::Attachment planned, network_.Plan(RequestFor(record)));
+    record.attachment = planned.ToJson();
+  }
+  return record;
+}
+
+Result<PodRecord> Sandboxes::Run(PodRecord record, Deadline deadline) {
+  RETURN_IF_ERROR(sys::MakeDirectories(options_.paths.Namespaces(record.id), 0700));
+  FaultPoint("pod.run.directory");
+  RETURN_IF_ERROR(MakeNamespaces(record).Annotate("make namespaces"));
+  FaultPoint("pod.run.namespaces");
+  if (record.spec.network != NamespaceMode::kNode) {
+    ASSIGN_OR_RETURN(network::Attachment planned, network::Attachment::Parse(record.attachment));
+    ASSIGN_OR_RETURN_WITH(network::Attachment attached, network_.Attach(RequestFor(record), planned, deadline),
+                          "attach network");
+    record.attachment = attached.ToJson();
+    record.ips = attached.ips;
+  }
+  FaultPoint("pod.run.network");
+  RETURN_IF_ERROR(WriteFiles(record).Annotate("write files"));
+  FaultPoint("pod.run.files");
+  RETURN_IF_ERROR(MountShm(record).Annotate("mount shm"));
+  FaultPoint("pod.run.shm");
+  if (record.spec.pid == NamespaceMode::kPod) {
+    ASSIGN_OR_RETURN_WITH(record, StartInit(std::move(record), deadline), "start init");
+  }
+  FaultPoint("pod.run.init");
+  return record;
+}
+
+Status Sandboxes::MakeNamespaces(const PodRecord& record) {
+  std::vector<sys::PinRequest> pins;
+  bool own_network = record.spec.network != NamespaceMode::kNode;
+  if (own_network) {
+    pins.push_back({sys::NamespaceKind::kNet, options_.paths.Namespace(record.id, "net")});
+    // A pod on the node's network has the node's name too.
+    pins.push_back({sys::NamespaceKind::kUts, options_.paths.Namespace(record.id, "uts")});
+  }
+  if (record.spec.ipc != NamespaceMode::kNode) {
+    pins.push_back({sys::NamespaceKind::kIpc, options_.paths.Namespace(record.id, "ipc")});
+  }
+  if (pins.empty()) return {};
+  return sys::CreatePinnedNamespaces(pins, [&]() -> Status {
+    if (own_network) RETURN_IF_ERROR(SetHostname(record.hostname));
+    return ApplySysctls(record.spec);
+  });
+}
+
+Status Sandboxes::WriteFiles(const PodRecord& record) {
+  const std::string files = options_.paths.Files(record.id);
+  RETURN_IF_ERROR(sys::MakeDirectories(files, 0755));
+  auto write = [&](const std::string& name, const std::string& text) {
+    return sys::WriteFileAtomic(files + "/" + name, text, 0644, sys::Durability::kAtomic);
+  };
+  std::string hosts;
+  if (record.spec.network == NamespaceMode::kNode) {
+    ASSIGN_OR_RETURN(hosts, sys::ReadFile("/etc/hosts", kMaxNodeFile));
+  } else {
+    ASSIGN_OR_RETURN(hosts, HostsFile(record.hostname, record.ips));
+  }
+  RETURN_IF_ERROR(write("hosts", hosts));
+  RETURN_IF_ERROR(write("hostname", record.hostname + "\n"));
+  std::string resolv;
+  if (record.spec.has_dns) {
+    ASSIGN_OR_RETURN(resolv, ResolvConf(record.spec.dns));
+  } else if (Result<std::string> node = sys::ReadFile("/etc/resolv.conf", kMaxNodeFile); node.ok()) {
+    resolv = *node;
+  }
+  return write("resolv.conf", resolv);
+}
+
+Status Sandboxes::MountShm(const PodRecord& record) {
+  if (record.spec.ipc == NamespaceMode::kNode) return {};  // containers get the node's /dev/shm
+  const std::string shm = options_.paths.Shm(record.id);
+  RETURN_IF_ERROR(sys::MakeDirectories(shm, 0755));
+  return sys::Mount("shm", shm, "tmpfs", MS_NOEXEC | MS_NOSUID | MS_NODEV, "mode=1777,size=65536k");
+}
+
+Result<PodRecord> Sandboxes::StartInit(PodRecord record, Deadline deadline) {
+  RETURN_IF_ERROR(sys::CreateCgroup(cgroups_, InitCgroup(record)).status());
+  sys::SpawnOptions spawn;
+  spawn.argv = {options_.init_path};
+  for (const char* kind : {"net", "ipc", "uts"}) {
+    std::string path = options_.paths.Namespace(record.id, kind);
+    if (::access(path.c_str(), F_OK) == 0) {
+      spawn.argv.push_back(std::string("--") + kind + "ns");
+      spawn.argv.push_back(path);
+    }
+  }
+  for (const std::string& directory : cgroups_.Directories(InitCgroup(record))) {
+    spawn.argv.emplace_back("--cgroup-procs");
+    spawn.argv.push_back(directory + "/cgroup.procs");
+  }
+  spawn.env = sys::MinimalEnvironment();
+  spawn.cwd = "/";
+  ASSIGN_OR_RETURN(sys::CommandResult result, sys::RunCommand(std::move(spawn), "", 4096, deadline));
+  std::optional<uint64_t> pid = ParseUint64(Trim(result.out));
+  if (result.exit.code != 0 || !pid) {
+    return Internal(options_.init_path + ": " + std::string(Trim(result.err)));
+  }
+  record.init_pid = static_cast<int64_t>(*pid);
+  ASSIGN_OR_RETURN(record.init_start_time, sys::ProcessStartTime(static_cast<pid_t>(*pid)));
+  FaultPoint("pod.run.init.spawned");
+  const std::string pin = options_.paths.Namespace(record.id, "pid");
+  ASSIGN_OR_RETURN(sys::UniqueFd file, sys::Open(pin, O_WRONLY | O_CREAT, 0600));
+  RETURN_IF_ERROR(sys::BindMount("/proc/" + std::to_string(*pid) + "/ns/pid", pin, /*recursive=*/false));
+  return record;
+}
+
+Status Sandboxes::KillInit(const PodRecord& record, Deadline deadline) {
+  // Through its cgroup and not through the recorded pid: a crash may have come before the record.
+  if (sys::CgroupExists(cgroups_, InitCgroup(record))) {
+    RETURN_IF_ERROR(sys::KillCgroup(cgroups_, InitCgroup(record), deadline));
+    RETURN_IF_ERROR(sys::RemoveCgroup(cgroups_, InitCgroup(record)));
+  }
+  return {};
+}
+
+Status Sandboxes::DropNamespaces(const PodRecord& record) {
+  Status first;
+  for (const char* kind : {"pid", "ipc", "uts", "net"}) {
+    Status status = sys::Unpin(options_.paths.Namespace(record.id, kind));
+    if (first.ok()) first = status;
+  }
+  return first;
+}
+
+Result<PodRecord> Sandboxes::Stop(PodRecord record, Deadline deadline) {
+  RETURN_IF_ERROR(KillInit(record, deadline).Annotate("end init"));
+  FaultPoint("pod.stop.init");
+  ASSIGN_OR_RETURN(network::Attachment attachment, network::Attachment::Parse(record.attachment));
+  Status detached = network_.Detach(RequestFor(record), attachment, deadline);
+  if (detached.ok()) {
+    record.attachment.clear();
+    record.ips.clear();
+  } else {
+    LogWarning("pod {} ({}/{}): detach network: {}; will be tried again", record.id.Short(),
+               record.spec.namespace_name, record.spec.name, detached.message());
+  }
+  FaultPoint("pod.stop.network");
+  RETURN_IF_ERROR(DropNamespaces(record));
+  FaultPoint("pod.stop.namespaces");
+  RETURN_IF_ERROR(sys::Unmount(options_.paths.Shm(record.id)));
+  record.init_pid = 0;
+  record.init_start_time = 0;
+  return record;
+}
+
+Status Sandboxes::Destroy(const PodRecord& record, Deadline deadline) {
+  ASSIGN_OR_RETURN(PodRecord stopped, Stop(record, deadline));
+  if (!stopped.attachment.empty()) {
+    // Once more for the caller's sake: the reason belongs into its error.
+    ASSIGN_OR_RETURN(network::Attachment attachment, network::Attachment::Parse(stopped.attachment));
+    RETURN_IF_ERROR(network_.Detach(RequestFor(record), attachment, deadline).Annotate("detach network"));
+  }
+  if (record.owns_cgroup) RETURN_IF_ERROR(sys::RemoveCgroup(cgroups_, record.cgroup));
+  FaultPoint("pod.destroy.cgroup");
+  return sys::RemoveTree(options_.paths.Directory(record.id));
+}
+
+bool Sandboxes::Alive(const PodRecord& record) const {
+  for (const char* kind : {"net", "ipc", "uts", "pid"}) {
+    std::string path = options_.paths.Namespace(record.id, kind);
+    if (::access(path.c_str(), F_OK) != 0) continue;
+    Result<bool> pinned = sys::IsMountPoint(path);
+    if (!pinned.ok() || !*pinned) return false;
+  }
+  if (record.init_pid == 0) return true;
+  Result<uint64_t> started = sys::ProcessStartTime(static_cast<pid_t>(record.init_pid));
+  return started.ok() && *started == record.init_start_time;
+}
+
+}  // namespace davit::pod

@@ -1,0 +1,67 @@
+// Sandboxes: makes and unmakes the resources of one pod sandbox, always from its record.
+//
+// Order: record of intent (engine) | namespaces, with sysctls and hostname | network | files | shm | init,
+// when the PID namespace is shared | record. Stop and Destroy undo it from the record alone and are
+// idempotent: the same code serves a failed run, a removal, and recovery after SIGKILL.
+//
+// No pause container: namespaces are pinned by bind mounts. Only a shared PID namespace needs a process,
+// davit-init.
+#pragma once
+
+#include <string>
+
+#include "base/deadline.h"
+#include "base/result.h"
+#include "network/network.h"
+#include "pod/paths.h"
+#include "pod/record.h"
+#include "sys/cgroup.h"
+
+namespace davit::pod {
+
+struct SandboxesOptions {
+  Paths paths;
+  std::string init_path;  // the davit-init binary
+};
+
+class Sandboxes {
+ public:
+  // `network` outlives this.
+  Sandboxes(SandboxesOptions options, network::Network& network, sys::CgroupLayout cgroups);
+
+  [[nodiscard]] const Paths& paths() const { return options_.paths; }
+
+  // Checks the request and fills the record of intent: hostname, cgroup, the planned network. Makes
+  // nothing. kInvalidArgument naming the field; kFailedPrecondition when there is no network
+  // configuration.
+  Result<PodRecord> Plan(PodRecord record) const;
+
+  // Makes what the record says; returns it with addresses and init filled in. On an error resources may
+  // remain: the caller calls Destroy.
+  Result<PodRecord> Run(PodRecord record, Deadline deadline);
+
+  // Ends what the pod holds of the running node: network, namespaces, init. Files stay for inspection.
+  // A network that cannot be taken away now is no error: the record returned keeps its attachment.
+  Result<PodRecord> Stop(PodRecord record, Deadline deadline);
+
+  // Everything. An error of the network is an error here: nothing would remember it later.
+  Status Destroy(const PodRecord& record, Deadline deadline);
+
+  // False when its namespaces or its init are gone, by a reboot or by force.
+  [[nodiscard]] bool Alive(const PodRecord& record) const;
+
+ private:
+  [[nodiscard]] network::NetworkRequest RequestFor(const PodRecord& record) const;
+  Status MakeNamespaces(const PodRecord& record);
+  Status WriteFiles(const PodRecord& record);
+  Status MountShm(const PodRecord& record);
+  Result<PodRecord> StartInit(PodRecord record, Deadline deadline);
+  Status KillInit(const PodRecord& record, Deadline deadline);
+  Status DropNamespaces(const PodRecord& record);
+
+  SandboxesOptions options_;
+  network::Network& network_;
+  sys::CgroupLayout cgroups_;
+};
+
+}  // namespace davit::pod

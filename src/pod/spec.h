@@ -1,0 +1,53 @@
+// What a client asks of a pod sandbox: filled by cri/ from CRI's PodSandboxConfig and kept in the
+// pod's record.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace davit::pod {
+
+using Labels = std::map<std::string, std::string>;
+
+enum class NamespaceMode { kPod = 0, kContainer = 1, kNode = 2, kTarget = 3 };  // CRI's numbers
+enum class Protocol { kTcp = 0, kUdp = 1, kSctp = 2 };
+
+struct PortMapping {
+  Protocol protocol = Protocol::kTcp;
+  int container_port = 0;
+  int host_port = 0;  // 0: not mapped to the node
+  std::string host_ip;
+};
+
+struct DnsConfig {
+  std::vector<std::string> servers;
+  std::vector<std::string> searches;
+  std::vector<std::string> options;
+};
+
+struct PodSpec {
+  std::string name;
+  std::string uid;
+  std::string namespace_name;
+  uint32_t attempt = 0;
+  std::string hostname;
+  std::string log_directory;
+  bool has_dns = false;
+  DnsConfig dns;
+  std::vector<PortMapping> port_mappings;
+  Labels labels;
+  Labels annotations;
+  std::string cgroup_parent;  // cgroupfs path; empty: Davit's own
+  NamespaceMode network = NamespaceMode::kPod;
+  NamespaceMode pid = NamespaceMode::kPod;
+  NamespaceMode ipc = NamespaceMode::kPod;
+  bool user_namespace = false;
+  bool privileged = false;
+  std::map<std::string, std::string> sysctls;
+  std::string runtime_handler;  // as asked: empty is the default
+};
+
+}  // namespace davit::pod
