@@ -1,0 +1,205 @@
+// davit-init: process 1 of a pod whose containers share a PID namespace. What the pause container is to
+// others, without an image, a root filesystem or a privilege.
+//
+//   davit-init [--netns PATH] [--ipcns PATH] [--utsns PATH] [--cgroup-procs FILE]...
+//
+// Joins the namespaces, makes the PID namespace, puts the new process 1 into each cgroup, prints its host
+// PID and a newline and exits 0; or says on stderr what failed and exits 1, and then no process is left.
+// Process 1 lives in an empty read-only mount namespace without descriptors or capabilities, is no child
+// of the caller and does not notice its death. It reaps orphans and ends on SIGTERM from outside the pod.
+// The namespace lives as long as a process in it or a bind mount of /proc/PID/ns/pid (pid_namespaces(7):
+// once process 1 is gone no process can join it).
+//
+// Plain libc, no allocation: an idle one costs a few private pages.
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+namespace {
+
+constexpr int kMaxCgroups = 32;  // more than there are hierarchies
+
+struct Arguments {
+  const char* netns = nullptr;
+  const char* ipcns = nullptr;
+  const char* utsns = nullptr;
+  const char* cgroup_procs[kMaxCgroups] = {};
+  int cgroups = 0;
+};
+
+// What a failed step of either process was.
+struct Failure {
+  const char* step = nullptr;  // nullptr: none. A literal, so it is valid on both sides of a fork
+  int err = 0;
+};
+
+Failure Fail(const char* step) { return {step, errno}; }
+
+int Die(const char* step, const char* operand, int err) {
+  dprintf(2, "davit-init: %s%s%s%s%s\n", step, operand != nullptr ? " " : "", operand != nullptr ? operand : "",
+          err != 0 ? ": " : "", err != 0 ? strerror(err) : "");
+  return 1;
+}
+
+bool Parse(int argc, char** argv, Arguments& out) {
+  for (int i = 1; i < argc; i += 2) {
+    if (i + 1 == argc) return false;
+    const char* value = argv[i + 1];
+    if (strcmp(argv[i], "--netns") == 0) {
+      out.netns = value;
+    } else if (strcmp(argv[i], "--ipcns") == 0) {
+      out.ipcns = value;
+    } else if (strcmp(argv[i], "--utsns") == 0) {
+      out.utsns = value;
+    } else if (strcmp(argv[i], "--cgroup-procs") == 0 && out.cgroups < kMaxCgroups) {
+      out.cgroup_procs[out.cgroups++] = value;
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
+int Join(const char* path, int kind) {
+  if (path == nullptr) return 0;
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || setns(fd, kind) != 0) return Die("join namespace", path, errno);
+  close(fd);
+  return 0;
+}
+
+int AddToCgroup(const char* file, pid_t pid) {
+  char text[16];
+  int size = snprintf(text, sizeof text, "%d", static_cast<int>(pid));
+  int fd = open(file, O_WRONLY | O_CLOEXEC);
+  if (fd < 0 || write(fd, text, static_cast<size_t>(size)) != size) return Die("write", file, errno);
+  close(fd);
+  return 0;
+}
+
+// An empty tmpfs as the whole of what this process sees, so that it keeps no mount of the host busy.
+Failure LeaveHostMounts() {
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return Fail("make mounts private");
+  const char* places[] = {"/run", "/tmp", "/mnt", "/proc"};
+  const char* place = nullptr;
+  for (const char* candidate : places) {
+    struct stat st;
+    if (stat(candidate, &st) == 0 && S_ISDIR(st.st_mode)) {
+      place = candidate;
+      break;
+    }
+  }
+  if (place == nullptr) return {"find a directory to mount at", ENOENT};
+  unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  if (mount("davit-init", place, "tmpfs", flags, "size=4096,nr_inodes=2,mode=0555") != 0) return Fail("mount tmpfs");
+  if (chdir(place) != 0) return Fail("enter tmpfs");
+  // pivot_root(2): with "." twice the old root ends up on top of the new one.
+  if (syscall(SYS_pivot_root, ".", ".") != 0) return Fail("pivot root");
+  if (umount2(".", MNT_DETACH) != 0) return Fail("unmount the old root");
+  if (chdir("/") != 0) return Fail("enter the new root");
+  if (mount(nullptr, "/", nullptr, MS_REMOUNT | MS_RDONLY | flags, nullptr) != 0) return Fail("make tmpfs read-only");
+  return {};
+}
+
+Failure DropPrivileges() {
+  for (unsigned long cap = 0; cap < 64; ++cap) {
+    if (prctl(PR_CAPBSET_DROP, cap, 0UL, 0UL, 0UL) != 0) {
+      if (errno == EINVAL) break;  // past the last one of this kernel
+      return Fail("drop bounding capability");
+    }
+  }
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0UL, 0UL, 0UL) != 0 && errno != EINVAL) {
+    return Fail("clear ambient capabilities");
+  }
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL) != 0) return Fail("set no_new_privs");
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct none[2] = {};
+  if (syscall(SYS_capset, &header, none) != 0) return Fail("drop capabilities");
+  return {};
+}
+
+[[noreturn]] void ReapForEver(const sigset_t& set) {
+  for (;;) {
+    siginfo_t info;
+    int signal = sigwaitinfo(&set, &info);
+    // Process 1 must not go because a container of the pod can signal it: a sender that we can name is
+    // inside, one outside of our namespace reads as 0 (pid_namespaces(7)).
+    if (signal == SIGTERM && info.si_pid == 0) _exit(0);
+    while (waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+  }
+}
+
+[[noreturn]] void RunInit(int channel, const sigset_t& set) {
+  char go = 0;
+  if (read(channel, &go, 1) != 1) _exit(1);  // the parent failed or died
+  setsid();
+  prctl(PR_SET_NAME, "davit-init", 0UL, 0UL, 0UL);
+  Failure failure = LeaveHostMounts();
+  if (failure.step == nullptr) failure = DropPrivileges();
+  if (write(channel, &failure, sizeof failure) != static_cast<ssize_t>(sizeof failure) || failure.step != nullptr) _exit(1);
+  // Only after the parent has printed the number: if it is killed before, nobody would know of this process.
+  if (read(channel, &go, 1) != 1) _exit(1);
+  syscall(SYS_close_range, 0U, ~0U, 0U);
+  ReapForEver(set);
+}
+
+int Supervise(const Arguments& arguments, int channel, pid_t child) {
+  for (int i = 0; i < arguments.cgroups; ++i) {
+    if (AddToCgroup(arguments.cgroup_procs[i], child) != 0) return 1;
+  }
+  Failure failure;
+  if (write(channel, "g", 1) != 1) return Die("start process 1", nullptr, errno);
+  if (read(channel, &failure, sizeof failure) != static_cast<ssize_t>(sizeof failure)) return Die("process 1 ended", nullptr, 0);
+  if (failure.step != nullptr) return Die(failure.step, nullptr, failure.err);
+  if (dprintf(1, "%d\n", static_cast<int>(child)) < 0) return Die("write", "stdout", errno);
+  if (write(channel, "g", 1) != 1) return Die("start process 1", nullptr, errno);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Arguments arguments;
+  if (!Parse(argc, argv, arguments)) {
+    return Die("usage: davit-init [--netns PATH] [--ipcns PATH] [--utsns PATH] [--cgroup-procs FILE]...", nullptr, 0);
+  }
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGCHLD);
+  sigaddset(&set, SIGTERM);
+  sigprocmask(SIG_BLOCK, &set, nullptr);  // inherited: no signal is lost before process 1 waits for it
+  signal(SIGPIPE, SIG_IGN);
+  if (Join(arguments.netns, CLONE_NEWNET) != 0 || Join(arguments.ipcns, CLONE_NEWIPC) != 0 ||
+      Join(arguments.utsns, CLONE_NEWUTS) != 0) {
+    return 1;
+  }
+  int channel[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) != 0) return Die("create socket pair", nullptr, errno);
+  if (unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) return Die("unshare", nullptr, errno);
+  pid_t child = fork();
+  if (child < 0) return Die("fork", nullptr, errno);
+  if (child == 0) {
+    close(channel[0]);
+    RunInit(channel[1], set);
+  }
+  close(channel[1]);
+  int code = Supervise(arguments, channel[0], child);
+  if (code != 0) {
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+  }
+  return code;
+}
