@@ -1,0 +1,220 @@
+#include "image/curl_client.h"
+
+#include <curl/curl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "base/strings.h"
+
+namespace davit::image {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr size_t kMaxHeaderBytes = 64 << 10;
+
+std::string Lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return out;
+}
+
+bool IsLoopback(std::string_view host_port) {
+  std::string_view host = host_port.substr(0, host_port.rfind(':'));
+  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
+}
+
+struct UrlParts {
+  CURLU* handle = curl_url();
+  UrlParts() = default;
+  UrlParts(const UrlParts&) = delete;
+  UrlParts& operator=(const UrlParts&) = delete;
+  ~UrlParts() { curl_url_cleanup(handle); }
+  [[nodiscard]] std::string Get(CURLUPart part, unsigned flags = 0) const {
+    char* text = nullptr;
+    if (curl_url_get(handle, part, &text, flags) != CURLUE_OK) return "";
+    std::string out(text);
+    curl_free(text);
+    return out;
+  }
+};
+
+}  // namespace
+
+Result<Origin> OriginOf(const std::string& url) {
+  UrlParts parts;
+  if (curl_url_set(parts.handle, CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) {
+    return InvalidArgument(fmt::format("malformed URL \"{}\"", Printable(url)));
+  }
+  Origin out{Lower(parts.Get(CURLUPART_SCHEME)), ""};
+  if (out.scheme != "http" && out.scheme != "https") {
+    return InvalidArgument(fmt::format("URL \"{}\" is neither http nor https", Printable(url)));
+  }
+  if (!parts.Get(CURLUPART_USER).empty() || !parts.Get(CURLUPART_PASSWORD).empty()) {
+    return InvalidArgument(fmt::format("URL of host {} has a user name in it", Printable(parts.Get(CURLUPART_HOST))));
+  }
+  out.host = Lower(parts.Get(CURLUPART_HOST)) + ":" + parts.Get(CURLUPART_PORT, CURLU_DEFAULT_PORT);
+  return out;
+}
+
+struct CurlClient::Transfer {
+  CURL* handle = nullptr;
+  HttpResponse response;
+  const BodySink* sink = nullptr;
+  size_t max_body = 0;
+  size_t header_bytes = 0;
+  uint64_t bytes = 0;
+  Status error;  // of the sink or a cap
+  bool stalled = false;
+  Clock::time_point last_activity = Clock::now();
+  Clock::duration stall_limit{};
+  curl_off_t sent = 0;
+
+  static size_t OnHeader(char* data, size_t, size_t size, void* user) {
+    auto* self = static_cast<Transfer*>(user);
+    self->last_activity = Clock::now();
+    self->header_bytes += size;
+    if (self->header_bytes > kMaxHeaderBytes) {
+      self->error = ResourceExhausted("response headers are over 64 KiB");
+      return 0;
+    }
+    std::string_view line(data, size);
+    if (line.starts_with("HTTP/")) {  // the answer after a 100 Continue or a proxy's CONNECT
+      self->response.headers.clear();
+      return size;
+    }
+    size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return size;
+    std::string name = Lower(Trim(line.substr(0, colon)));
+    std::string& value = self->response.headers[name];
+    if (!value.empty()) value += ", ";
+    value += Trim(line.substr(colon + 1));
+    return size;
+  }
+
+  static size_t OnBody(char* data, size_t, size_t size, void* user) {
+    auto* self = static_cast<Transfer*>(user);
+    curl_easy_getinfo(self->handle, CURLINFO_RESPONSE_CODE, &self->response.status);
+    self->bytes += size;
+    bool success = self->response.status >= 200 && self->response.status < 300;
+    if (success && *self->sink) {
+      self->error = (*self->sink)(self->response, {data, size});
+      self->last_activity = Clock::now();  // after: a slow disk is no slow network
+      return self->error.ok() ? size : 0;
+    }
+    self->last_activity = Clock::now();
+    if (self->response.body.size() + size > self->max_body) {
+      if (!success) {  // the beginning of an error page will do
+        self->response.body.append(data, self->max_body - self->response.body.size());
+        return size;
+      }
+      self->error = ResourceExhausted(fmt::format("the answer is over {} bytes", self->max_body));
+      return 0;
+    }
+    self->response.body.append(data, size);
+    return size;
+  }
+
+  static int OnProgress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t sent) {
+    auto* self = static_cast<Transfer*>(user);
+    if (sent != self->sent) {
+      self->sent = sent;
+      self->last_activity = Clock::now();
+    }
+    if (Clock::now() - self->last_activity < self->stall_limit) return 0;
+    self->stalled = true;
+    return 1;
+  }
+};
+
+Result<std::unique_ptr<CurlClient>> CurlClient::Create(CurlOptions options) {
+  CURL* handle = curl_easy_init();
+  if (handle == nullptr) return ResourceExhausted("curl: out of memory");
+  return std::unique_ptr<CurlClient>(new CurlClient(handle, options));
+}
+
+CurlClient::~CurlClient() { curl_easy_cleanup(handle_); }
+
+Status CurlClient::Explain(int code, const Transfer& transfer, const std::string& host) {
+  const char* text = curl_easy_strerror(static_cast<CURLcode>(code));
+  if (!transfer.error.ok()) return transfer.error;
+  transient_ = true;
+  if (transfer.stalled) {
+    return DeadlineExceeded(fmt::format("{} sent nothing for {} s after {} bytes", host, options_.stall_timeout_seconds,
+                                        transfer.bytes));
+  }
+  switch (code) {
+    case CURLE_PEER_FAILED_VERIFICATION: {
+      transient_ = false;
+      long verify = 0;
+      curl_easy_getinfo(handle_, CURLINFO_SSL_VERIFYRESULT, &verify);
+      return Unavailable(verify != 0 ? fmt::format("the certificate of {0} is not signed by a known authority: set ca_file for {0}", host)
+                                     : fmt::format("the certificate of {} is for another name", host));
+    }
+    case CURLE_SSL_CACERT_BADFILE:
+      transient_ = false;
+      return FailedPrecondition(fmt::format("ca_file of {} cannot be read as PEM certificates", host));
+    case CURLE_SSL_CONNECT_ERROR:
+      transient_ = false;
+      return Unavailable(fmt::format("{0} does not speak TLS ({1}): set plain_http for {0} if it serves plain HTTP", host, text));
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+      return Unavailable(fmt::format("the name of {} cannot be resolved", host));
+    case CURLE_OPERATION_TIMEDOUT:
+      return Unavailable(fmt::format("no connection to {} within {} s", host, options_.connect_timeout_seconds));
+    default:
+      return Unavailable(fmt::format("{}: {}", host, text));
+  }
+}
+
+Result<HttpResponse> CurlClient::Perform(const HttpRequest& request, const BodySink& sink) {
+  transient_ = false;
+  ASSIGN_OR_RETURN(Origin origin, OriginOf(request.url));
+  CURL* curl = handle_;
+  curl_easy_reset(curl);  // keeps connections
+  Transfer transfer;
+  transfer.handle = curl;
+  transfer.sink = &sink;
+  transfer.max_body = request.max_body;
+  transfer.stall_limit = std::chrono::seconds(options_.stall_timeout_seconds);
+  curl_slist* headers = nullptr;
+  for (const std::string& header : request.headers) headers = curl_slist_append(headers, header.c_str());
+  curl_easy_setopt(curl, CURLOPT_URL, request.url.c_str());
+  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+  curl_easy_setopt(curl, CURLOPT_USERAGENT, "davit");
+  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+  curl_easy_setopt(curl, CURLOPT_UNRESTRICTED_AUTH, 0L);
+  curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, static_cast<long>(options_.connect_timeout_seconds));
+  curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, &Transfer::OnHeader);
+  curl_easy_setopt(curl, CURLOPT_HEADERDATA, &transfer);
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, &Transfer::OnBody);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &transfer);
+  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, &Transfer::OnProgress);
+  curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &transfer);
+  // libcurl takes http_proxy, https_proxy and no_proxy from the environment; this node is never behind one.
+  if (IsLoopback(origin.host)) curl_easy_setopt(curl, CURLOPT_PROXY, "");
+  if (!request.ca_file.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, request.ca_file.c_str());  // CAPATH stays the system's
+  if (request.skip_verify) {
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+  }
+  if (!request.post.empty()) curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS, request.post.c_str());
+
+  CURLcode code = curl_easy_perform(curl);
+  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer.response.status);
+  if (char* location = nullptr; curl_easy_getinfo(curl, CURLINFO_REDIRECT_URL, &location) == CURLE_OK && location != nullptr) {
+    transfer.response.redirect_url = location;
+  }
+  curl_slist_free_all(headers);
+  if (code != CURLE_OK) return Explain(code, transfer, origin.host);
+  return std::move(transfer.response);
+}
+
+}  // namespace davit::image

@@ -1,0 +1,111 @@
+#include "image/layer_pipeline.h"
+
+#include <fmt/format.h>
+
+#include <thread>
+
+#include "image/byte_ring.h"
+#include "image/decompress.h"
+#include "image/sha256.h"
+#include "image/tar_reader.h"
+
+namespace davit::image {
+namespace {
+
+// Tells a failure of the other thread from one's own.
+constexpr std::string_view kOtherSide = "the other half of the pipeline failed";
+
+// The fetching half: compressed bytes in, tar into the ring.
+class Inflater {
+ public:
+  Inflater(const LayerJob& job, ByteRing& ring, PipelineCounters& counters) : job_(job), ring_(ring), counters_(counters) {}
+
+  Status Push(std::string_view bytes) {
+    size_ += bytes.size();
+    if (size_ > job_.blob.size) return DataLoss(fmt::format("the blob is longer than the {} bytes of its descriptor", job_.blob.size));
+    counters_.bytes_done += bytes.size();
+    hash_.Update(bytes);
+    if (decompressor_) return decompressor_->Write(bytes, ring_);
+    head_.append(bytes);
+    if (head_.size() < kMagicBytes) return {};
+    return Begin();
+  }
+
+  Status Finish() {
+    if (!decompressor_) RETURN_IF_ERROR(Begin());
+    if (size_ != job_.blob.size) return DataLoss(fmt::format("the blob has {} bytes, its descriptor says {}", size_, job_.blob.size));
+    oci::Digest digest = hash_.Finish();
+    if (digest != job_.blob.digest) {
+      return DataLoss(fmt::format("the blob has the digest {}, not {}", digest.ToString(), job_.blob.digest.ToString()));
+    }
+    RETURN_IF_ERROR(decompressor_->Finish());
+    ring_.Close();
+    oci::Digest diff_id = ring_.Hash();
+    if (diff_id != job_.diff_id) {
+      return DataLoss(fmt::format("the tar has the diff ID {}, the image config says {}", diff_id.ToString(), job_.diff_id.ToString()));
+    }
+    return {};
+  }
+
+ private:
+  Status Begin() {
+    ASSIGN_OR_RETURN(Compression compression, LayerCompression(job_.blob.media_type, head_));
+    ASSIGN_OR_RETURN(decompressor_, Decompressor::Create(compression));
+    std::string head = std::move(head_);
+    return decompressor_->Write(head, ring_);
+  }
+
+  const LayerJob& job_;
+  ByteRing& ring_;
+  PipelineCounters& counters_;
+  Sha256 hash_;
+  uint64_t size_ = 0;
+  std::string head_;
+  std::unique_ptr<Decompressor> decompressor_;
+};
+
+// The unpacking half.
+Result<UnpackedLayer> Untar(const LayerJob& job, const PullLimits& limits, PipelineCounters& counters, ByteSource& source) {
+  LayerWriterLimits writer_limits;
+  writer_limits.max_bytes = limits.max_layer_bytes;
+  writer_limits.min_free_bytes = limits.min_free_bytes;
+  writer_limits.charge = [&](uint64_t bytes) -> Status {
+    if (counters.bytes_unpacked.fetch_add(bytes) + bytes > limits.max_image_bytes) {
+      return ResourceExhausted(fmt::format("the image unpacks to more than {} bytes", limits.max_image_bytes));
+    }
+    return {};
+  };
+  TarLimits tar_limits;
+  tar_limits.max_entries = limits.max_layer_entries;
+  TarReader tar(source, tar_limits);
+  ASSIGN_OR_RETURN(std::unique_ptr<LayerWriter> writer, LayerWriter::Create(job.path, "layer", writer_limits));
+  RETURN_IF_ERROR(writer->WriteAll(tar));
+  RETURN_IF_ERROR(tar.Drain());
+  const auto& implicit = writer->implicit_directories();
+  return UnpackedLayer{writer->totals(), {implicit.begin(), implicit.end()}, writer->warnings()};
+}
+
+}  // namespace
+
+Result<UnpackedLayer> UnpackLayer(const LayerJob& job, const PullLimits& limits, PipelineCounters& counters,
+                                  const FetchBlob& fetch) {
+  const std::string intent = "layer " + job.blob.digest.ToString();
+  // Headers and padding cost up to 1.5 KiB an entry; the writer counts content exactly.
+  ByteRing ring(limits.max_layer_bytes + limits.max_layer_bytes / 4 + (64ULL << 20));
+  Result<UnpackedLayer> unpacked = Internal("not run");
+  std::thread untar([&] {
+    unpacked = Untar(job, limits, counters, ring);
+    if (!unpacked.ok()) ring.Stop(Aborted(std::string(kOtherSide)));
+  });
+  Inflater inflater(job, ring, counters);
+  Status fetched = fetch([&](std::string_view bytes) { return inflater.Push(bytes); });
+  if (fetched.ok()) fetched = inflater.Finish();
+  if (!fetched.ok()) ring.Fail(Aborted(std::string(kOtherSide)));
+  untar.join();
+  if (!fetched.ok() && fetched.code() != StatusCode::kAborted) return fetched.Annotate(intent);
+  if (!unpacked.ok()) return unpacked.status().Annotate(intent);
+  if (!fetched.ok()) return fetched.Annotate(intent);
+  return unpacked;
+}
+
+}  // namespace davit::image

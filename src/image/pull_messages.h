@@ -1,0 +1,91 @@
+// The JSON lines between davitd and davit-pull, as types. docs/formats/pull-protocol.md describes them.
+//
+// davitd trusts nothing that the helper says beyond what it checks itself: digests of manifest and config
+// are computed again when they are stored.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "image/pull_options.h"
+
+namespace davit::image {
+
+inline constexpr uint32_t kPullProtocolVersion = 1;
+inline constexpr size_t kMaxPullJobBytes = 4 << 20;    // a job or a command
+inline constexpr size_t kMaxPullEventBytes = 32 << 20; // an event: manifest and config, escaped
+
+// First line on the helper's stdin.
+struct PullJob {
+  uint32_t version = kPullProtocolVersion;
+  std::string reference;  // Reference::String()
+  std::map<std::string, HostOptions> hosts;
+  Credentials credentials;
+  Platform platform;
+  PullLimits limits;
+};
+
+// Further lines on stdin.
+struct FetchCommand {
+  std::string diff_id;
+  std::string path;  // empty directory, this layer's
+};
+struct FinishCommand {
+  uint32_t layers = 0;  // that were asked for: a check
+};
+using PullCommand = std::variant<FetchCommand, FinishCommand>;
+
+// Lines on the helper's stdout.
+struct LayerSource {
+  std::string diff_id;
+  std::string digest;  // of the blob
+  uint64_t size = 0;   // of the blob
+};
+struct ResolvedEvent {
+  std::string top_digest;       // of the index, or of the manifest when there is none
+  std::string manifest_digest;  // of this platform's manifest
+  std::string manifest;         // text
+  std::string config_digest;
+  std::string config;           // text
+  std::string endpoint;         // "https://host" that had it
+  std::vector<LayerSource> layers;  // bottom first, one for each layer of the manifest
+};
+struct ProgressEvent {
+  uint64_t bytes_done = 0;
+  uint64_t bytes_unpacked = 0;
+  uint32_t retries = 0;
+};
+struct LayerEvent {
+  std::string diff_id;
+  uint64_t size = 0;
+  uint64_t entries = 0;
+  std::vector<std::string> implicit_directories;
+  std::vector<std::string> warnings;
+};
+struct ErrorEvent {
+  std::string code;  // CodeName()
+  std::string message;
+};
+struct DoneEvent {
+  uint32_t layers = 0;
+};
+using PullEvent = std::variant<ResolvedEvent, ProgressEvent, LayerEvent, ErrorEvent, DoneEvent>;
+
+// One line, with its newline.
+std::string EncodeJob(const PullJob& job);
+std::string EncodeCommand(const PullCommand& command);
+std::string EncodeEvent(const PullEvent& event);
+// kInvalidArgument or kDataLoss for malformed lines, kUnimplemented for another version or an unknown kind.
+Result<PullJob> DecodeJob(std::string_view line);
+Result<PullCommand> DecodeCommand(std::string_view line);
+Result<PullEvent> DecodeEvent(std::string_view line);
+
+ErrorEvent ErrorEventOf(const Status& status);
+Status StatusOf(const ErrorEvent& event);  // an unknown code becomes kInternal
+
+}  // namespace davit::image

@@ -1,0 +1,56 @@
+#include "image/pull_messages.h"
+
+#include <gtest/gtest.h>
+
+namespace davit::image {
+namespace {
+
+TEST(PullMessagesTest, RoundTrip) {
+  PullJob job;
+  job.reference = "docker.io/library/a:latest";
+  job.hosts["h:5000"].plain_http = true;
+  job.hosts["h:5000"].mirrors = {"m1", "http://m2/x"};
+  job.credentials.password = "s\n\"";
+  job.limits.retries = 7;
+  const std::string line = EncodeJob(job);
+  EXPECT_EQ(line.find('\n'), line.size() - 1);
+  Result<PullJob> back = DecodeJob(line);
+  ASSERT_TRUE(back.ok()) << back.status().ToString();
+  EXPECT_EQ(back->hosts["h:5000"].mirrors, job.hosts["h:5000"].mirrors);
+  EXPECT_EQ(back->credentials.password, "s\n\"");
+  EXPECT_EQ(back->limits.retries, 7u);
+
+  Result<PullCommand> command = DecodeCommand(EncodeCommand(FetchCommand{"sha256:x", "/p"}));
+  ASSERT_TRUE(command.ok());
+  EXPECT_EQ(std::get<FetchCommand>(*command).path, "/p");
+  ResolvedEvent resolved;
+  resolved.manifest = "{\n \"a\": \"\\u00e9\" }";
+  resolved.layers = {{"d", "b", 5}};
+  Result<PullEvent> event = DecodeEvent(EncodeEvent(resolved));
+  ASSERT_TRUE(event.ok());
+  EXPECT_EQ(std::get<ResolvedEvent>(*event).manifest, resolved.manifest);
+  EXPECT_EQ(std::get<ResolvedEvent>(*event).layers[0].size, 5u);
+}
+
+TEST(PullMessagesTest, ErrorsKeepTheirCode) {
+  for (int code = 1; code <= 16; ++code) {
+    Status status(static_cast<StatusCode>(code), "text \xff");
+    Result<PullEvent> event = DecodeEvent(EncodeEvent(ErrorEventOf(status)));
+    ASSERT_TRUE(event.ok());
+    EXPECT_EQ(StatusOf(std::get<ErrorEvent>(*event)), status);
+  }
+}
+
+TEST(PullMessagesTest, RefusesOtherVersionsAndGarbage) {
+  EXPECT_EQ(DecodeJob(R"({"version":2})").code(), StatusCode::kUnimplemented);
+  EXPECT_EQ(DecodeJob("{}").code(), StatusCode::kUnimplemented);
+  EXPECT_FALSE(DecodeEvent("").ok());
+  EXPECT_FALSE(DecodeEvent("[]").ok());
+  EXPECT_FALSE(DecodeEvent(R"({"kind":1})").ok());
+  EXPECT_FALSE(DecodeEvent(R"({"kind":"layer","size":"x"})").ok());
+  EXPECT_EQ(DecodeEvent(R"({"kind":"later"})").code(), StatusCode::kUnimplemented);
+  EXPECT_FALSE(DecodeEvent(std::string(100000, '[')).ok());
+}
+
+}  // namespace
+}  // namespace davit::image

@@ -1,0 +1,279 @@
+#include "image/pull_session.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/strings.h"
+#include "image/layer_pipeline.h"
+#include "image/pull_messages.h"
+#include "image/registry.h"
+#include "image/sha256.h"
+#include "sys/unique_fd.h"
+
+namespace davit::image {
+namespace {
+
+constexpr uint64_t kMaxConfigBytes = 4 << 20;  // oci::ParseImageConfig's cap
+constexpr size_t kMaxImplicitSent = 100'000;   // with names: at most some MB of the event
+constexpr size_t kMaxImplicitBytes = 8 << 20;
+constexpr int kExitOrphaned = 3;
+
+// Lines from a pipe, at most `max` bytes each. Empty optional at the end of file.
+class LineReader {
+ public:
+  LineReader(int fd, size_t max) : fd_(fd), max_(max) {}
+  Result<std::optional<std::string>> Next() {
+    while (true) {
+      if (size_t end = buffer_.find('\n'); end != std::string::npos) {
+        std::string line = buffer_.substr(0, end);
+        buffer_.erase(0, end + 1);
+        return std::optional<std::string>(std::move(line));
+      }
+      if (buffer_.size() > max_) return ResourceExhausted(fmt::format("line of more than {} bytes", max_));
+      char piece[16384];
+      ssize_t n = ::read(fd_, piece, sizeof piece);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return ErrnoError(errno, "read the job pipe");
+      if (n == 0) return std::optional<std::string>();
+      buffer_.append(piece, static_cast<size_t>(n));
+    }
+  }
+
+ private:
+  int fd_;
+  size_t max_;
+  std::string buffer_;
+};
+
+// What the registry said the image is.
+struct ResolvedImage {
+  ResolvedEvent event;
+  std::map<std::string, oci::Descriptor> blobs;  // by diff ID
+};
+
+Status CheckSha256(const oci::Digest& digest, std::string_view what) {
+  if (digest.algorithm() == oci::DigestAlgorithm::kSha256) return {};
+  return Unimplemented(fmt::format("{} {}: only sha256 is supported", what, digest.ToString()));
+}
+
+oci::Platform WantedPlatform(const Platform& asked) {
+  oci::Platform wanted = oci::HostPlatform();
+  if (!asked.os.empty()) wanted.os = asked.os;
+  if (!asked.architecture.empty()) {
+    wanted.architecture = asked.architecture;
+    wanted.variant.clear();
+  }
+  if (!asked.variant.empty()) wanted.variant = asked.variant;
+  return oci::NormalizePlatform(wanted);
+}
+
+Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Reference& reference, const Platform& platform) {
+  ResolvedImage out;
+  if (!reference.digest().empty()) {
+    ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(reference.digest()));
+    RETURN_IF_ERROR(CheckSha256(digest, "manifest"));
+  }
+  ASSIGN_OR_RETURN(FetchedManifest fetched, registry.GetManifest(client, reference.ManifestName()));
+  out.event.top_digest = fetched.digest.ToString();
+  ASSIGN_OR_RETURN(oci::ManifestKind kind, oci::DetectManifestKind(fetched.text, fetched.media_type));
+  if (kind == oci::ManifestKind::kIndex) {
+    ASSIGN_OR_RETURN(oci::Index index, oci::ParseIndex(fetched.text));
+    ASSIGN_OR_RETURN(oci::Descriptor chosen, oci::SelectPlatform(index, WantedPlatform(platform)));
+    RETURN_IF_ERROR(CheckSha256(chosen.digest, "manifest"));
+    ASSIGN_OR_RETURN(fetched, registry.GetManifest(client, chosen.digest.ToString()));
+    ASSIGN_OR_RETURN(kind, oci::DetectManifestKind(fetched.text, chosen.media_type));
+    if (kind != oci::ManifestKind::kManifest) return Unimplemented("an index within an index is not supported");
+  }
+  ASSIGN_OR_RETURN(oci::Manifest manifest, oci::ParseManifest(fetched.text));
+  if (!manifest.config.media_type.empty() && !oci::IsConfigMediaType(manifest.config.media_type)) {
+    return Unimplemented(fmt::format("it is no container image: its config has the media type \"{}\"", Printable(manifest.config.media_type)));
+  }
+  RETURN_IF_ERROR(CheckSha256(manifest.config.digest, "config"));
+  ASSIGN_OR_RETURN_WITH(out.event.config,
+                        registry.GetSmallBlob(client, manifest.config.digest, manifest.config.size, kMaxConfigBytes),
+                        "image config");
+  ASSIGN_OR_RETURN(oci::ImageConfig config, oci::ParseImageConfig(out.event.config));
+  if (config.diff_ids.size() != manifest.layers.size()) {
+    return InvalidArgument(fmt::format("the manifest has {} layers, the image config {} diff IDs", manifest.layers.size(), config.diff_ids.size()));
+  }
+  out.event.manifest = std::move(fetched.text);
+  out.event.manifest_digest = fetched.digest.ToString();
+  out.event.config_digest = manifest.config.digest.ToString();
+  out.event.endpoint = registry.CurrentEndpoint();
+  for (size_t i = 0; i < manifest.layers.size(); ++i) {
+    const oci::Descriptor& blob = manifest.layers[i];
+    RETURN_IF_ERROR(CheckSha256(blob.digest, "layer"));
+    RETURN_IF_ERROR(CheckSha256(config.diff_ids[i], "diff ID"));
+    std::string diff_id = config.diff_ids[i].ToString();
+    out.event.layers.push_back({diff_id, blob.digest.ToString(), blob.size});
+    out.blobs.emplace(std::move(diff_id), blob);
+  }
+  return out;
+}
+
+class Session {
+ public:
+  Session(int in_fd, int out_fd) : lines_(in_fd, kMaxPullJobBytes), out_fd_(out_fd) {}
+
+  Status Run() {
+    Status status = Work();
+    if (!status.ok()) {
+      Send(ErrorEventOf(status));
+      return status;
+    }
+    return {};
+  }
+
+ private:
+  Status Work() {
+    ASSIGN_OR_RETURN(std::optional<std::string> line, lines_.Next());
+    if (!line) return Cancelled("no job on stdin");
+    ASSIGN_OR_RETURN(job_, DecodeJob(*line));
+    line.reset();
+    ASSIGN_OR_RETURN(Reference reference, Reference::Parse(job_.reference));
+    ASSIGN_OR_RETURN(registry_, Registry::Create(reference, job_.hosts, job_.credentials, job_.limits));
+    // From here on somebody watches stdin: davitd can die at any time.
+    std::thread([this] { ReadCommands(); }).detach();
+    std::thread([this] { ReportProgress(); }).detach();
+    ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
+    ASSIGN_OR_RETURN(resolved_, Resolve(*registry_, *client, reference, job_.platform));
+    client.reset();
+    Send(resolved_.event);
+    return RunLayers();
+  }
+
+  Result<std::unique_ptr<CurlClient>> MakeClient() {
+    return CurlClient::Create({job_.limits.connect_timeout_seconds, job_.limits.stall_timeout_seconds});
+  }
+
+  // Starts a worker for each fetch command up to the limit; ends after the finish command or an error.
+  Status RunLayers() {
+    const size_t max_workers = std::max(1U, std::min(job_.limits.max_parallel_layers, 16U));
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [&] { return !error_.ok() || !queue_.empty() || (finish_ && running_ == 0); });
+      // The workers still running use this object: leaving means leaving the process (main returns at once).
+      if (!error_.ok()) return error_;
+      if (queue_.empty()) break;
+      if (running_ == max_workers) {
+        changed_.wait(lock, [&] { return running_ < max_workers || !error_.ok(); });
+        continue;
+      }
+      FetchCommand command = std::move(queue_.front());
+      queue_.pop_front();
+      ++running_;
+      std::thread([this, command] { Fetch(command); }).detach();
+    }
+    if (finish_->layers != finished_layers_) {
+      return Internal(fmt::format("{} layers done, {} asked for", finished_layers_, finish_->layers));
+    }
+    lock.unlock();
+    SendProgress();
+    Send(DoneEvent{finished_layers_});
+    return {};
+  }
+
+  void Fetch(const FetchCommand& command) {
+    Result<LayerEvent> done = FetchLayer(command);
+    if (done.ok()) Send(*done);
+    std::lock_guard lock(mutex_);
+    --running_;
+    if (done.ok()) ++finished_layers_;
+    if (!done.ok() && error_.ok()) error_ = done.status();
+    changed_.notify_all();
+  }
+
+  Result<LayerEvent> FetchLayer(const FetchCommand& command) {
+    auto blob = resolved_.blobs.find(command.diff_id);
+    if (blob == resolved_.blobs.end()) return InvalidArgument(fmt::format("no layer {} in this image", Printable(command.diff_id)));
+    LayerJob layer{blob->second, {}, command.path};
+    ASSIGN_OR_RETURN(layer.diff_id, oci::Digest::Parse(command.diff_id));
+    ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
+    ASSIGN_OR_RETURN(UnpackedLayer unpacked,
+                     UnpackLayer(layer, job_.limits, counters_, [&](const std::function<Status(std::string_view)>& push) {
+                       return registry_->GetBlob(*client, layer.blob.digest, layer.blob.size, push);
+                     }));
+    LayerEvent event{command.diff_id, unpacked.totals.size, unpacked.totals.entries, {}, std::move(unpacked.warnings)};
+    size_t bytes = 0;
+    for (std::string& directory : unpacked.implicit_directories) {
+      bytes += directory.size();
+      if (bytes > kMaxImplicitBytes || event.implicit_directories.size() == kMaxImplicitSent) {
+        event.warnings.emplace_back("too many directories without an entry: their owners and modes are root:root 0755");
+        break;
+      }
+      event.implicit_directories.push_back(std::move(directory));
+    }
+    return event;
+  }
+
+  void ReadCommands() {
+    while (true) {
+      Result<std::optional<std::string>> line = lines_.Next();
+      if (!line.ok() || !*line) ::_exit(kExitOrphaned);
+      Result<PullCommand> command = DecodeCommand(**line);
+      std::lock_guard lock(mutex_);
+      if (!command.ok()) {
+        if (error_.ok()) error_ = command.status();
+      } else if (auto* fetch = std::get_if<FetchCommand>(&*command)) {
+        queue_.push_back(std::move(*fetch));
+      } else {
+        finish_ = std::get<FinishCommand>(*command);
+      }
+      changed_.notify_all();
+    }
+  }
+
+  void ReportProgress() {
+    uint64_t last = 0;
+    while (true) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(250));
+      uint64_t now = counters_.bytes_done + counters_.bytes_unpacked + registry_->retries();
+      if (now != last) SendProgress();
+      last = now;
+    }
+  }
+
+  void SendProgress() { Send(ProgressEvent{counters_.bytes_done, counters_.bytes_unpacked, registry_->retries()}); }
+
+  void Send(const PullEvent& event) {
+    std::string line = EncodeEvent(event);
+    std::lock_guard lock(output_);
+    if (!sys::WriteAll(out_fd_, line).ok()) ::_exit(kExitOrphaned);
+  }
+
+  LineReader lines_;  // ReadCommands' once it runs
+  int out_fd_;
+  PullJob job_;
+  std::unique_ptr<Registry> registry_;
+  ResolvedImage resolved_;
+  PipelineCounters counters_;
+  std::mutex output_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<FetchCommand> queue_;
+  std::optional<FinishCommand> finish_;
+  size_t running_ = 0;
+  uint32_t finished_layers_ = 0;
+  Status error_;
+};
+
+}  // namespace
+
+Status RunPullSession(int in_fd, int out_fd) {
+  // Never deleted: after an error its threads are still at work, until the process exits.
+  auto* session = new Session(in_fd, out_fd);
+  return session->Run();
+}
+
+}  // namespace davit::image

@@ -1,0 +1,444 @@
+#include "image/registry.h"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "image/auth_challenge.h"
+#include "image/sha256.h"
+#include "oci/json.h"
+
+namespace davit::image {
+namespace {
+
+constexpr size_t kMaxManifestBytes = 4 << 20;
+constexpr size_t kMaxTokenBytes = 64 << 10;
+constexpr int kMaxRedirects = 5;
+constexpr uint32_t kMaxTriesWithProgress = 20;
+
+constexpr std::string_view kAccept =
+    "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+
+std::string Base64(std::string_view text) {
+  std::string out(4 * ((text.size() + 2) / 3) + 1, '\0');
+  int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                             reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+  out.resize(static_cast<size_t>(std::max(size, 0)));
+  return out;
+}
+
+// "registry-1.docker.io" for every way in which tools write Docker Hub's address.
+std::string ApiHost(std::string host) {
+  if (size_t scheme = host.find("://"); scheme != std::string::npos) host = host.substr(scheme + 3);
+  host = host.substr(0, host.find('/'));
+  if (host == "docker.io" || host == "index.docker.io" || host == "registry-1.docker.io") return "registry-1.docker.io";
+  return host;
+}
+
+// The registry's own words: {"errors":[{"code":"DENIED","message":"…"}]} (distribution-spec, "Error Codes").
+std::string RegistryMessage(const HttpResponse& response) {
+  Result<boost::json::value> json = oci::ParseJson(response.body, 64 << 10, 16);
+  if (!json.ok()) return "";
+  Result<std::vector<oci::JsonNode>> errors = oci::JsonNode(*json, "answer").Key("errors").Elements(16);
+  std::string out;
+  if (errors.ok()) {
+    for (const oci::JsonNode& error : *errors) {
+      std::string text = error.Key("message").StringOr("").value_or("");
+      if (text.empty()) text = error.Key("code").StringOr("").value_or("");
+      if (!text.empty()) out += (out.empty() ? "" : "; ") + Printable(text, 256);
+    }
+  }
+  if (out.empty()) out = Printable(oci::JsonNode(*json, "answer").Key("details").StringOr("").value_or(""), 256);
+  return out;
+}
+
+Status StatusOfAnswer(const HttpResponse& response, const std::string& where, const std::string& what, bool had_credentials) {
+  std::string text = fmt::format("{}: {} answered {}", where, what, response.status);
+  if (std::string said = RegistryMessage(response); !said.empty()) text += fmt::format(" ({})", said);
+  switch (response.status) {
+    case 401:
+      return Unauthenticated(text + (had_credentials ? ": check the credentials for this registry" : ": the registry wants credentials"));
+    case 403: return PermissionDenied(text + (had_credentials ? ": these credentials may not pull it" : ": it may need credentials"));
+    case 404: return NotFound(text);
+    case 408: return DeadlineExceeded(text);
+    case 429: return ResourceExhausted(text + ": the registry limits the rate of pulls, try again later");
+    default: break;
+  }
+  return response.status >= 500 ? Unavailable(text) : FailedPrecondition(text);
+}
+
+bool IsTransientStatus(long status) { return status >= 500 || status == 429 || status == 408; }
+
+struct MirrorSpec {
+  std::string scheme;  // empty: by the host's options
+  std::string host;
+  std::string prefix;
+};
+MirrorSpec ParseMirror(const std::string& text) {
+  MirrorSpec out;
+  std::string rest = text;
+  if (size_t scheme = rest.find("://"); scheme != std::string::npos) {
+    out.scheme = rest.substr(0, scheme);
+    rest = rest.substr(scheme + 3);
+  }
+  size_t slash = rest.find('/');
+  out.host = rest.substr(0, slash);
+  if (slash != std::string::npos) out.prefix = rest.substr(slash);
+  while (out.prefix.ends_with('/')) out.prefix.pop_back();
+  return out;
+}
+
+const HostOptions* FindHost(const std::map<std::string, HostOptions>& hosts, const std::string& host) {
+  auto it = hosts.find(host);
+  return it == hosts.end() ? nullptr : &it->second;
+}
+
+}  // namespace
+
+Result<std::vector<Endpoint>> EndpointsFor(const Reference& reference, const std::map<std::string, HostOptions>& hosts,
+                                           const Credentials& credentials) {
+  const HostOptions* options = FindHost(hosts, reference.domain());
+  const std::string owner = ApiHost(credentials.server_address.empty() ? reference.domain() : credentials.server_address);
+  std::vector<Endpoint> out;
+  if (options != nullptr) {
+    for (const std::string& text : options->mirrors) {
+      MirrorSpec mirror = ParseMirror(text);
+      if (mirror.host.empty() || (!mirror.scheme.empty() && mirror.scheme != "http" && mirror.scheme != "https")) {
+        return InvalidArgument(fmt::format("mirror \"{}\" of {} is no [scheme://]host[/prefix]", Printable(text), reference.domain()));
+      }
+      const HostOptions* own = FindHost(hosts, mirror.host);
+      if (mirror.scheme.empty()) mirror.scheme = own != nullptr && own->plain_http ? "http" : "https";
+      bool named = !credentials.empty() && !credentials.server_address.empty() && ApiHost(mirror.host) == owner;
+      out.push_back({mirror.scheme, mirror.host, mirror.prefix, named});
+    }
+  }
+  if (options == nullptr || options->fallback || options->mirrors.empty()) {
+    const std::string host = ApiHost(reference.domain());
+    out.push_back({options != nullptr && options->plain_http ? "http" : "https", host, "", !credentials.empty() && owner == host});
+  }
+  return out;
+}
+
+struct Registry::Request {
+  std::string path;                  // below /v2/<repository>/
+  std::vector<std::string> headers;
+  size_t max_body = 0;
+};
+
+Registry::Registry(Reference reference, std::map<std::string, HostOptions> hosts, Credentials credentials, PullLimits limits)
+    : wait([](uint32_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }),
+      reference_(std::move(reference)), hosts_(std::move(hosts)), credentials_(std::move(credentials)), limits_(limits) {}
+
+Result<std::unique_ptr<Registry>> Registry::Create(Reference reference, std::map<std::string, HostOptions> hosts,
+                                                   Credentials credentials, PullLimits limits) {
+  std::unique_ptr<Registry> registry(new Registry(std::move(reference), std::move(hosts), std::move(credentials), limits));
+  ASSIGN_OR_RETURN(registry->endpoints_, EndpointsFor(registry->reference_, registry->hosts_, registry->credentials_));
+  registry->authorization_.resize(registry->endpoints_.size());
+  return registry;
+}
+
+std::vector<size_t> Registry::Order() const {
+  std::vector<size_t> order;
+  const size_t first = preferred_;
+  order.push_back(first);
+  for (size_t i = 0; i < endpoints_.size(); ++i) {
+    if (i != first) order.push_back(i);
+  }
+  return order;
+}
+
+std::string Registry::CurrentEndpoint() const { return endpoints_[preferred_].Base(); }
+
+// Plain HTTP only where an endpoint was configured so, or for hosts that the configuration names.
+Status Registry::CheckScheme(const Origin& origin) const {
+  if (origin.scheme == "https") return {};
+  for (const Endpoint& endpoint : endpoints_) {
+    Result<Origin> own = OriginOf(endpoint.Base());
+    if (own.ok() && *own == origin) return {};
+  }
+  for (const auto& [host, options] : hosts_) {
+    if (!options.plain_http) continue;
+    Result<Origin> own = OriginOf("http://" + host);
+    if (own.ok() && *own == origin) return {};
+  }
+  return FailedPrecondition(fmt::format("refused to go to http://{0}: set plain_http for {0} to allow it", origin.host));
+}
+
+void Registry::ApplyHost(const std::string& host_port, HttpRequest& request) const {
+  for (const auto& [name, options] : hosts_) {
+    const std::string host = ApiHost(name);
+    if (host != host_port && host + ":443" != host_port) continue;
+    request.ca_file = options.ca_file;
+    request.skip_verify = options.skip_verify;
+  }
+}
+
+Result<HttpResponse> Registry::Follow(CurlClient& client, size_t endpoint, const Request& request,
+                                      const std::string& authorization, const BodySink& sink) {
+  HttpRequest http;
+  http.url = fmt::format("{}/v2/{}/{}", endpoints_[endpoint].Base(), reference_.repository(), request.path);
+  http.max_body = request.max_body;
+  ASSIGN_OR_RETURN(const Origin first, OriginOf(http.url));
+  for (int hop = 0; hop <= kMaxRedirects; ++hop) {
+    ASSIGN_OR_RETURN(Origin origin, OriginOf(http.url));
+    RETURN_IF_ERROR(CheckScheme(origin));
+    http.headers = request.headers;
+    http.ca_file.clear();
+    http.skip_verify = false;
+    ApplyHost(origin.host, http);
+    if (!authorization.empty() && origin == first) http.headers.push_back("Authorization: " + authorization);
+    ASSIGN_OR_RETURN(HttpResponse response, client.Perform(http, sink));
+    const bool redirect = response.status == 301 || response.status == 302 || response.status == 303 ||
+                          response.status == 307 || response.status == 308;
+    if (!redirect || response.redirect_url.empty()) return response;
+    http.url = response.redirect_url;
+  }
+  return FailedPrecondition(fmt::format("{}: more than {} redirects", endpoints_[endpoint].Base(), kMaxRedirects));
+}
+
+Result<HttpResponse> Registry::Send(CurlClient& client, size_t endpoint, const Request& request, const BodySink& sink) {
+  std::string authorization;
+  {
+    std::lock_guard lock(mutex_);
+    authorization = authorization_[endpoint];
+  }
+  if (authorization.empty() && endpoints_[endpoint].with_credentials && !credentials_.registry_token.empty()) {
+    authorization = "Bearer " + credentials_.registry_token;
+  }
+  ASSIGN_OR_RETURN(HttpResponse response, Follow(client, endpoint, request, authorization, sink));
+  std::string challenges(response.Header("www-authenticate"));
+  if (response.status != 401 || challenges.empty()) return response;
+  Result<std::string> fresh = Authorize(client, endpoint, challenges);
+  if (!fresh.ok()) {
+    // Nothing to answer with: the registry's own 401 says more.
+    if (fresh.code() == StatusCode::kUnauthenticated && fresh.status().message().empty()) return response;
+    return fresh.status();
+  }
+  if (*fresh == authorization) return response;
+  {
+    std::lock_guard lock(mutex_);
+    authorization_[endpoint] = *fresh;
+  }
+  return Follow(client, endpoint, request, *fresh, sink);
+}
+
+namespace {
+
+// "user:password" of the credentials; empty when there are none.
+Result<std::string> UserAndPassword(const Credentials& credentials) {
+  if (!credentials.username.empty()) return credentials.username + ":" + credentials.password;
+  if (credentials.auth.empty()) return std::string();
+  std::string text(credentials.auth);
+  std::string out(3 * (text.size() / 4 + 1), '\0');
+  int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()), reinterpret_cast<const unsigned char*>(text.data()),
+                             static_cast<int>(text.size()));
+  if (size < 0) return InvalidArgument("the auth field of the credentials is not base64");
+  // EVP counts padding as bytes.
+  size -= static_cast<int>(text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0);
+  out.resize(static_cast<size_t>(std::max(size, 0)));
+  if (out.find(':') == std::string::npos) return InvalidArgument("the auth field of the credentials is not user:password");
+  while (out.ends_with('\0')) out.pop_back();  // some tools encode a trailing zero byte
+  return out;
+}
+
+}  // namespace
+
+Result<std::string> Registry::Authorize(CurlClient& client, size_t endpoint, std::string_view header) {
+  const bool ours = endpoints_[endpoint].with_credentials;
+  Status last = Unauthenticated("");
+  for (const Challenge& challenge : ParseChallenges(header)) {
+    if (challenge.scheme == "bearer" && challenge.params.count("realm") > 0) {
+      Result<std::string> token = FetchToken(client, endpoint, challenge.params);
+      if (token.ok()) return "Bearer " + *token;
+      last = token.status();
+    } else if (challenge.scheme == "basic" && ours) {
+      ASSIGN_OR_RETURN(std::string pair, UserAndPassword(credentials_));
+      if (!pair.empty()) return "Basic " + Base64(pair);
+    }
+  }
+  return last;
+}
+
+Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint, const std::map<std::string, std::string>& params) {
+  auto param = [&](const std::string& name) {
+    auto it = params.find(name);
+    return it == params.end() ? std::string() : it->second;
+  };
+  const bool ours = endpoints_[endpoint].with_credentials;
+  const std::string realm = param("realm");
+  ASSIGN_OR_RETURN_WITH(Origin origin, OriginOf(realm), "token server");
+  RETURN_IF_ERROR(CheckScheme(origin).Annotate("token server"));
+  // The scope that we need, not the one asked for: a registry cannot make us fetch a token for more.
+  const std::string scope = "repository:" + reference_.repository() + ":pull";
+  HttpRequest request;
+  request.max_body = kMaxTokenBytes;
+  ApplyHost(origin.host, request);
+  std::string query = "scope=" + UrlEncode(scope);
+  if (std::string service = param("service"); !service.empty()) query += "&service=" + UrlEncode(service);
+  if (ours && !credentials_.identity_token.empty()) {
+    request.url = realm;
+    request.post = "grant_type=refresh_token&client_id=davit&refresh_token=" + UrlEncode(credentials_.identity_token) + "&" + query;
+  } else {
+    request.url = realm + (realm.find('?') == std::string::npos ? "?" : "&") + query;
+    ASSIGN_OR_RETURN(std::string pair, ours ? UserAndPassword(credentials_) : Result<std::string>(std::string()));
+    if (!pair.empty()) request.headers.push_back("Authorization: Basic " + Base64(pair));
+  }
+  ASSIGN_OR_RETURN_WITH(HttpResponse response, client.Perform(request, BodySink()), "token server");
+  const std::string where = "token server " + origin.host;
+  if (response.status != 200) return StatusOfAnswer(response, where, "a token for " + scope, ours);
+  Result<boost::json::value> json = oci::ParseJson(response.body, kMaxTokenBytes, 16);
+  if (!json.ok()) return FailedPrecondition(fmt::format("{}: {}", where, json.status().message()));
+  oci::JsonNode node(*json, "answer");
+  std::string token = node.Key("token").StringOr("").value_or("");
+  if (token.empty()) token = node.Key("access_token").StringOr("").value_or("");
+  if (token.empty() || token.find_first_of("\r\n") != std::string::npos) {
+    return FailedPrecondition(fmt::format("{}: no token in its answer", where));
+  }
+  return token;
+}
+
+// OK: try again. `tries` counts those without progress.
+Status Registry::Backoff(CurlClient&, const Status& error, uint32_t& tries, std::string_view retry_after) {
+  if (++tries >= std::max(1U, limits_.retries)) return error;
+  constexpr uint64_t kLongestWaitSeconds = 30;
+  uint32_t ms = 250U << std::min(tries, 6U);
+  if (std::optional<uint64_t> seconds = ParseUint64(Trim(retry_after))) {
+    if (*seconds > kLongestWaitSeconds) return error;
+    ms = static_cast<uint32_t>(*seconds) * 1000;
+  }
+  retries_.fetch_add(1);
+  wait(ms);
+  return {};
+}
+
+Result<FetchedManifest> Registry::GetManifest(CurlClient& client, const std::string& name) {
+  Request request{"manifests/" + name, {std::string(kAccept)}, kMaxManifestBytes};
+  Status verdict;
+  for (size_t endpoint : Order()) {
+    const std::string base = endpoints_[endpoint].Base();
+    Status error;
+    for (uint32_t tries = 0;;) {
+      Result<HttpResponse> response = Send(client, endpoint, request, BodySink());
+      std::string retry_after;
+      bool transient = false;
+      if (!response.ok()) {
+        error = response.status().Annotate(base);
+        transient = client.transient();
+      } else if (response->status == 200) {
+        FetchedManifest out;
+        out.text = std::move(response->body);
+        out.digest = Sha256::Of(out.text);
+        std::string type(response->Header("content-type"));
+        out.media_type = Trim(std::string_view(type).substr(0, type.find(';')));
+        std::string_view said = response->Header("docker-content-digest");
+        const std::string& wanted = name.find(':') != std::string::npos ? name : std::string(said.starts_with("sha256:") ? said : "");
+        if (!wanted.empty() && wanted != out.digest.ToString()) {
+          error = DataLoss(fmt::format("{}: the manifest {} has the digest {}, not {}", base, name, out.digest.ToString(), wanted));
+          break;
+        }
+        preferred_ = endpoint;
+        return out;
+      } else {
+        error = StatusOfAnswer(*response, base, fmt::format("{}/manifests/{}", reference_.repository(), name), endpoints_[endpoint].with_credentials);
+        transient = IsTransientStatus(response->status);
+        retry_after = response->Header("retry-after");
+      }
+      if (!transient || !Backoff(client, error, tries, retry_after).ok()) break;
+    }
+    verdict = verdict.ok() ? error : Status(error.code(), verdict.message() + "; " + error.message());
+  }
+  return verdict;
+}
+
+// One transfer, from `done` on.
+Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t size, uint64_t& done,
+                         const std::function<Status(std::string_view)>& sink) {
+  const std::string base = endpoints_[endpoint].Base();
+  Request request{"blobs/" + digest.ToString(), {}, 64 << 10};
+  if (done > 0) request.headers.push_back(fmt::format("Range: bytes={}-", done));
+  const uint64_t start = done;
+  // A server that ignores Range sends the blob from its beginning: what we have is dropped again.
+  uint64_t skip = 0;
+  bool begun = false;
+  Status local;  // an error of ours, which no other endpoint can cure
+  BodySink body = [&](const HttpResponse& response, std::string_view piece) -> Status {
+    if (!begun) {
+      begun = true;
+      if (response.status == 206) {
+        if (!response.Header("content-range").starts_with(fmt::format("bytes {}-", start))) {
+          return local = DataLoss(fmt::format("{}: asked for bytes from {}, got \"{}\"", base, start, Printable(response.Header("content-range"))));
+        }
+      } else {
+        skip = start;
+      }
+    }
+    uint64_t drop = std::min<uint64_t>(skip, piece.size());
+    skip -= drop;
+    piece.remove_prefix(drop);
+    if (piece.size() > size - done) {
+      return local = DataLoss(fmt::format("{}: blob {} is longer than the {} bytes that the manifest says", base, digest.ToString(), size));
+    }
+    done += piece.size();
+    return local = sink(piece);
+  };
+  Result<HttpResponse> response = Send(client, endpoint, request, body);
+  if (!response.ok()) return response.status().Annotate(base);
+  if (response->status != 200 && response->status != 206) {
+    return StatusOfAnswer(*response, base, "blob " + digest.ToString(), endpoints_[endpoint].with_credentials);
+  }
+  if (done < size) {
+    return DataLoss(fmt::format("{}: blob {} ended after {} of {} bytes", base, digest.ToString(), done, size));
+  }
+  return {};
+}
+
+Status Registry::GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t size,
+                         const std::function<Status(std::string_view)>& sink) {
+  uint64_t done = 0;
+  Status verdict;
+  bool sink_failed = false;
+  auto guarded = [&](std::string_view piece) -> Status {
+    Status status = sink(piece);
+    sink_failed = sink_failed || !status.ok();
+    return status;
+  };
+  for (size_t endpoint : Order()) {
+    Status error;
+    uint32_t total = 0;
+    for (uint32_t tries = 0;;) {
+      const uint64_t before = done;
+      error = TryBlob(client, endpoint, digest, size, done, guarded);
+      if (error.ok()) return {};
+      if (sink_failed) return error;
+      if (done > before) tries = 0;
+      const bool transient = client.transient() || error.code() == StatusCode::kUnavailable ||
+                             (error.code() == StatusCode::kResourceExhausted && done == before);
+      if (!transient || ++total > kMaxTriesWithProgress || !Backoff(client, error, tries, "").ok()) break;
+    }
+    verdict = verdict.ok() ? error : Status(error.code(), verdict.message() + "; " + error.message());
+    if (error.code() == StatusCode::kDataLoss) break;  // what we have may be wrong already
+  }
+  return verdict;
+}
+
+Result<std::string> Registry::GetSmallBlob(CurlClient& client, const oci::Digest& digest, uint64_t size, uint64_t max) {
+  if (size > max) return ResourceExhausted(fmt::format("blob {} of {} bytes is over the limit of {}", digest.ToString(), size, max));
+  std::string out;
+  RETURN_IF_ERROR(GetBlob(client, digest, size, [&](std::string_view piece) {
+    out.append(piece);
+    return Status();
+  }));
+  if (Sha256::Of(out) != digest) {
+    return DataLoss(fmt::format("{}: blob {} has the digest {}", CurrentEndpoint(), digest.ToString(), Sha256::Of(out).ToString()));
+  }
+  return out;
+}
+
+}  // namespace davit::image

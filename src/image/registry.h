@@ -1,0 +1,99 @@
+// Registry: the OCI distribution protocol for one repository: endpoints (mirrors, then the host itself),
+// authentication, redirects, retries and resumption.
+//
+// Credentials belong to one host. They go to that host over the scheme that the configuration allows, to
+// the token server that this host names, and nowhere else: a redirect to another scheme, host or port is
+// followed without them (CVE-2019-10214, CVE-2020-15157). URLs inside descriptors are not looked at.
+//
+// Source: OCI distribution-spec 1.1 (GET manifests and blobs), the distribution project's token
+// authentication ("Docker Registry v2 authentication"), RFC 6750, RFC 7617.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "image/curl_client.h"
+#include "image/pull_options.h"
+#include "image/reference.h"
+#include "oci/image_spec.h"
+
+namespace davit::image {
+
+// One place to ask.
+struct Endpoint {
+  std::string scheme;
+  std::string host;    // "host[:port]", as configured
+  std::string prefix;  // "" or "/path"
+  bool with_credentials = false;
+  [[nodiscard]] std::string Base() const { return scheme + "://" + host + prefix; }
+};
+
+// Mirrors in order, then the host itself unless fallback is off. docker.io is asked at registry-1.docker.io.
+Result<std::vector<Endpoint>> EndpointsFor(const Reference& reference, const std::map<std::string, HostOptions>& hosts,
+                                           const Credentials& credentials);
+
+struct FetchedManifest {
+  std::string text;
+  std::string media_type;  // Content-Type without parameters
+  oci::Digest digest;      // computed from the text
+};
+
+// Thread-safe; each thread brings its CurlClient.
+class Registry {
+ public:
+  static Result<std::unique_ptr<Registry>> Create(Reference reference, std::map<std::string, HostOptions> hosts,
+                                                  Credentials credentials, PullLimits limits);
+
+  // By tag or digest; with a digest the text is checked against it (kDataLoss). Tries the endpoints in
+  // order; the one that answers is asked first from then on. The last endpoint's code counts, the text
+  // has the verdict of all.
+  Result<FetchedManifest> GetManifest(CurlClient& client, const std::string& name);
+
+  // Streams a blob of known size into `sink` exactly once, over retries: a broken transfer goes on where
+  // it ended. The caller checks the digest. kDataLoss when there is more or less than `size`.
+  Status GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t size,
+                 const std::function<Status(std::string_view)>& sink);
+  // A small blob (a config), checked against its digest.
+  Result<std::string> GetSmallBlob(CurlClient& client, const oci::Digest& digest, uint64_t size, uint64_t max);
+
+  [[nodiscard]] std::string CurrentEndpoint() const;
+  [[nodiscard]] uint32_t retries() const { return retries_; }
+
+  // Waits between tries; tests replace it. The default sleeps.
+  std::function<void(uint32_t milliseconds)> wait;
+
+ private:
+  struct Request;
+  Registry(Reference reference, std::map<std::string, HostOptions> hosts, Credentials credentials, PullLimits limits);
+  // One request with authentication and redirects; the final answer, whatever its status.
+  Result<HttpResponse> Send(CurlClient& client, size_t endpoint, const Request& request, const BodySink& sink);
+  Result<HttpResponse> Follow(CurlClient& client, size_t endpoint, const Request& request, const std::string& authorization,
+                              const BodySink& sink);
+  // The Authorization header that answers the challenges, or kUnauthenticated.
+  Result<std::string> Authorize(CurlClient& client, size_t endpoint, std::string_view challenges);
+  Result<std::string> FetchToken(CurlClient& client, size_t endpoint, const std::map<std::string, std::string>& params);
+  Status Backoff(CurlClient& client, const Status& error, uint32_t& tries, std::string_view retry_after);
+  Status CheckScheme(const Origin& origin) const;
+  void ApplyHost(const std::string& host, HttpRequest& request) const;
+  Status TryBlob(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t size, uint64_t& done,
+                 const std::function<Status(std::string_view)>& sink);
+  [[nodiscard]] std::vector<size_t> Order() const;
+
+  Reference reference_;
+  std::map<std::string, HostOptions> hosts_;
+  Credentials credentials_;
+  PullLimits limits_;
+  std::vector<Endpoint> endpoints_;
+  std::atomic<size_t> preferred_{0};
+  std::atomic<uint32_t> retries_{0};
+  mutable std::mutex mutex_;
+  std::vector<std::string> authorization_;  // for each endpoint, once known; guarded by mutex_
+};
+
+}  // namespace davit::image

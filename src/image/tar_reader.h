@@ -1,0 +1,80 @@
+// TarReader: one pass over a layer's tar stream, in fixed memory.
+//
+// Understands what image builders write: v7, ustar (IEEE 1003.1), PAX headers (path, linkpath, size, uid,
+// gid, mtime, SCHILY.xattr.*), GNU long names and base-256 numbers. Global PAX headers are checked and
+// then ignored, as Go's archive/tar does, so that this engine sees the same tree as the others. Sparse
+// files (GNU 'S' and GNU.sparse.*) are refused with kUnimplemented: no image builder writes them, and
+// their maps have been a way to exhaust memory (CVE-2025-58183).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "image/byte_source.h"
+
+namespace davit::image {
+
+enum class TarType { kRegular, kHardLink, kSymlink, kCharDevice, kBlockDevice, kDirectory, kFifo };
+
+struct TarEntry {
+  TarType type = TarType::kRegular;
+  std::string name;       // as in the archive: may be absolute or have ".."; no NUL, not empty
+  std::string link_name;  // hard and symbolic links
+  uint32_t mode = 0;      // 07777
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint64_t size = 0;  // bytes of data; 0 but for kRegular
+  int64_t mtime_seconds = 0;
+  uint32_t mtime_nanos = 0;
+  uint32_t device_major = 0;
+  uint32_t device_minor = 0;
+  std::vector<std::pair<std::string, std::string>> xattrs;
+};
+
+struct TarLimits {
+  size_t max_name = 4096;                // bytes of a name or link target, PATH_MAX
+  size_t max_extended_header = 1 << 20;  // bytes of one PAX or GNU long-name header
+  uint64_t max_entries = 10'000'000;
+};
+
+class TarReader {
+ public:
+  // `source` outlives this.
+  explicit TarReader(ByteSource& source, TarLimits limits = {}) : source_(source), limits_(limits) {}
+
+  // The next entry, or nullopt at the end of the archive; what is left of the last entry's data is
+  // skipped. kInvalidArgument for a malformed header, kDataLoss when the stream ends too early,
+  // kResourceExhausted for a cap; the texts name the entry. No call after an error or the end.
+  Result<std::optional<TarEntry>> Next();
+
+  // The next piece of the current entry's data; empty when there is no more of it.
+  Result<std::string_view> Data();
+
+  // Reads and drops everything up to the end of the source, so that its producer can end.
+  Status Drain();
+
+  [[nodiscard]] uint64_t entries() const { return entries_; }
+
+ private:
+  struct Extended;
+  Result<std::string_view> Take(size_t max);
+  Result<bool> ReadBlock(char* block);
+  Result<std::string> ReadExtended(uint64_t size, std::string_view what);
+  Status SkipData();
+  Status ParsePax(std::string_view text, bool apply, Extended& extended);
+
+  ByteSource& source_;
+  TarLimits limits_;
+  std::string_view piece_;  // into the source: what is left of its last piece
+  uint64_t data_left_ = 0;
+  uint32_t padding_left_ = 0;
+  uint64_t entries_ = 0;
+  std::string current_;  // name, for errors
+};
+
+}  // namespace davit::image
