@@ -13,13 +13,15 @@ Result<std::unique_ptr<Records>> Records::Load(store::Database& database) {
   ASSIGN_OR_RETURN(std::vector<store::Record> pods, database.LoadAll(store::Kind::kPod));
   for (const store::Record& record : pods) {
     ASSIGN_OR_RETURN_WITH(pod::PodRecord pod, pod::ParsePodRecord(record.body), "pod record " + record.id);
-    loaded->pods[pod.id] = std::make_shared<const pod::PodRecord>(std::move(pod));
+    PodId id = pod.id;  // an assignment evaluates its right side first
+    loaded->pods[id] = std::make_shared<const pod::PodRecord>(std::move(pod));
   }
   ASSIGN_OR_RETURN(std::vector<store::Record> containers, database.LoadAll(store::Kind::kContainer));
   for (const store::Record& record : containers) {
     ASSIGN_OR_RETURN_WITH(container::ContainerRecord parsed, container::ParseContainerRecord(record.body),
                           "container record " + record.id);
-    loaded->containers[parsed.id] = std::make_shared<const container::ContainerRecord>(std::move(parsed));
+    ContainerId id = parsed.id;
+    loaded->containers[id] = std::make_shared<const container::ContainerRecord>(std::move(parsed));
   }
   auto records = std::unique_ptr<Records>(new Records(database));
   records->snapshot_ = std::move(loaded);

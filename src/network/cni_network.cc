@@ -201,6 +201,12 @@ Result<Attachment> CniNetwork::Plan(const NetworkRequest& request) {
                               {"portMappings"},
                               R"({"type":"portmap","capabilities":{"portMappings":true},"snat":true})"});
   }
+  // Here and not only at ADD: a pod that can never be attached leaves no trace at all.
+  for (const PluginConfig& plugin : config.plugins) {
+    RETURN_IF_ERROR(FindPlugin(plugin.type, state_->options.bin_dirs, state_->options.plugin_owner)
+                        .status()
+                        .Annotate("network " + config.name));
+  }
   planned.config = config.ToJson();
   return planned;
 }

@@ -84,7 +84,8 @@ class Network {
   virtual ~Network() = default;
 
   // Chooses the configuration and checks the request; makes nothing and does not block on plugins.
-  // kFailedPrecondition: no usable configuration, or host ports that no plugin can map.
+  // kFailedPrecondition: no usable configuration, a plugin that is missing or not trustworthy, or host
+  // ports that no plugin can map.
   // kInvalidArgument: a bad port, address or name in the request.
   virtual Result<Attachment> Plan(const NetworkRequest& request) = 0;
 
