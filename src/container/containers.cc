@@ -76,6 +76,7 @@ Result<oci::RuntimeSpec> Containers::PrepareRootfs(ContainerRecord& record, cons
 Status Containers::WriteBundle(const ContainerRecord& record, const oci::RuntimeSpec& spec) {
   const std::string bundle = options_.paths.Bundle(record.id);
   RETURN_IF_ERROR(sys::MakeDirectories(bundle, 0700));
+  RETURN_IF_ERROR(sys::MakeDirectories(options_.paths.Execs(record.id), 0700));
   RETURN_IF_ERROR(
       sys::WriteFileAtomic(bundle + "/config.json", oci::ToJson(spec), 0600, sys::Durability::kAtomic));
   return sys::WriteFileAtomic(bundle + "/process.json", oci::ToJson(spec.process), 0600, sys::Durability::kAtomic);

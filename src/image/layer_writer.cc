@@ -141,9 +141,11 @@ Status LayerWriter::CheckSpace() {
   struct statvfs fs {};
   if (::fstatvfs(root_.get(), &fs) != 0) return ErrnoError(errno, fmt::format("statvfs {}", path_));
   uint64_t free = static_cast<uint64_t>(fs.f_bavail) * fs.f_frsize;
-  if (free < limits_.min_free_bytes) {
+  // On a small filesystem the reserve is a twentieth of it, or nothing would ever fit.
+  uint64_t reserve = std::min(limits_.min_free_bytes, static_cast<uint64_t>(fs.f_blocks) * fs.f_frsize / 20);
+  if (free < reserve) {
     return ResourceExhausted(fmt::format("the filesystem of {} has {} left, less than the {} that stay free", path_,
-                                         HumanBytes(free), HumanBytes(limits_.min_free_bytes)));
+                                         HumanBytes(free), HumanBytes(reserve)));
   }
   unchecked_bytes_ = 0;
   return {};

@@ -15,6 +15,7 @@
 
 #include "image/tar_builder.h"
 #include "sys/atomic_file.h"
+#include "sys/mount.h"
 
 namespace davit::image {
 namespace {
@@ -220,10 +221,14 @@ TEST_F(RootLayerWriterTest, StopsAtItsBudgets) {
   limits.max_bytes = 1000;
   limits.charge = [](uint64_t) { return ResourceExhausted("image budget"); };
   EXPECT_EQ(Unpack(TarBuilder().File("c", "x"), limits).message(), "image budget");
-  OnePiece source("");
-  LayerWriterLimits space;
-  space.min_free_bytes = UINT64_MAX;
-  Status full = LayerWriter::Create(root_, "layer", space).status();
+}
+
+TEST_F(RootLayerWriterTest, KeepsAShareOfTheFilesystemFree) {
+  ASSERT_TRUE(sys::Mount("davit-test", root_, "tmpfs", 0, "size=1m,mode=755").ok());
+  EXPECT_TRUE(LayerWriter::Create(root_, "layer", {}).ok()) << "a small filesystem is no reason to refuse";
+  ASSERT_TRUE(sys::WriteFileAtomic(root_ + "/fill", std::string(1000 << 10, 'x'), 0600, sys::Durability::kAtomic).ok());
+  Status full = LayerWriter::Create(root_, "layer", {}).status();
+  EXPECT_TRUE(sys::Unmount(root_).ok());
   EXPECT_EQ(full.code(), StatusCode::kResourceExhausted);
   EXPECT_NE(full.message().find(root_), std::string::npos);
 }
