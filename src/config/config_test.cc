@@ -48,7 +48,6 @@ cgroup_driver = "systemd"
 monitor_path = "/m"
 init_path = "/i"
 max_log_line_bytes = "32 KiB"
-stop_grace_seconds = 30
 pids_limit = 4096
 default_capabilities = ["chown", "CAP_KILL"]
 [runtime.handlers.kata]

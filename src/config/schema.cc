@@ -66,7 +66,6 @@ std::vector<Field> RuntimeFields(RuntimeConfig& c) {
       OptionalPath("monitor_path", c.monitor_path, "davit-monitor program; empty: the one that is installed with davitd"),
       OptionalPath("init_path", c.init_path, "init of shared PID namespaces; empty: the one that is installed with davitd"),
       Size("max_log_line_bytes", c.max_log_line_bytes, 256, 1 << 20, "longer lines of container output become several log entries"),
-      Number("stop_grace_seconds", c.stop_grace_seconds, 0, kDay, "time between the stop signal and SIGKILL when a client names none"),
       Number("pids_limit", c.pids_limit, -1, 4'194'304, "tasks in one container; -1 for no limit"),
       {"default_capabilities", FieldKind::kStrings, &c.default_capabilities,
        [&c] { return CheckCapabilities(*c.default_capabilities); }, "capabilities of unprivileged containers; unset: the usual fourteen"},
@@ -84,7 +83,7 @@ std::vector<Field> ImageFields(ImageConfig& c) {
   return {
       OptionalPath("pull_path", c.pull_path, "davit-pull program; empty: the one that is installed with davitd"),
       Number("max_parallel_layers", c.max_parallel_layers, 1, 64, "layers of one image that are fetched at the same time"),
-      Size("max_layer_bytes", c.max_layer_bytes, 1, kUnbounded, "largest layer as the registry sends it"),
+      Size("max_layer_bytes", c.max_layer_bytes, 1, kUnbounded, "largest layer, unpacked"),
       Size("max_image_bytes", c.max_image_bytes, 1, kUnbounded, "largest image when unpacked"),
       Number("max_entries", c.max_entries, 1, 1'000'000'000, "files in one layer"),
       Number("stall_timeout_seconds", c.stall_timeout_seconds, 1, kDay, "a transfer that brings no byte for so long fails"),

@@ -60,6 +60,7 @@ image::PullerOptions MakePullerOptions(const config::ImageConfig& config, const 
   image::PullerOptions options;
   options.helper_path = helper;
   options.limits.max_parallel_layers = static_cast<uint32_t>(config.max_parallel_layers);
+  options.limits.max_layer_bytes = static_cast<uint64_t>(config.max_layer_bytes);
   options.limits.max_image_bytes = static_cast<uint64_t>(config.max_image_bytes);
   options.limits.max_layer_entries = static_cast<uint64_t>(config.max_entries);
   options.limits.stall_timeout_seconds = static_cast<uint32_t>(config.stall_timeout_seconds);
@@ -67,16 +68,9 @@ image::PullerOptions MakePullerOptions(const config::ImageConfig& config, const 
     image::HostOptions& host_options = options.hosts[host];
     host_options.plain_http = registry.plain_http;
     host_options.ca_file = registry.ca_file;
+    host_options.skip_verify = registry.skip_verify;
     host_options.fallback = registry.fallback;
-    for (const std::string& mirror : registry.mirrors) {
-      // The scheme of a mirror is its own: "http://" names a host that may be asked without TLS.
-      size_t scheme_end = mirror.find("://");
-      std::string rest = mirror.substr(scheme_end + 3);
-      host_options.mirrors.push_back(rest);
-      if (mirror.compare(0, scheme_end, "http") == 0) {
-        options.hosts[rest.substr(0, rest.find('/'))].plain_http = true;
-      }
-    }
+    host_options.mirrors = registry.mirrors;
   }
   return options;
 }
@@ -209,8 +203,11 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   }
   ASSIGN_OR_RETURN(containers.node, ReadNodeLimits(config, raw->cgroups));
   raw->containers = std::make_unique<container::Containers>(std::move(containers), *raw->rootfs, raw->cgroups);
-  raw->sandboxes = std::make_unique<pod::Sandboxes>(pod::SandboxesOptions{{config.state}, programs.init},
-                                                    *raw->network, raw->cgroups);
+  pod::SandboxesOptions sandboxes;
+  sandboxes.paths = {config.state};
+  sandboxes.init_path = programs.init;
+  sandboxes.network_timeout = std::chrono::seconds(config.network.plugin_timeout_seconds);
+  raw->sandboxes = std::make_unique<pod::Sandboxes>(std::move(sandboxes), *raw->network, raw->cgroups);
   raw->strands = std::make_unique<sched::Strands>(raw->pool);
   RETURN_IF_ERROR(raw->Recover());
 

@@ -1,9 +1,13 @@
 // The image verbs.
 
+#include <fnmatch.h>
+
+#include <algorithm>
 #include <functional>
 
 #include "base/log.h"
 #include "base/time.h"
+#include "engine/registry_auth.h"
 #include "engine/state.h"
 
 namespace davit::engine {
@@ -23,15 +27,32 @@ std::string PullKey(const image::Reference& reference, const image::Credentials&
   return "pull of " + reference.String() + " #" + std::to_string(rights);
 }
 
+// image.pinned: what the kubelet's garbage collection must leave alone.
+bool IsPinned(const config::ImageConfig& config, const image::Reference& reference) {
+  return std::any_of(config.pinned.begin(), config.pinned.end(), [&](const std::string& glob) {
+    return ::fnmatch(glob.c_str(), reference.String().c_str(), 0) == 0 ||
+           ::fnmatch(glob.c_str(), reference.FamiliarName().c_str(), 0) == 0;
+  });
+}
+
 }  // namespace
 
 void Engine::PullImage(const std::string& text, image::Credentials credentials, PullProgress progress,
                        Done<image::ImageRecord> done) {
   State* state = state_.get();
-  Result<image::Reference> reference = image::Reference::Parse(text);
+  Result<image::Reference> reference = image::Reference::Parse(text, state->config.image.default_registry);
   if (!reference.ok()) {
     done(reference.status());
     return;
+  }
+  if (credentials.empty()) {
+    Result<image::Credentials> configured =
+        ConfiguredCredentials(state->config.image.registries, reference->domain());
+    if (!configured.ok()) {
+      done(configured.status());
+      return;
+    }
+    credentials = std::move(*configured);
   }
   const std::string key = PullKey(*reference, credentials);
   if (progress) {
@@ -59,9 +80,10 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
         state->pull_listeners.by_key.erase(key);
       }
       if (pulled.ok()) {
+        if (IsPinned(state->config.image, request.reference)) pulled = state->images->SetPinned(pulled->id, true);
+      }
+      if (pulled.ok()) {
         LogInfo("pulled {} in {} ms: {}", request.reference.String(), (WallNanos() - begin) / 1'000'000, pulled->id);
-      } else {
-        pulled = pulled.status().Annotate("pull " + request.reference.String());
       }
       finish(std::move(pulled));
     });

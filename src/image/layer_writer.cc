@@ -128,7 +128,7 @@ LayerWriter::LayerWriter(sys::UniqueFd root, std::string path, std::string name,
 
 Status LayerWriter::Failed(int err, std::string_view what, const std::string& entry) const {
   if (err == ENOSPC || err == EDQUOT) {
-    return ResourceExhausted(fmt::format("{} \"{}\" of {}: the filesystem of {} is full", what, Printable(entry), name_, path_));
+    return ResourceExhausted(fmt::format("{} \"{}\" of {}: no space left on the filesystem of {}", what, Printable(entry), name_, path_));
   }
   return ErrnoError(err, fmt::format("{} \"{}\" of {}", what, Printable(entry), name_));
 }
@@ -144,7 +144,7 @@ Status LayerWriter::CheckSpace() {
   // On a small filesystem the reserve is a twentieth of it, or nothing would ever fit.
   uint64_t reserve = std::min(limits_.min_free_bytes, static_cast<uint64_t>(fs.f_blocks) * fs.f_frsize / 20);
   if (free < reserve) {
-    return ResourceExhausted(fmt::format("the filesystem of {} has {} left, less than the {} that stay free", path_,
+    return ResourceExhausted(fmt::format("no space left on the filesystem of {}: {} are free, {} of them are kept", path_,
                                          HumanBytes(free), HumanBytes(reserve)));
   }
   unchecked_bytes_ = 0;

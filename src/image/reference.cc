@@ -126,10 +126,13 @@ std::string Reference::Name() const { return empty() ? "" : domain_ + "/" + repo
 std::string Reference::FamiliarName() const {
   if (domain_ != kDocker) return Name();
   constexpr std::string_view kLibrary = "library/";
+  const size_t slash = repository_.find('/');
   if (repository_.starts_with(kLibrary) && repository_.find('/', kLibrary.size()) == std::string::npos) {
-    return repository_.substr(kLibrary.size());
+    std::string name = repository_.substr(kLibrary.size());
+    return IsFullId(name) ? Name() : name;  // would be read as an image id
   }
-  return repository_;
+  // "docker.io/localhost/x" without its domain would name another registry.
+  return LooksLikeDomain(std::string_view(repository_).substr(0, slash)) ? Name() : repository_;
 }
 
 std::string Reference::TaggedName() const { return tag_.empty() ? "" : Name() + ":" + tag_; }

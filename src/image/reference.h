@@ -30,7 +30,7 @@ class Reference {
   [[nodiscard]] bool empty() const { return domain_.empty(); }
 
   [[nodiscard]] std::string Name() const;          // "docker.io/library/busybox"
-  [[nodiscard]] std::string FamiliarName() const;  // "busybox"; for docker.io only, else Name()
+  [[nodiscard]] std::string FamiliarName() const;  // "busybox"; Parse() reads it back. For docker.io only, else Name()
   // "name:tag", empty without a tag. This is the form of ImageRecord::repo_tags.
   [[nodiscard]] std::string TaggedName() const;
   // "name@digest", empty without a digest. The form of ImageRecord::repo_digests.

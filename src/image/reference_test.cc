@@ -71,6 +71,15 @@ TEST(ReferenceTest, FormsOfAName) {
   EXPECT_EQ(ref->ManifestName(), kDigest);
 }
 
+TEST(ReferenceTest, FamiliarNameNamesTheSameImage) {
+  EXPECT_EQ(Reference::Parse("docker.io/library/busybox")->FamiliarName(), "busybox");
+  EXPECT_EQ(Reference::Parse("team/app")->FamiliarName(), "team/app");
+  // Without the domain these would be another registry, or an image id.
+  for (const std::string& name : {std::string("docker.io/localhost/app"), std::string("docker.io/a.b/c"), "docker.io/library/" + kHex}) {
+    EXPECT_EQ(Reference::Parse(name)->FamiliarName(), name);
+  }
+}
+
 TEST(ReferenceTest, KnowsIds) {
   EXPECT_TRUE(IsImageId(kHex));
   EXPECT_TRUE(IsImageId(kDigest));

@@ -73,6 +73,10 @@ Status SetHostname(const std::string& hostname) {
 Sandboxes::Sandboxes(SandboxesOptions options, network::Network& network, sys::CgroupLayout cgroups)
     : options_(std::move(options)), network_(network), cgroups_(std::move(cgroups)) {}
 
+Deadline Sandboxes::NetworkDeadline(Deadline deadline) const {
+  return deadline.Min(Deadline::After(options_.network_timeout));
+}
+
 network::NetworkRequest Sandboxes::RequestFor(const PodRecord& record) const {
   network::NetworkRequest request;
   request.pod = record.id;
@@ -114,7 +118,7 @@ Result<PodRecord> Sandboxes::Run(PodRecord record, Deadline deadline) {
   FaultPoint("pod.run.namespaces");
   if (record.spec.network != NamespaceMode::kNode) {
     ASSIGN_OR_RETURN(network::Attachment planned, network::Attachment::Parse(record.attachment));
-    ASSIGN_OR_RETURN_WITH(network::Attachment attached, network_.Attach(RequestFor(record), planned, deadline),
+    ASSIGN_OR_RETURN_WITH(network::Attachment attached, network_.Attach(RequestFor(record), planned, NetworkDeadline(deadline)),
                           "attach network");
     record.attachment = attached.ToJson();
     record.ips = attached.ips;
@@ -232,7 +236,7 @@ Result<PodRecord> Sandboxes::Stop(PodRecord record, Deadline deadline) {
   RETURN_IF_ERROR(KillInit(record, deadline).Annotate("end init"));
   FaultPoint("pod.stop.init");
   ASSIGN_OR_RETURN(network::Attachment attachment, network::Attachment::Parse(record.attachment));
-  Status detached = network_.Detach(RequestFor(record), attachment, deadline);
+  Status detached = network_.Detach(RequestFor(record), attachment, NetworkDeadline(deadline));
   if (detached.ok()) {
     record.attachment.clear();
     record.ips.clear();
@@ -254,7 +258,7 @@ Status Sandboxes::Destroy(const PodRecord& record, Deadline deadline) {
   if (!stopped.attachment.empty()) {
     // Once more for the caller's sake: the reason belongs into its error.
     ASSIGN_OR_RETURN(network::Attachment attachment, network::Attachment::Parse(stopped.attachment));
-    RETURN_IF_ERROR(network_.Detach(RequestFor(record), attachment, deadline).Annotate("detach network"));
+    RETURN_IF_ERROR(network_.Detach(RequestFor(record), attachment, NetworkDeadline(deadline)).Annotate("detach network"));
   }
   if (record.owns_cgroup) RETURN_IF_ERROR(sys::RemoveCgroup(cgroups_, record.cgroup));
   FaultPoint("pod.destroy.cgroup");

@@ -8,6 +8,7 @@
 // davit-init.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "base/deadline.h"
@@ -22,6 +23,7 @@ namespace davit::pod {
 struct SandboxesOptions {
   Paths paths;
   std::string init_path;  // the davit-init binary
+  std::chrono::seconds network_timeout{60};  // for all plugins of one ADD or DEL together
 };
 
 class Sandboxes {
@@ -52,6 +54,7 @@ class Sandboxes {
 
  private:
   [[nodiscard]] network::NetworkRequest RequestFor(const PodRecord& record) const;
+  [[nodiscard]] Deadline NetworkDeadline(Deadline deadline) const;
   Status MakeNamespaces(const PodRecord& record);
   Status WriteFiles(const PodRecord& record);
   Status MountShm(const PodRecord& record);

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "cmd/davitd/logging.h"
+#include "cmd/davitd/notify.h"
 #include "config/config.h"
 #include "cri/server.h"
 #include "cri/version.h"
@@ -113,6 +114,7 @@ Status Serve(const Flags& flags) {
   RETURN_IF_ERROR(davit::sys::MakeDirectories(ParentDirectory(config.api.listen), 0700));
   ASSIGN_OR_RETURN(std::unique_ptr<davit::cri::Server> server, davit::cri::Server::Start(*engine, config.api.listen));
   davit::LogInfo("davitd {} serves CRI v1 on {}", davit::cri::kVersion, config.api.listen);
+  davit::cmd::NotifyReady();
 
   sigset_t handled = HandledSignals();
   for (;;) {
