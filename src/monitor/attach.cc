@@ -140,9 +140,9 @@ bool AttachPeer::drained() const {
   return std::all_of(std::begin(sinks_), std::end(sinks_), [](const auto& sink) { return !sink || sink->idle(); });
 }
 
-bool AttachPeer::Stalled(int64_t now) const {
+bool AttachPeer::Stalled(int64_t since) const {
   return std::any_of(std::begin(sinks_), std::end(sinks_),
-                     [now](const auto& sink) { return sink && sink->Stalled(now); });
+                     [since](const auto& sink) { return sink && sink->Stalled(since); });
 }
 
 }  // namespace davit::monitor

@@ -14,7 +14,7 @@
 namespace davit::monitor {
 
 inline constexpr size_t kMaxSinkBytes = 1024 * 1024;
-inline constexpr int64_t kStallMs = 10'000;
+inline constexpr int64_t kStallMs = 10'000;  // by default (monitor.h, Limits)
 
 // One descriptor of a client that gets a copy of the output.
 class Sink : public Pollable {
@@ -24,8 +24,8 @@ class Sink : public Pollable {
   void OnReady(uint32_t epoll_events) override;
   [[nodiscard]] bool full() const { return pending_.size() - sent_ >= kMaxSinkBytes; }
   [[nodiscard]] bool idle() const { return !watch_.open() || sent_ == pending_.size(); }
-  // Full or waiting at the end, and nothing read for kStallMs.
-  [[nodiscard]] bool Stalled(int64_t now) const { return !idle() && now - progress_at_ >= kStallMs; }
+  // Something waits and the client has read nothing since the time (SteadyMs).
+  [[nodiscard]] bool Stalled(int64_t since) const { return !idle() && progress_at_ <= since; }
 
  private:
   void Flush();
@@ -68,7 +68,7 @@ class AttachPeer : public Pollable {
   void UpdateInterest();
   [[nodiscard]] bool full() const;
   [[nodiscard]] bool drained() const;
-  [[nodiscard]] bool Stalled(int64_t now) const;
+  [[nodiscard]] bool Stalled(int64_t since) const;
 
  private:
   bool ReadOnce();  // false when there is nothing more for now, or for ever

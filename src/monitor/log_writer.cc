@@ -119,11 +119,14 @@ void LogFormatter::ReleaseMemory() {
   for (std::string& carry : carry_) carry.shrink_to_fit();
 }
 
+// Of address space: a read of 256 KiB in lines of 50 bytes and more goes out in one write.
+constexpr size_t kBufferBytes = 512 * 1024;
+
 struct LogWriter::Impl {
   Impl(std::string log_path, uint32_t max_line)
       : path(std::move(log_path)),
         formatter(max_line),
-        buffer(std::max<size_t>(128 * 1024, max_line + LogFormatter::kOverhead)) {}
+        buffer(std::max<size_t>(kBufferBytes, max_line + LogFormatter::kOverhead)) {}
 
   std::string path;
   sys::UniqueFd file;

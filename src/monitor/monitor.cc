@@ -21,12 +21,8 @@
 namespace davit::monitor {
 namespace {
 
-constexpr size_t kScratchBytes = 32 * 1024;  // more does not copy faster (docs/formats/cri-log.md)
+constexpr size_t kScratchBytes = 256 * 1024;  // of address space; a page is there once a read has needed it
 constexpr size_t kMaxReaped = 4096;
-constexpr int64_t kBlockedLogMs = 5'000;     // how long a full disk may delay the news of the exit
-constexpr int64_t kForceMs = 10'000;         // how long a destroy waits for the runtime to finish by itself
-constexpr int kBusyTickMs = 250;
-constexpr int kIdleTickMs = 1000;
 
 int CodeOf(int wait_status) {
   return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
@@ -44,17 +40,21 @@ Result<sys::UniqueFd> OpenSigchld() {
 
 }  // namespace
 
-Monitor::Monitor(LaunchOptions options, Poller poller)
-    : options_(std::move(options)), poller_(std::move(poller)), scratch_(kScratchBytes), stdin_(poller_) {}
+Monitor::Monitor(LaunchOptions options, Poller poller, Limits limits)
+    : options_(std::move(options)),
+      limits_(limits),
+      poller_(std::move(poller)),
+      scratch_(kScratchBytes),
+      stdin_(poller_) {}
 
 Monitor::~Monitor() = default;
 
-Result<std::unique_ptr<Monitor>> Monitor::Create(LaunchOptions options, sys::UniqueFd listener) {
+Result<std::unique_ptr<Monitor>> Monitor::Create(LaunchOptions options, sys::UniqueFd listener, Limits limits) {
   ASSIGN_OR_RETURN(Poller poller, Poller::Create());
   RETURN_IF_ERROR(sys::BecomeSubreaper());
   ASSIGN_OR_RETURN(sys::UniqueFd sigchld, OpenSigchld());
   RETURN_IF_ERROR(sys::SetNonBlocking(listener.get(), true));
-  std::unique_ptr<Monitor> monitor(new Monitor(std::move(options), std::move(poller)));
+  std::unique_ptr<Monitor> monitor(new Monitor(std::move(options), std::move(poller), limits));
   monitor->listener_ = std::make_unique<Events>(*monitor, monitor->poller_, &Monitor::Accept);
   monitor->listener_->watch.Open(std::move(listener));
   monitor->listener_->watch.Set(EPOLLIN);
@@ -69,8 +69,11 @@ void Monitor::Run() {
   while (!Finished()) {
     bool handled = poller_.Wait(NextTimeoutMs());
     Tick();
-    if (!handled) ReleaseMemory();
+    if (!handled || memory_due()) ReleaseMemory();
   }
+  // Before the rest, which takes a while (the last close of a large deleted log): from here on a client
+  // must find no monitor.
+  listener_.reset();
 }
 
 Result<pid_t> Monitor::SpawnRuntime(sys::SpawnOptions spawn) {
@@ -170,6 +173,7 @@ Status Monitor::OpenTerminal() {
   if (!output.valid() || !input.valid()) return ErrnoError(errno, "duplicate terminal");
   pumps_[0] = std::make_unique<Pump>(*this, poller_, Stream::kStdout);
   pumps_[0]->watch.Open(std::move(output));
+  pumps_[0]->pipe_bytes = 0;
   if (options_.open_stdin) stdin_.Open(std::move(input));
   return {};
 }
@@ -230,7 +234,7 @@ void Monitor::OnInitReaped(int code) {
 
 void Monitor::BeginExit(int code) {
   exit_ = ExitRecord{code, started_at_, WallNanos(), ReadOomKills(oom_file_.get()) > oom_before_};
-  exit_give_up_ms_ = SteadyMs() + kBlockedLogMs;
+  exit_give_up_ms_ = SteadyMs() + limits_.blocked_log_ms;
   AdvanceExit();
 }
 
@@ -259,7 +263,7 @@ void Monitor::AdvanceExit() {
 void Monitor::AdvanceDestroy() {
   if (!destroying_ || finished_) return;
   int64_t now = SteadyMs();
-  if (destroy_force_ms_ == 0) destroy_force_ms_ = now + kForceMs;
+  if (destroy_force_ms_ == 0) destroy_force_ms_ = now + limits_.force_ms;
   if (create_pid_ != 0) {
     if (now >= destroy_force_ms_) KillTree(create_pid_);
     return;
@@ -345,7 +349,7 @@ void Monitor::Tick() {
   for (auto& connection : connections_) {
     if (!connection->attach) continue;
     bool over = phase_ == Phase::kExited && connection->attach->drained();
-    if (over || connection->attach->Stalled(now)) connection->dead = true;
+    if (over || connection->attach->Stalled(now - limits_.stall_ms)) connection->dead = true;
   }
   AdvanceExit();
   AdvanceExecs();
@@ -361,8 +365,8 @@ int Monitor::NextTimeoutMs() const {
               std::any_of(std::begin(pumps_), std::end(pumps_), [](const auto& p) { return p && p->hung_up; }) ||
               std::any_of(connections_.begin(), connections_.end(),
                           [](const auto& c) { return c->attach && !c->attach->drained(); });
-  if (busy) return kBusyTickMs;
-  return scratch_dirty_ ? kIdleTickMs : -1;
+  if (busy) return limits_.busy_tick_ms;
+  return scratch_dirty_ ? limits_.quiet_ms : -1;
 }
 
 bool Monitor::Finished() const {

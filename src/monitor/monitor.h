@@ -19,13 +19,21 @@
 
 namespace davit::monitor {
 
-inline constexpr size_t kMaxConnections = 128;
-inline constexpr size_t kMaxExecs = 64;
+// Caps and times of one monitor. The defaults are what davit-monitor runs with; tests make them small.
+struct Limits {
+  size_t connections = 128;          // one more is closed at once
+  size_t execs = 64;                 // one more is refused
+  int64_t stall_ms = kStallMs;       // an attached client that reads nothing for this long is dropped
+  int64_t blocked_log_ms = 5'000;    // how long a full disk may delay the news of the exit
+  int64_t force_ms = 10'000;         // how long a destroy or an exec kill waits for a runtime to finish by itself
+  int busy_tick_ms = 250;            // between two looks at what no descriptor tells
+  int quiet_ms = 1'000;              // without large output before memory goes back
+};
 
 class Monitor {
  public:
   // `listener` is a listening SOCK_SEQPACKET socket.
-  static Result<std::unique_ptr<Monitor>> Create(LaunchOptions options, sys::UniqueFd listener);
+  static Result<std::unique_ptr<Monitor>> Create(LaunchOptions options, sys::UniqueFd listener, Limits limits = {});
   ~Monitor();
 
   // Until the container has ended and nobody needs the monitor any more.
@@ -41,7 +49,7 @@ class Monitor {
     int code;
   };
 
-  Monitor(LaunchOptions options, Poller poller);
+  Monitor(LaunchOptions options, Poller poller, Limits limits);
 
   // monitor.cc: the container's life.
   Result<std::vector<sys::UniqueFd>> OpenContainerIo(sys::SpawnOptions& spawn);  // the child's ends
@@ -65,11 +73,13 @@ class Monitor {
 
   // monitor_io.cc: output and memory.
   void OnOutput(Pump& pump, uint32_t epoll_events);
-  bool ReadOutput(Pump& pump);
+  size_t ReadOutput(Pump& pump);
+  void Pace(Pump& pump, size_t bytes);
   void DrainOutput();
   void CloseOutput(Pump& pump);
   void UpdateInterest();
   void ReleaseMemory();
+  [[nodiscard]] bool memory_due() const;
   [[nodiscard]] bool outputs_closed() const;
 
   // monitor_requests.cc: clients.
@@ -98,11 +108,13 @@ class Monitor {
   [[nodiscard]] bool Finished() const;
 
   LaunchOptions options_;
+  const Limits limits_;
   Poller poller_;
   std::unique_ptr<Events> listener_;
   std::unique_ptr<Events> sigchld_;
   PageBuffer scratch_;  // one read of output or stdin
   bool scratch_dirty_ = false;
+  int64_t large_read_ms_ = 0;  // when so much was last read that its memory is worth giving back, else 0
   std::optional<LogWriter> log_;
 
   Phase phase_ = Phase::kCreating;

@@ -11,15 +11,11 @@
 #include "sys/unix_socket.h"
 
 namespace davit::monitor {
-namespace {
-
-constexpr int64_t kForceMs = 10'000;  // for the runtime to get its exec done before it is killed itself
-
-}  // namespace
-
 Status Monitor::HandleExec(Connection& connection, Request request, std::vector<sys::UniqueFd> fds) {
   if (phase_ != Phase::kRunning || exit_ || destroying_) return FailedPrecondition("exec: the container is not running");
-  if (execs_.size() >= kMaxExecs) return ResourceExhausted("exec: " + std::to_string(kMaxExecs) + " execs are running");
+  if (execs_.size() >= limits_.execs) {
+    return ResourceExhausted("exec: " + std::to_string(limits_.execs) + " execs are running");
+  }
   auto run = std::make_unique<ExecRun>();
   run->options = std::move(request.exec);
   const ExecOptions& options = run->options;
@@ -121,7 +117,7 @@ void Monitor::OnExecEnded(ExecRun& run, int code) {
 void Monitor::KillExec(ExecRun& run) {
   if (run.kill_wanted || run.ended) return;
   run.kill_wanted = true;
-  run.force_ms = SteadyMs() + kForceMs;
+  run.force_ms = SteadyMs() + limits_.force_ms;
   if (run.pid == 0) return;  // the runtime is at work: OnExecRuntimeDone kills once the process is known
   // Not reaped yet, so the numbers of the process and its session cannot be another's. What it started has
   // other parents perhaps, but the same session.

@@ -5,6 +5,8 @@
 
 namespace davit::monitor {
 
+inline constexpr size_t kDefaultPipeBytes = 64 * 1024;  // pipe(7)
+
 struct Monitor::Events final : Pollable {
   Events(Monitor& owner, Poller& poller, void (Monitor::*handler)())
       : monitor(owner), on_ready(handler), watch(poller, this) {}
@@ -22,6 +24,10 @@ struct Monitor::Pump final : Pollable {
   Monitor& monitor;
   Stream stream;
   PolledFd watch;
+  size_t pipe_bytes = kDefaultPipeBytes;  // what the pipe holds; 0: a terminal
+  bool grown = false;        // asked for a larger pipe since the last quiet time
+  int64_t read_at_us = 0;    // the last read's time
+  int quick_reads = 0;       // in a row, each close behind the one before
   bool hung_up = false;      // terminal without an open slave: polled again at hung_up_until
   int64_t hung_up_until = 0;
   bool finish_wanted = false;  // the last line could not be written yet (log blocked)

@@ -19,7 +19,7 @@ void Monitor::Accept() {
   if (!fd.ok()) return;
   Result<sys::PeerCredentials> peer = sys::PeerOf(fd->get());
   if (!peer.ok() || peer->uid != ::geteuid()) return;
-  if (connections_.size() >= kMaxConnections || !sys::SetNonBlocking(fd->get(), true).ok()) return;
+  if (connections_.size() >= limits_.connections || !sys::SetNonBlocking(fd->get(), true).ok()) return;
   auto connection = std::make_unique<Connection>(*this, poller_);
   connection->watch.Open(std::move(*fd));
   connection->watch.Set(EPOLLIN);

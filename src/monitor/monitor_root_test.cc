@@ -151,6 +151,38 @@ TEST_P(RootMonitorTest, SurvivesTheLaunchersSigkill) {
   EXPECT_EQ(LogLines("a"), std::vector<std::string>({"stdout F got 1", "stdout F got 2", "stdout F got 3"}));
 }
 
+TEST_P(RootMonitorTest, EndsByItselfAndLeavesTheRecordWhenNobodyIsThere) {
+  LaunchOptions options = Prepare("a", {.script = "read x; echo got $x; exit 9", .open_stdin = true});
+  sys::Pipe ready = NewPipe(), in = NewPipe();
+  pid_t launcher = ::fork();
+  if (launcher == 0) {
+    Result<State> state = Launch(options, Soon());
+    if (state.ok()) state = Start(options.directory, Soon());
+    if (state.ok()) IgnoreError(sys::WriteAll(ready.write.get(), std::to_string(state->monitor_pid)));
+    ::pause();
+    ::_exit(0);
+  }
+  char text[16] = {};
+  ASSERT_GT(::read(ready.read.get(), text, sizeof text - 1), 0);
+  Result<sys::PidFd> monitor = sys::PidFd::Open(static_cast<pid_t>(ParseUint64(text).value_or(0)));
+  ASSERT_TRUE(monitor.ok()) << text;
+  Result<AttachSession> attach = Attach(Dir("a"), {.stdin_fd = in.read.get()});
+  ASSERT_TRUE(attach.ok());
+  ASSERT_EQ(::kill(launcher, SIGKILL), 0);
+  ASSERT_EQ(::waitpid(launcher, nullptr, 0), launcher);
+  int64_t before = WallNanos();
+  ASSERT_TRUE(sys::WriteAll(in.write.get(), "word\n").ok());
+  { AttachSession over = std::move(*attach); }  // from here on no client, and the container ends
+  EXPECT_TRUE(monitor->WaitEnded(Soon()));
+  EXPECT_EQ(Query(Dir("a"), Soon()).code(), StatusCode::kNotFound);
+  ExitRecord exit = ReadExitRecord(Dir("a")).value_or(ExitRecord{-1});
+  EXPECT_EQ(exit.code, 9);
+  EXPECT_GT(exit.started_at_nanos, 0);
+  EXPECT_GE(exit.finished_at_nanos, before);
+  EXPECT_EQ(LogLines("a"), std::vector<std::string>({"stdout F got word"}));
+  EXPECT_EQ(Start(Dir("a"), Soon()).code(), StatusCode::kNotFound);
+}
+
 TEST_P(RootMonitorTest, ExecReturnsOutputAndCode) {
   RunContainer("a", {.script = "sleep 1000"});
   sys::Pipe in = NewPipe(), out = NewPipe(), err = NewPipe();

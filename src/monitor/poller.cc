@@ -37,9 +37,11 @@ void PolledFd::Set(uint32_t events) {
   if (events != 0 && poller_.Add(fd_.get(), events, target_).ok()) events_ = events;
 }
 
-int64_t SteadyMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
+int64_t SteadyMicros() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
+
+int64_t SteadyMs() { return SteadyMicros() / 1000; }
 
 }  // namespace davit::monitor

@@ -57,7 +57,8 @@ class PolledFd {
   uint32_t events_ = 0;
 };
 
-// CLOCK_MONOTONIC in milliseconds.
+// CLOCK_MONOTONIC in micro- and milliseconds.
+int64_t SteadyMicros();
 int64_t SteadyMs();
 
 }  // namespace davit::monitor

@@ -67,11 +67,16 @@ Result<uint8_t> TakeHeader(std::string_view& packet) {
   return kind;
 }
 
+// Paths and arguments end at a NUL for the kernel, so one inside would hide what follows it.
+Status ReadText(const Field& field, std::string& to) {
+  if (field.value.find('\0') != std::string_view::npos) return InvalidArgument("monitor message: NUL in a string");
+  to = field.value;
+  return {};
+}
+
 Status Append(std::vector<std::string>& list, const Field& field) {
   if (list.size() >= kMaxStrings) return InvalidArgument("monitor message: list too long");
-  if (field.value.find('\0') != std::string_view::npos) return InvalidArgument("monitor message: NUL in a string");
-  list.emplace_back(field.value);
-  return {};
+  return ReadText(field, list.emplace_back());
 }
 
 constexpr uint8_t kReplyKind = 100;
@@ -89,17 +94,12 @@ enum : uint8_t { kDirectoryTag = 1, kLogPathTag, kTerminalOptTag, kOpenStdinTag,
                  kMaxLineTag };
 
 Status ReadRequestField(const Field& field, Request& request) {
-  auto text = [&](std::string& to) -> Status {
-    if (field.value.find('\0') != std::string_view::npos) return InvalidArgument("monitor message: NUL in a string");
-    to = field.value;
-    return {};
-  };
   switch (field.tag) {
     case kArgTag: return Append(request.exec.argv, field);
     case kEnvTag: return Append(request.exec.environment, field);
-    case kPidFileTag: return text(request.exec.pid_file);
-    case kConsoleTag: return text(request.exec.console_socket);
-    case kRuntimeLogTag: return text(request.exec.runtime_log);
+    case kPidFileTag: return ReadText(field, request.exec.pid_file);
+    case kConsoleTag: return ReadText(field, request.exec.console_socket);
+    case kRuntimeLogTag: return ReadText(field, request.exec.runtime_log);
     default: break;
   }
   if (field.tag > kStderrTag) return {};
@@ -153,15 +153,15 @@ Status ReadReplyField(const Field& field, Reply& reply, StatusCode& code, std::s
 
 Status ReadOptionsField(const Field& field, LaunchOptions& options) {
   switch (field.tag) {
-    case kDirectoryTag: options.directory = field.value; return {};
-    case kLogPathTag: options.log_path = field.value; return {};
+    case kDirectoryTag: return ReadText(field, options.directory);
+    case kLogPathTag: return ReadText(field, options.log_path);
     case kCreateArgTag: return Append(options.create_argv, field);
     case kStartArgTag: return Append(options.start_argv, field);
     case kEnvironmentTag: return Append(options.environment, field);
-    case kPidFileOptTag: options.pid_file = field.value; return {};
-    case kConsoleOptTag: options.console_socket = field.value; return {};
-    case kRuntimeLogOptTag: options.runtime_log = field.value; return {};
-    case kOomFileTag: options.oom_file = field.value; return {};
+    case kPidFileOptTag: return ReadText(field, options.pid_file);
+    case kConsoleOptTag: return ReadText(field, options.console_socket);
+    case kRuntimeLogOptTag: return ReadText(field, options.runtime_log);
+    case kOomFileTag: return ReadText(field, options.oom_file);
     default: break;
   }
   if (field.tag > kMaxLineTag) return {};

@@ -92,6 +92,15 @@ TEST(ProtocolTest, CutAndRandomMessagesAreErrorsNotCrashes) {
   }
 }
 
+TEST(ProtocolTest, NulInAPathIsRefused) {
+  LaunchOptions options;
+  options.log_path = std::string("/var/log/a\0b", 12);
+  EXPECT_EQ(DecodeLaunchOptions(EncodeLaunchOptions(options)).code(), StatusCode::kInvalidArgument);
+  Request request{.type = RequestType::kExec};
+  request.exec.pid_file = std::string("/run/\0x", 7);
+  EXPECT_EQ(DecodeRequest(EncodeRequest(request)).code(), StatusCode::kInvalidArgument);
+}
+
 TEST(ProtocolTest, LengthPastTheEndIsRefused) {
   std::string packet = EncodeRequest({.type = RequestType::kQuery});
   packet += std::string("\x05\xff\xff\xff\xff", 5);
