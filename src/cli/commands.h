@@ -1,0 +1,125 @@
+// The commands, one function each, free of command-line parsing (command_line.cc fills the options).
+//
+// The value is the exit code. Ids may be beginnings or names (resolve.h).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "cli/client.h"
+#include "cli/output.h"
+#include "cli/terminal.h"
+
+namespace davit::cli {
+
+struct Context {
+  Client& client;
+  const Output& out;
+  // SIGWINCH, and for Run SIGINT and SIGTERM: blocked before gRPC's threads start, which inherit that.
+  Signals& signals;
+};
+
+// -------- pods --------
+struct PodRunOptions {
+  std::string config;
+  std::string handler;
+};
+struct ListOptions {
+  std::vector<std::string> labels;  // "key=value"
+  std::string state;                // "ready", "running", …; empty: all
+  std::string pod;                  // containers only
+  bool quiet = false;
+};
+Result<int> PodRun(const Context& context, const PodRunOptions& options);
+Result<int> PodStatus(const Context& context, const std::string& id);
+Result<int> PodStop(const Context& context, const std::vector<std::string>& ids);
+Result<int> PodRemove(const Context& context, const std::vector<std::string>& ids, bool force);
+Result<int> PodList(const Context& context, const ListOptions& options);
+
+// -------- containers --------
+struct CtrCreateOptions {
+  std::string pod;
+  std::string config;
+  std::string pod_config;  // empty: the pod's metadata and log directory are all that the server is told
+};
+Result<int> CtrCreate(const Context& context, const CtrCreateOptions& options);
+Result<int> CtrStart(const Context& context, const std::vector<std::string>& ids);
+Result<int> CtrStatus(const Context& context, const std::string& id);
+Result<int> CtrStop(const Context& context, const std::vector<std::string>& ids, int64_t grace_seconds);
+Result<int> CtrRemove(const Context& context, const std::vector<std::string>& ids, bool force);
+Result<int> CtrList(const Context& context, const ListOptions& options);
+
+struct ExecOptions {
+  std::string id;
+  std::vector<std::string> command;
+  bool interactive = false;
+  bool terminal = false;
+  bool sync = false;
+  int64_t timeout_seconds = 0;  // of sync; 0: none
+};
+Result<int> CtrExec(const Context& context, const ExecOptions& options);
+Result<int> CtrAttach(const Context& context, const std::string& id, bool interactive);
+
+struct LogsOptions {
+  std::string id;
+  bool follow = false;
+  std::optional<uint64_t> tail;
+  bool timestamps = false;
+};
+Result<int> CtrLogs(const Context& context, const LogsOptions& options);
+
+// -------- images --------
+struct ImagePullOptions {
+  std::string reference;
+  std::string credentials;  // "user:password"
+  std::string credentials_file;
+};
+Result<int> ImagePull(const Context& context, const ImagePullOptions& options);
+Result<int> ImageList(const Context& context, const std::string& filter, bool quiet);
+Result<int> ImageStatus(const Context& context, const std::string& reference);
+Result<int> ImageRemove(const Context& context, const std::vector<std::string>& references);
+
+// -------- the engine --------
+// Until a signal; `ports` are "[LOCAL:]REMOTE".
+Result<int> PortForward(const Context& context, const std::string& pod, const std::vector<std::string>& ports);
+Result<int> Info(const Context& context);
+Result<int> RuntimeVersion(const Context& context);
+
+// -------- run: a pod with one container --------
+inline constexpr char kRunLogs[] = "/var/log/davit";
+
+struct RunOptions {
+  std::string name;
+  bool remove = false;
+  bool interactive = false;
+  bool terminal = false;
+  bool detach = false;
+  std::vector<std::string> env;
+  std::vector<std::string> volumes;
+  std::vector<std::string> ports;
+  std::string workdir;
+  std::string user;
+  std::string handler;
+  std::string network = "pod";
+  std::vector<std::string> labels;
+  std::string log_directory = kRunLogs;
+  std::string image;
+  std::vector<std::string> command;
+};
+Result<int> Run(const Context& context, const RunOptions& options);
+
+// -------- shared by commands --------
+
+// A full id as it is, else by asking the server for its list.
+Result<std::string> ResolvePod(const Context& context, const std::string& text);
+Result<std::string> ResolveContainer(const Context& context, const std::string& text);
+// Pulls with a progress line on a terminal; the image's ID.
+Result<std::string> PullWithProgress(const Context& context, const std::string& reference,
+                                     const std::string& credentials);
+// "key=value"; kInvalidArgument naming `flag` otherwise.
+Result<std::pair<std::string, std::string>> ParsePair(const std::string& text, const std::string& flag);
+
+}  // namespace davit::cli

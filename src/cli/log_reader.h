@@ -1,0 +1,71 @@
+// The container log format of CRI (kubernetes/design-proposals "CRI logging"): one entry a line,
+// "<RFC 3339 time> <stdout|stderr> <P|F>[:tags] <text>". P marks a piece of a longer line.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "sys/unique_fd.h"
+
+namespace davit::cli {
+
+enum class LogStream { kStdout, kStderr };
+
+struct LogEntry {
+  std::string_view time;  // into the parsed line
+  LogStream stream = LogStream::kStdout;
+  bool partial = false;
+  std::string_view text;  // into the parsed line
+};
+
+// nullopt when `line` (without its line feed) is not of the format.
+std::optional<LogEntry> ParseLogLine(std::string_view line);
+
+// Bytes for the two streams, in order of the log within each.
+struct LogOutput {
+  std::string out;
+  std::string err;
+};
+
+// Turns log bytes, cut anywhere, into the container's output. Lines that are not of the format go to
+// stderr as they are, marked.
+class LogDecoder {
+ public:
+  explicit LogDecoder(bool timestamps) : timestamps_(timestamps) {}
+
+  void Feed(std::string_view bytes, LogOutput& to);
+  // What an unfinished line holds, at the end of the log.
+  void Finish(LogOutput& to);
+
+ private:
+  void Line(std::string_view line, LogOutput& to);
+
+  const bool timestamps_;
+  std::string rest_;
+  bool dropping_ = false;             // a line beyond the cap
+  bool midline_[2] = {false, false};  // by stream: the last entry was partial
+};
+
+// A log file that may be rotated (renamed, and begun anew) while it is followed.
+class LogFile {
+ public:
+  static Result<LogFile> Open(const std::string& path);
+
+  // Puts the position before the last `lines` whole lines of output (a run of P entries with its F entry
+  // is one), reading backwards.
+  Status SeekTail(uint64_t lines);
+  // At most 64 KiB; empty at the end for now.
+  Result<std::string> Read();
+  // True when the file at the path is another one now, which the next Read begins: only after Read was empty.
+  bool Rotated();
+
+ private:
+  LogFile(std::string path, sys::UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+
+  std::string path_;
+  sys::UniqueFd fd_;
+};
+
+}  // namespace davit::cli
