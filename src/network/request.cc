@@ -24,6 +24,7 @@ json::string_view View(std::string_view text) { return {text.data(), text.size()
 
 bool IsAddress(const std::string& text) {
   in6_addr buffer{};
+  if (text.find('\0') != std::string::npos) return false;  // inet_pton would stop there
   return ::inet_pton(AF_INET, text.c_str(), &buffer) == 1 || ::inet_pton(AF_INET6, text.c_str(), &buffer) == 1;
 }
 

@@ -50,6 +50,7 @@ TEST(HostPortsTest, RefusesBadMappings) {
   const std::vector<PortMapping> bad[] = {
       {{Protocol::kTcp, 0, 80, ""}},         {{Protocol::kTcp, 65536, 80, ""}},
       {{Protocol::kTcp, 80, -1, ""}},        {{Protocol::kTcp, 80, 65536, ""}},
+      {{Protocol::kTcp, 80, 80, std::string("10.0.0.1\0x", 10)}},
       {{Protocol::kTcp, 80, 80, "localhost"}}, {{Protocol::kTcp, 80, 80, ""}, {Protocol::kTcp, 81, 80, "0.0.0.0"}},
       std::vector<PortMapping>(kMaxPorts + 1, PortMapping{Protocol::kTcp, 80, 0, ""}),
   };

@@ -20,6 +20,8 @@ json::string_view View(std::string_view text) { return {text.data(), text.size()
 // 4 or 6, or 0 when it is no address.
 int AddressFamily(const std::string& address) {
   in6_addr buffer{};
+  // inet_pton stops at a NUL, and what follows one would be taken for a part of the address.
+  if (address.find('\0') != std::string::npos) return 0;
   if (::inet_pton(AF_INET, address.c_str(), &buffer) == 1) return 4;
   if (::inet_pton(AF_INET6, address.c_str(), &buffer) == 1) return 6;
   return 0;

@@ -52,7 +52,7 @@ TEST(CniResultTest, ReadsEveryVersion) {
 TEST(CniResultTest, RejectsGarbage) {
   for (const char* text : {"", "no", "[]", "7", R"({"ips":{}})", R"({"ips":["10.0.0.1"]})", R"({"ips":[{}]})",
                            R"({"ips":[{"address":"10.0.0.300/8"}]})", R"({"ips":[{"address":"/24"}]})",
-                           R"({"ip4":{}})", R"({"ip4":"10.0.0.1"})",
+                           R"({"ips":[{"address":"10.0.0.1\u0000;x/24"}]})", R"({"ip4":{}})", R"({"ip4":"10.0.0.1"})",
                            R"({"ips":[{"address":"10.0.0.1/8","interface":"x"}]})"}) {
     EXPECT_EQ(ParseCniResult(text).code(), StatusCode::kInvalidArgument) << text;
   }

@@ -3,6 +3,8 @@
 #include <boost/json/parser.hpp>
 #include <boost/json/serialize.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include <fmt/format.h>
@@ -33,6 +35,17 @@ std::string ChildPath(const std::string& path, std::string_view key) {
   return fmt::format("{}.{}", path, Printable(key, 64));
 }
 
+// Boost reads 1e999 as infinity and 0e999 as NaN and then writes "Infinity" and "NaN", which is no JSON.
+// The recursion is as deep as the parser let the document be.
+bool AllFinite(const json::value& value) {
+  if (const double* number = value.if_double()) return std::isfinite(*number);
+  if (const json::array* array = value.if_array()) return std::all_of(array->begin(), array->end(), AllFinite);
+  if (const json::object* object = value.if_object()) {
+    return std::all_of(object->begin(), object->end(), [](const auto& member) { return AllFinite(member.value()); });
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<json::value> ParseJson(std::string_view text, size_t max_bytes, size_t max_depth) {
@@ -45,7 +58,9 @@ Result<json::value> ParseJson(std::string_view text, size_t max_bytes, size_t ma
   boost::system::error_code error;
   size_t done = parser.write(text.data(), text.size(), error);
   if (error) return InvalidArgument(fmt::format("malformed JSON at byte {}: {}", done, error.message()));
-  return parser.release();
+  json::value value = parser.release();
+  if (!AllFinite(value)) return InvalidArgument("malformed JSON: a number is out of range");
+  return value;
 }
 
 std::string WriteJson(const json::value& value) { return json::serialize(value); }

@@ -33,7 +33,7 @@ inline constexpr size_t kMaxJsonDepth = 64;
 inline constexpr size_t kMaxJsonEntries = 16384;   // elements of one array, members of one object
 
 // One whole JSON text. kResourceExhausted when it is longer than max_bytes; kInvalidArgument when it
-// is malformed, deeper than max_depth, or followed by anything but blanks.
+// is malformed, deeper than max_depth, followed by anything but blanks, or has a number that no double holds.
 Result<boost::json::value> ParseJson(std::string_view text, size_t max_bytes = kMaxJsonBytes,
                                      size_t max_depth = kMaxJsonDepth);
 

@@ -75,6 +75,13 @@ TEST(JsonTest, CapsSizeAndDepth) {
   EXPECT_FALSE(ParseJson(std::string(4u << 20, '[')).ok());
 }
 
+TEST(JsonTest, RefusesNumbersThatNoDoubleHolds) {
+  for (const char* text : {"1e999", "-1e999", "0e999999", R"({"a":[{"b":4e370808}]})"}) {
+    EXPECT_EQ(ParseJson(text).code(), StatusCode::kInvalidArgument) << text;
+  }
+  EXPECT_TRUE(ParseJson("[1e308,1e-400,123456789012345678901234567890]").ok());
+}
+
 TEST(JsonTest, LastDuplicateCounts) {
   auto doc = ParseJson(R"({"a":1,"a":2})");
   ASSERT_TRUE(doc.ok());

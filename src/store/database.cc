@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <ctime>
 #include <mutex>
 #include <optional>
 
@@ -122,7 +123,14 @@ Status SyncLog(int fd, const std::string& path) {
 
 Result<sys::UniqueFd> LockFile(const std::string& path) {
   ASSIGN_OR_RETURN(sys::UniqueFd lock, sys::Open(path + ".lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  // A daemon that was killed a moment ago may still be on its way out of the kernel.
+  constexpr int kTries = 60;
+  constexpr timespec kBetween{0, 50'000'000};
+  for (int tried = 0; tried < kTries; ++tried) {
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+    if (errno != EWOULDBLOCK && errno != EINTR) break;
+    if (tried + 1 < kTries) ::nanosleep(&kBetween, nullptr);
+  }
   if (errno == EWOULDBLOCK) return FailedPrecondition(fmt::format("database {} is in use by another process", path));
   return ErrnoError(errno, fmt::format("lock {}.lock", path));
 }

@@ -1,11 +1,10 @@
 // What CNI plugins print, what lies in the configuration directory and what a pod's record holds: the caps
 // hold, addresses are addresses, and what was read can be written and read again.
-#include "fuzz.h"
-
 #include <arpa/inet.h>
 
 #include <string>
 
+#include "fuzz.h"
 #include "network/config.h"
 #include "network/network.h"
 #include "network/request.h"

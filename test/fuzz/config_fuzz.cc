@@ -1,9 +1,8 @@
 // The administrator's file: what is accepted can be written out and read again, and no secret is in the text.
-#include "fuzz.h"
-
 #include <string>
 
 #include "config/config.h"
+#include "fuzz.h"
 
 namespace config = davit::config;
 

@@ -8,12 +8,12 @@
 #include <string_view>
 
 // An invariant that every input must keep. Not assert(): it counts in release builds too.
-#define FUZZ_REQUIRE(condition)                                                                \
-  do {                                                                                         \
-    if (!(condition)) {                                                                        \
-      std::fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);      \
-      std::abort();                                                                            \
-    }                                                                                          \
+#define FUZZ_REQUIRE(condition)                                                           \
+  do {                                                                                    \
+    if (!(condition)) {                                                                   \
+      std::fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                                       \
+    }                                                                                     \
   } while (false)
 
 namespace davit::fuzz {

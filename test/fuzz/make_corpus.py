@@ -3,7 +3,7 @@
 
 usage: test/fuzz/make_corpus.py
 
-The output depends on nothing but this file, so running it again changes nothing. The other corpora are
+The output depends on this file (and zlib) alone, so running it again changes nothing. The other corpora are
 written by hand, and what fuzzing has found is kept beside both under the name found-*.
 """
 
@@ -99,7 +99,7 @@ def zstd_rle(byte: bytes, size: int, blocks: int) -> bytes:
 
 def tars() -> None:
     small = directory(b"etc/") + entry(b"etc/hostname", b"davit\n") + link(b"etc/mtab", b"/proc/mounts")
-    out = "/proc/self/fd/200/outside".encode()  # see kBaseFd in tar_fuzz.cc
+    out = b"/proc/self/fd/200/outside"  # see kBaseFd in tar_fuzz.cc
 
     def tar(name: str, data: bytes) -> None:
         write("tar", name + ".tar", data)
@@ -116,7 +116,8 @@ def tars() -> None:
     tar("pax-size", pax((b"size", b"3")) + entry(b"x", b"abc") + END)
     tar("pax-negative-time", pax((b"mtime", b"-1.5")) + entry(b"x") + END)
     tar("prefix", entry(b"name", b"1", prefix=b"very/deep") + END)
-    tar("nodes", entry(b"null", kind=b"3", major=1, minor=3) + entry(b"sda", kind=b"4", major=8) + entry(b"fifo", kind=b"6") + END)
+    tar("nodes", entry(b"null", kind=b"3", major=1, minor=3) + entry(b"sda", kind=b"4", major=8)
+        + entry(b"fifo", kind=b"6") + END)
     tar("hard-link", entry(b"a", b"one") + link(b"b", b"a", b"1") + link(b"c", b"./a", b"1") + END)
     tar("whiteouts", directory(b"d/") + entry(b"d/.wh..wh..opq") + entry(b".wh.gone") + entry(b".wh..wh.plnk") + END)
     tar("replace", directory(b"a/") + entry(b"a/b", b"1") + entry(b"a", b"now a file") + directory(b"a/") + END)
@@ -136,10 +137,12 @@ def tars() -> None:
     tar("evil-symlink-whiteout", link(b"l", out) + entry(b"l/.wh.canary") + entry(b"l/.wh..wh..opq") + END)
     tar("evil-hard-link-out", link(b"h", b"../outside/canary", b"1") + END)
     tar("evil-hard-link-absolute", link(b"h", out + b"/canary", b"1") + END)
-    tar("evil-hard-link-symlink", link(b"l", out + b"/canary") + link(b"h", b"l", b"1") + entry(b"h", b"dead", mode=0o777) + END)
+    tar("evil-hard-link-symlink", link(b"l", out + b"/canary") + link(b"h", b"l", b"1")
+        + entry(b"h", b"dead", mode=0o777) + END)
     tar("evil-hard-link-through", link(b"l", out) + link(b"h", b"l/canary", b"1") + END)
     tar("evil-link-loop", link(b"a", b"b") + link(b"b", b"a") + entry(b"a/x", b"x") + END)
-    tar("evil-replaced-parent", directory(b"d/") + entry(b"d/x", b"1") + link(b"d", out) + entry(b"d/canary", b"2") + END)
+    tar("evil-replaced-parent", directory(b"d/") + entry(b"d/x", b"1") + link(b"d", out)
+        + entry(b"d/canary", b"2") + END)
     tar("evil-overlay-attribute", pax((b"SCHILY.xattr.trusted.overlay.redirect", b"/")) + directory(b"d/") + END)
     tar("evil-whiteout-dots", entry(b".wh...") + END)
     tar("evil-nul-name", pax((b"path", b"a\0b")) + entry(b"x") + END)
@@ -169,8 +172,8 @@ content-location content-md5 content-range content-type date etag expect expires
 if-modified-since if-none-match if-range if-unmodified-since last-modified location max-forwards pragma
 proxy-authenticate proxy-authorization range referer retry-after server te trailer transfer-encoding upgrade
 user-agent vary via warning www-authenticate method get status""".split()
-DICTIONARY = b"".join(struct.pack(">I", len(name)) + name.encode() for name in
-                      [*NAMES, "200 OK", "version", "HTTP/1.1", "url", "public", "set-cookie", "keep-alive", "origin"]) + (
+NAMES += ["200 OK", "version", "HTTP/1.1", "url", "public", "set-cookie", "keep-alive", "origin"]
+DICTIONARY = b"".join(struct.pack(">I", len(name)) + name.encode() for name in NAMES) + (
     b"100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505"
     b"203 Non-Authoritative Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized"
     b"403 Forbidden404 Not Found500 Internal Server Error501 Not Implemented503 Service Unavailable"
@@ -216,11 +219,13 @@ def spdy() -> None:
         return block([(b"streamtype", stream.encode())])
 
     pack = Deflater()
-    session = b"".join(syn(2 * i + 1, pack(kind(name))) for i, name in enumerate(["error", "stdin", "stdout", "stderr", "resize"]))
-    put("exec-session", session + data_frame(3, b"echo hi\n") + data_frame(9, b'{"Width":80,"Height":24}') + data_frame(3, b"", True))
+    streams = enumerate(["error", "stdin", "stdout", "stderr", "resize"])
+    put("exec-session", b"".join(syn(2 * i + 1, pack(kind(name))) for i, name in streams)
+        + data_frame(3, b"echo hi\n") + data_frame(9, b'{"Width":80,"Height":24}') + data_frame(3, b"", True))
     pack = Deflater()
-    put("port-forward", b"".join(syn(i + 1, pack(block([(b"streamtype", name), (b"port", b"8080"), (b"requestid", b"0")])))
-                                 for i, name in [(0, b"error"), (2, b"data")]) + data_frame(3, b"GET / HTTP/1.0\r\n\r\n", True))
+    pair = [block([(b"streamtype", name), (b"port", b"8080"), (b"requestid", b"0")]) for name in (b"error", b"data")]
+    put("port-forward", syn(1, pack(pair[0])) + syn(3, pack(pair[1]))
+        + data_frame(3, b"GET / HTTP/1.0\r\n\r\n", True))
     put("no-headers", syn(1, Deflater()(block([]))))
     put("reply", control(2, struct.pack(">I", 1) + Deflater()(block([(b":status", b"200")]))))
     put("headers", control(8, struct.pack(">I", 1) + Deflater()(block([(b"a", b"1\x002")])), 1))
@@ -260,7 +265,7 @@ def frame(opcode: int, payload: bytes, *, fin: bool = True, mask: bytes | None =
     wide = wide if wide is not None else 0 if size < 126 else 2 if size < 65536 else 8
     out = bytes([int(fin) << 7 | rsv << 4 | opcode])
     short = {0: size, 2: 126, 8: 127}[wide]
-    out += bytes([(0x80 if mask else 0) | short]) + size.to_bytes(wide, "big")
+    out += bytes([(0x80 if mask else 0) | short]) + (size.to_bytes(wide, "big") if wide else b"")
     if mask:
         out += mask
         payload = bytes(byte ^ mask[i & 3] for i, byte in enumerate(payload))
@@ -343,7 +348,8 @@ def monitor() -> None:
     put("evil-phase", message(100, (3, -1)))
     put("evil-line", message(101, (13, 0)))
     put("evil-numbers", message(100, (1, 0), (4, -2**63), (6, 2**63 - 1), (8, 2**62), (12, -1), (13, -5)))
-    put("exit-record", b"davit-exit 1\ncode=137\nstarted=1700000000000000000\nfinished=1700000001000000000\noom=1\nend\n")
+    put("exit-record", b"davit-exit 1\ncode=137\nstarted=1700000000000000000\n"
+        b"finished=1700000001000000000\noom=1\nend\n")
     put("exit-later-version", b"davit-exit 1\ncode=0\nstarted=0\nfinished=1\nnew=x\noom=0\nend\n")
     put("exit-cut", b"davit-exit 1\ncode=137\nstarted=17000000")
     put("exit-bad-code", b"davit-exit 1\ncode=256\nfinished=1\nend\n")

@@ -1,10 +1,9 @@
 // Documents of registries: indexes, manifests and image configurations. No text is two kinds of document,
 // the caps hold, and what was read is safe to become a path, an argument or a variable.
-#include "fuzz.h"
-
 #include <string>
 #include <vector>
 
+#include "fuzz.h"
 #include "oci/image_spec.h"
 
 namespace oci = davit::oci;

@@ -1,9 +1,8 @@
 // Packets between davitd and davit-monitor and the files that either leaves for the other: the caps hold,
 // and a message that was read and written once stays the same from then on.
-#include "fuzz.h"
-
 #include <string>
 
+#include "fuzz.h"
 #include "monitor/protocol.h"
 #include "monitor/state.h"
 

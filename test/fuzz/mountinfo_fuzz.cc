@@ -1,10 +1,9 @@
 // Text of the kernel that others can shape: mount points have any name. What is read is what a kernel would
 // have written for it, and a cgroup path that is accepted stays inside the hierarchy.
-#include "fuzz.h"
-
 #include <string>
 
 #include "base/strings.h"
+#include "fuzz.h"
 #include "sys/cgroup.h"
 #include "sys/mount.h"
 
@@ -17,11 +16,20 @@ std::string Escape(const std::string& text) {
   std::string out;
   for (char c : text) {
     switch (c) {
-      case ' ': out += "\\040"; break;
-      case '\t': out += "\\011"; break;
-      case '\n': out += "\\012"; break;
-      case '\\': out += "\\134"; break;
-      default: out += c;
+      case ' ':
+        out += "\\040";
+        break;
+      case '\t':
+        out += "\\011";
+        break;
+      case '\n':
+        out += "\\012";
+        break;
+      case '\\':
+        out += "\\134";
+        break;
+      default:
+        out += c;
     }
   }
   return out;

@@ -1,9 +1,8 @@
 // Lines between davitd and davit-pull, which has read whatever a registry sent: what was understood can be
 // written and read again.
-#include "fuzz.h"
-
 #include <string>
 
+#include "fuzz.h"
 #include "image/pull_messages.h"
 
 namespace image = davit::image;

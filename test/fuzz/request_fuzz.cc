@@ -1,9 +1,8 @@
 // Heads of HTTP requests, before anything is known about the client: the caps hold, nothing that could
 // forge a header or a path gets through, and the result does not depend on what follows the head.
-#include "fuzz.h"
-
 #include <string>
 
+#include "fuzz.h"
 #include "http/base64.h"
 #include "http/request_head.h"
 

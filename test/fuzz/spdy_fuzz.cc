@@ -1,10 +1,9 @@
 // SPDY/3.1 frames of a client: the caps hold, ids are 31 bits, and what is understood does not depend on how
 // the network cuts the stream.
-#include "fuzz.h"
-
 #include <algorithm>
 #include <string>
 
+#include "fuzz.h"
 #include "http/spdy_frame.h"
 
 namespace http = davit::http;
@@ -18,8 +17,12 @@ class Recorder final : public http::SpdyVisitor {
     Headers("syn", id, fin, headers);
     text += unidirectional ? "u" : "b";
   }
-  void OnSynReply(uint32_t id, bool fin, const http::SpdyHeaders& headers) override { Headers("reply", id, fin, headers); }
-  void OnHeaders(uint32_t id, bool fin, const http::SpdyHeaders& headers) override { Headers("headers", id, fin, headers); }
+  void OnSynReply(uint32_t id, bool fin, const http::SpdyHeaders& headers) override {
+    Headers("reply", id, fin, headers);
+  }
+  void OnHeaders(uint32_t id, bool fin, const http::SpdyHeaders& headers) override {
+    Headers("headers", id, fin, headers);
+  }
   void OnDataPiece(uint32_t id, std::string_view bytes, bool fin) override {
     FUZZ_REQUIRE(id != 0 && id <= INT32_MAX);
     FUZZ_REQUIRE(!bytes.empty() || fin);

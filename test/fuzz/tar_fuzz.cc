@@ -2,8 +2,6 @@
 // layer's directory is ever touched, the caps hold, and neither depends on how the stream is cut.
 //
 // Unpacks into $TMPDIR (or /tmp); as root it gets further, because only root may give files away.
-#include "fuzz.h"
-
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -14,6 +12,7 @@
 #include <cstring>
 #include <string>
 
+#include "fuzz.h"
 #include "image/decompress.h"
 #include "image/layer_writer.h"
 #include "image/tar_reader.h"
@@ -100,7 +99,8 @@ std::string List(std::string_view tar, size_t step) {
     const image::TarEntry& e = **entry;
     CheckEntry(e);
     out += fmt::format("{} {} {} {:o} {} {} {} {}.{} {} {} {}\n", static_cast<int>(e.type), e.name, e.link_name, e.mode,
-                       e.uid, e.gid, e.size, e.mtime_seconds, e.mtime_nanos, e.device_major, e.device_minor, e.xattrs.size());
+                       e.uid, e.gid, e.size, e.mtime_seconds, e.mtime_nanos, e.device_major, e.device_minor,
+                       e.xattrs.size());
     while (true) {
       auto piece = reader.Data();
       if (!piece.ok()) return out + std::string(CodeName(piece.code()));
@@ -164,7 +164,8 @@ class Playground {
     for (const char* name : {"/outside", "/outside/canary"}) {
       struct stat st {};
       FUZZ_REQUIRE(::lstat((path_ + name).c_str(), &st) == 0);
-      out += fmt::format("; {} {:o} {} {} {}.{}", name, st.st_mode, st.st_nlink, st.st_size, st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+      out += fmt::format("; {} {:o} {} {} {}.{}", name, st.st_mode, st.st_nlink, st.st_size, st.st_ctim.tv_sec,
+                         st.st_ctim.tv_nsec);
     }
     return out;
   }

@@ -1,10 +1,9 @@
 // WebSocket frames, as a server and as a client reads them: messages begin and end in order, control frames
 // are short, and what is understood does not depend on how the network cuts the stream.
-#include "fuzz.h"
-
 #include <algorithm>
 #include <string>
 
+#include "fuzz.h"
 #include "http/websocket_frame.h"
 
 namespace http = davit::http;
