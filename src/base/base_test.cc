@@ -61,13 +61,22 @@ TEST(RollbackTest, RunsStepsInReverseAndNotAfterCommit) {
   std::string order;
   {
     Rollback undo;
-    undo.Add("a", [&] { order += "a"; return Status(); });
-    undo.Add("b", [&] { order += "b"; return Status(); });
+    undo.Add("a", [&] {
+      order += "a";
+      return Status();
+    });
+    undo.Add("b", [&] {
+      order += "b";
+      return Status();
+    });
   }
   EXPECT_EQ(order, "ba");
   {
     Rollback undo;
-    undo.Add("c", [&] { order += "c"; return Status(); });
+    undo.Add("c", [&] {
+      order += "c";
+      return Status();
+    });
     undo.Commit();
   }
   EXPECT_EQ(order, "ba");
@@ -76,7 +85,10 @@ TEST(RollbackTest, RunsStepsInReverseAndNotAfterCommit) {
 TEST(RollbackTest, GoesOnAfterAFailedStepAndReportsTheFirst) {
   bool ran = false;
   Rollback undo;
-  undo.Add("first", [&] { ran = true; return Status(); });
+  undo.Add("first", [&] {
+    ran = true;
+    return Status();
+  });
   undo.Add("second", [] { return Internal("stuck"); });
   EXPECT_EQ(undo.Run().message(), "undo second: stuck");
   EXPECT_TRUE(ran);

@@ -17,16 +17,16 @@ class [[nodiscard]] Result {
  public:
   using value_type = T;
 
-  Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit like std::expected
+  Result(T value) : value_(std::move(value)) {}      // NOLINT: implicit like std::expected
   Result(Status error) : error_(std::move(error)) {  // NOLINT
     assert(!error_.ok() && "a Result without a value needs an error");
     if (error_.ok()) error_ = Internal("result without value");
   }
   template <class U>
-    requires(std::is_convertible_v<U &&, T> && !std::is_same_v<std::remove_cvref_t<U>, Result> &&
-             !std::is_same_v<std::remove_cvref_t<U>, Status> &&
-             !std::is_same_v<std::remove_cvref_t<U>, T>)
-  Result(U&& value) : value_(std::forward<U>(value)) {}  // NOLINT
+  requires(std::is_convertible_v<U&&, T> && !std::is_same_v<std::remove_cvref_t<U>, Result> &&
+           !std::is_same_v<std::remove_cvref_t<U>, Status> && !std::is_same_v<std::remove_cvref_t<U>, T>)
+      Result(U&& value)
+      : value_(std::forward<U>(value)) {}  // NOLINT
 
   [[nodiscard]] bool ok() const { return value_.has_value(); }
   [[nodiscard]] bool has_value() const { return value_.has_value(); }
@@ -58,8 +58,7 @@ class [[nodiscard]] Result {
 }  // namespace davit
 
 // ASSIGN_OR_RETURN(auto x, F()): x is the value, or the function returns F's error.
-#define ASSIGN_OR_RETURN(lhs, expr) \
-  DAVIT_ASSIGN_OR_RETURN_INNER(DAVIT_CONCAT(davit_result_, __COUNTER__), lhs, expr)
+#define ASSIGN_OR_RETURN(lhs, expr) DAVIT_ASSIGN_OR_RETURN_INNER(DAVIT_CONCAT(davit_result_, __COUNTER__), lhs, expr)
 #define DAVIT_ASSIGN_OR_RETURN_INNER(tmp, lhs, expr) \
   auto tmp = (expr);                                 \
   if (!tmp.ok()) return tmp.status();                \

@@ -27,9 +27,7 @@ class Rollback {
   Rollback& operator=(const Rollback&) = delete;
   ~Rollback() { IgnoreError(Run()); }  // Run has logged what failed
 
-  void Add(std::string name, std::function<Status()> undo) {
-    steps_.emplace_back(std::move(name), std::move(undo));
-  }
+  void Add(std::string name, std::function<Status()> undo) { steps_.emplace_back(std::move(name), std::move(undo)); }
   void Commit() { steps_.clear(); }
 
   // Runs and forgets all steps, last first; returns the first failure with the step's name.

@@ -92,7 +92,7 @@ Status ErrnoError(int err, std::string_view what);
 #define DAVIT_CONCAT(a, b) DAVIT_CONCAT_INNER(a, b)
 
 // Returns the error of a Status expression to the caller.
-#define RETURN_IF_ERROR(expr)                              \
-  do {                                                     \
+#define RETURN_IF_ERROR(expr)                                                              \
+  do {                                                                                     \
     if (::davit::Status davit_status_ = (expr); !davit_status_.ok()) return davit_status_; \
   } while (false)

@@ -1,13 +1,12 @@
 #include "config/checks.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <sys/un.h>
 
 #include <algorithm>
 #include <array>
 #include <limits>
-
-#include <fmt/format.h>
 
 #include "base/strings.h"
 
@@ -26,9 +25,12 @@ bool IsHostCharacter(char c) {
 
 Status CheckUrl(std::string& url) {
   std::string_view rest = url;
-  if (rest.rfind("http://", 0) == 0) rest.remove_prefix(7);
-  else if (rest.rfind("https://", 0) == 0) rest.remove_prefix(8);
-  else return Bad(url, "does not begin with http:// or https://");
+  if (rest.rfind("http://", 0) == 0)
+    rest.remove_prefix(7);
+  else if (rest.rfind("https://", 0) == 0)
+    rest.remove_prefix(8);
+  else
+    return Bad(url, "does not begin with http:// or https://");
   if (std::any_of(url.begin(), url.end(), [](char c) { return IsControl(c) || c == ' '; })) {
     return Bad(url, "contains a blank or control character");
   }
@@ -71,7 +73,8 @@ Status CheckSocketPath(std::string& path) {
 
 Status CheckRange(int64_t number, int64_t low, int64_t high) {
   if (number >= low && number <= high) return {};
-  if (high == std::numeric_limits<int64_t>::max()) return InvalidArgument(fmt::format("{} is less than {}", number, low));
+  if (high == std::numeric_limits<int64_t>::max())
+    return InvalidArgument(fmt::format("{} is less than {}", number, low));
   return InvalidArgument(fmt::format("{} is not in the range {} to {}", number, low, high));
 }
 
@@ -82,7 +85,8 @@ Status CheckOneOf(const std::string& word, const std::vector<std::string>& allow
 
 Status CheckIpAddress(const std::string& text) {
   std::array<unsigned char, sizeof(in6_addr)> address{};
-  if (::inet_pton(AF_INET, text.c_str(), address.data()) == 1 || ::inet_pton(AF_INET6, text.c_str(), address.data()) == 1) {
+  if (::inet_pton(AF_INET, text.c_str(), address.data()) == 1 ||
+      ::inet_pton(AF_INET6, text.c_str(), address.data()) == 1) {
     return {};
   }
   return Bad(text, "is not an IP address");

@@ -14,7 +14,8 @@ bool MirrorOk(const std::string& url) {
 TEST(ChecksTest, Paths) {
   EXPECT_TRUE(PathOk("/"));
   EXPECT_TRUE(PathOk("/var/lib/davit/"));
-  for (const char* path : {"", "x", "./x", "/a/../b", "/a//b", "/a/./b", "/a\nb", "~/x"}) EXPECT_FALSE(PathOk(path)) << path;
+  for (const char* path : {"", "x", "./x", "/a/../b", "/a//b", "/a/./b", "/a\nb", "~/x"})
+    EXPECT_FALSE(PathOk(path)) << path;
   std::string slash = "/a/";
   ASSERT_TRUE(CheckAbsolutePath(slash).ok());
   EXPECT_EQ(slash, "/a");
@@ -24,29 +25,33 @@ TEST(ChecksTest, Sockets) {
   std::string path = "unix:///run/x.sock";
   ASSERT_TRUE(CheckSocketPath(path).ok());
   EXPECT_EQ(path, "/run/x.sock");
-  for (std::string bad : {std::string("unix://run/x"), std::string("tcp://x"), "/" + std::string(108, 'x'), std::string("unix://")}) {
+  for (std::string bad :
+       {std::string("unix://run/x"), std::string("tcp://x"), "/" + std::string(108, 'x'), std::string("unix://")}) {
     EXPECT_FALSE(CheckSocketPath(bad).ok()) << bad;
   }
 }
 
 TEST(ChecksTest, Addresses) {
   for (const char* good : {"127.0.0.1", "::1", "10.0.0.1", "fe80::1"}) EXPECT_TRUE(CheckIpAddress(good).ok()) << good;
-  for (const char* bad : {"", "localhost", "[::1]", "127.0.0.1:80", "127.1", "fe80::1%eth0"}) EXPECT_FALSE(CheckIpAddress(bad).ok()) << bad;
+  for (const char* bad : {"", "localhost", "[::1]", "127.0.0.1:80", "127.1", "fe80::1%eth0"})
+    EXPECT_FALSE(CheckIpAddress(bad).ok()) << bad;
 }
 
 TEST(ChecksTest, RegistryHosts) {
   for (const char* good : {"docker.io", "localhost:5000", "127.0.0.1:5000", "[::1]:5000", "[::1]", "my_host"}) {
     EXPECT_TRUE(CheckRegistryHost(good).ok()) << good;
   }
-  for (const char* bad : {"", "Docker.io", "https://docker.io", "docker.io/library", "h:0", "h:65536", "h:", ":80", "a b", "[x]", "::1"}) {
+  for (const char* bad : {"", "Docker.io", "https://docker.io", "docker.io/library", "h:0", "h:65536", "h:", ":80",
+                          "a b", "[x]", "::1"}) {
     EXPECT_FALSE(CheckRegistryHost(bad).ok()) << bad;
   }
 }
 
 TEST(ChecksTest, Mirrors) {
-  for (const char* good : {"http://127.0.0.1:5000", "https://mirror.example/prefix/"}) EXPECT_TRUE(MirrorOk(good)) << good;
-  for (const char* bad : {"", "mirror.example", "ftp://x", "http://", "http:///x", "https://u:p@h", "https://h?x", "https://h#x",
-                          "https://h x", "HTTP://x"}) {
+  for (const char* good : {"http://127.0.0.1:5000", "https://mirror.example/prefix/"})
+    EXPECT_TRUE(MirrorOk(good)) << good;
+  for (const char* bad : {"", "mirror.example", "ftp://x", "http://", "http:///x", "https://u:p@h", "https://h?x",
+                          "https://h#x", "https://h x", "HTTP://x"}) {
     EXPECT_FALSE(MirrorOk(bad)) << bad;
   }
   std::vector<std::string> urls = {"http://h/p//"};

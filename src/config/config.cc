@@ -1,13 +1,12 @@
 #include "config/config.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-
-#include <fmt/format.h>
 
 #include "base/strings.h"
 #include "sys/unique_fd.h"
@@ -56,7 +55,8 @@ std::string FindProgram(const std::string& name) {
 Status CheckRegistry(const std::string& host, const RegistryConfig& registry) {
   std::string key = fmt::format("image.registries.\"{}\"", host);
   if (!registry.fallback && registry.mirrors.empty()) {
-    return InvalidArgument(fmt::format("{}: fallback is false and there are no mirrors, so nothing is left to pull from", key));
+    return InvalidArgument(
+        fmt::format("{}: fallback is false and there are no mirrors, so nothing is left to pull from", key));
   }
   if (registry.username.empty() != registry.password.empty()) {
     return InvalidArgument(fmt::format("{}: username and password go together", key));

@@ -44,12 +44,12 @@ struct RuntimeHandlerConfig {
 };
 
 struct RuntimeConfig {
-  std::string default_handler = "crun";       // key runtime.default; always one of handlers
-  std::string cgroup_driver = "auto";         // "auto", "cgroupfs" or "systemd"
-  std::string monitor_path;                   // empty: davit-monitor in the libexec directory
-  std::string init_path;                      // empty: the init for shared PID namespaces in libexec
-  int64_t max_log_line_bytes = 16384;         // longer lines become partial (P) entries of the CRI log
-  int64_t pids_limit = -1;                    // tasks per container; -1: no limit
+  std::string default_handler = "crun";  // key runtime.default; always one of handlers
+  std::string cgroup_driver = "auto";    // "auto", "cgroupfs" or "systemd"
+  std::string monitor_path;              // empty: davit-monitor in the libexec directory
+  std::string init_path;                 // empty: the init for shared PID namespaces in libexec
+  int64_t max_log_line_bytes = 16384;    // longer lines become partial (P) entries of the CRI log
+  int64_t pids_limit = -1;               // tasks per container; -1: no limit
   // "CAP_CHOWN", …; nullopt: the usual default set. Names are stored with the prefix.
   std::optional<std::vector<std::string>> default_capabilities;
   std::map<std::string, RuntimeHandlerConfig> handlers = {{"crun", {}}, {"runc", {}}};
@@ -63,19 +63,19 @@ struct RegistryConfig {
   std::string ca_file;               // absolute path, PEM; empty: the system's
   std::string username;
   Secret password;
-  std::string auth_file;             // absolute path of a docker config.json
+  std::string auth_file;  // absolute path of a docker config.json
 };
 
 struct ImageConfig {
-  std::string pull_path;                            // empty: davit-pull in the libexec directory
-  int64_t max_parallel_layers = 4;                  // per pull
-  int64_t max_layer_bytes = int64_t{32} << 30;      // one layer unpacked
-  int64_t max_image_bytes = int64_t{200} << 30;     // one image unpacked
-  int64_t max_entries = 4'000'000;                  // files in one layer
-  int64_t stall_timeout_seconds = 60;               // a transfer that brings no byte for so long fails
+  std::string pull_path;                         // empty: davit-pull in the libexec directory
+  int64_t max_parallel_layers = 4;               // per pull
+  int64_t max_layer_bytes = int64_t{32} << 30;   // one layer unpacked
+  int64_t max_image_bytes = int64_t{200} << 30;  // one image unpacked
+  int64_t max_entries = 4'000'000;               // files in one layer
+  int64_t stall_timeout_seconds = 60;            // a transfer that brings no byte for so long fails
   std::string default_registry = "docker.io";
-  std::vector<std::string> pinned;                  // globs (* and ?) over references, never collected
-  std::map<std::string, RegistryConfig> registries; // by "host[:port]"
+  std::vector<std::string> pinned;                   // globs (* and ?) over references, never collected
+  std::map<std::string, RegistryConfig> registries;  // by "host[:port]"
 };
 
 struct NetworkConfig {

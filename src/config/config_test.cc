@@ -77,7 +77,8 @@ auth_file = "/root/.docker/config.json"
 conf_dir = "/c"
 bin_dirs = ["/b1", "/b2"]
 plugin_timeout_seconds = 9
-)", "f.toml");
+)",
+                        "f.toml");
   ASSERT_TRUE(status.ok()) << status.ToString();
   EXPECT_EQ(config.root, "/r");
   EXPECT_EQ(config.log_level, LogLevel::kDebug);
@@ -89,7 +90,8 @@ plugin_timeout_seconds = 9
   EXPECT_EQ(config.runtime.handlers.size(), 3u);
   EXPECT_EQ(config.runtime.handlers["kata"].path, "/usr/bin/kata-runtime");
   EXPECT_EQ(config.image.max_image_bytes, int64_t{1} << 40);
-  EXPECT_THAT(config.image.registries["docker.io"].mirrors, ElementsAre("http://127.0.0.1:5000", "https://m.example/dockerhub"));
+  EXPECT_THAT(config.image.registries["docker.io"].mirrors,
+              ElementsAre("http://127.0.0.1:5000", "https://m.example/dockerhub"));
   EXPECT_FALSE(config.image.registries["docker.io"].fallback);
   EXPECT_EQ(config.image.registries["localhost:5000"].password.Reveal(), "secret");
   EXPECT_EQ(config.image.registries["quay"].auth_file, "/root/.docker/config.json");
@@ -117,14 +119,17 @@ TEST(ConfigTest, UnknownKeysNameFileLineAndTheNearest) {
 TEST(ConfigTest, WrongTypesNameLineAndExpectation) {
   EXPECT_EQ(ErrorOf("root = 1"), "f.toml:1: root: expected a string, found an integer");
   EXPECT_EQ(ErrorOf("[stream]\nport = \"80\""), "f.toml:2: stream.port: expected an integer, found a string");
-  EXPECT_EQ(ErrorOf("[stream]\nport = 80.0"), "f.toml:2: stream.port: expected an integer, found a number with a fraction");
+  EXPECT_EQ(ErrorOf("[stream]\nport = 80.0"),
+            "f.toml:2: stream.port: expected an integer, found a number with a fraction");
   EXPECT_EQ(ErrorOf("stream = 1"), "f.toml:1: stream: expected a table, found an integer");
   EXPECT_EQ(ErrorOf("[image]\npinned = \"x\""), "f.toml:2: image.pinned: expected a list of strings, found a string");
   EXPECT_EQ(ErrorOf("[image]\npinned = [\n\"x\",\n1]"), "f.toml:2: image.pinned: expected a string, found an integer");
   EXPECT_EQ(ErrorOf("[image.registries.x]\nfallback = 1"),
             "f.toml:2: image.registries.x.fallback: expected true or false, found an integer");
-  EXPECT_THAT(ErrorOf("[image]\nmax_layer_bytes = true"), HasSubstr("expected an integer or a size such as \"64 MiB\""));
-  EXPECT_THAT(ErrorOf("[runtime.handlers]\ncrun = '/usr/bin/crun'"), HasSubstr("runtime.handlers.crun: expected a table, found a string"));
+  EXPECT_THAT(ErrorOf("[image]\nmax_layer_bytes = true"),
+              HasSubstr("expected an integer or a size such as \"64 MiB\""));
+  EXPECT_THAT(ErrorOf("[runtime.handlers]\ncrun = '/usr/bin/crun'"),
+              HasSubstr("runtime.handlers.crun: expected a table, found a string"));
   EXPECT_THAT(ErrorOf("[[api]]\n"), HasSubstr("api: expected a table, found a list"));
 }
 
@@ -133,15 +138,17 @@ TEST(ConfigTest, ValuesAreChecked) {
   EXPECT_EQ(ErrorOf("log_level = 'loud'"), "f.toml:1: log_level: \"loud\" is none of debug, info, warning, error");
   EXPECT_EQ(ErrorOf("[stream]\nport = 65536"), "f.toml:2: stream.port: 65536 is not in the range 0 to 65535");
   EXPECT_THAT(ErrorOf("[runtime]\ncgroup_driver = 'x'"), HasSubstr("none of auto, cgroupfs, systemd"));
-  EXPECT_THAT(ErrorOf("[image.registries.h]\nmirrors = ['h:5000']"), HasSubstr("does not begin with http:// or https://"));
+  EXPECT_THAT(ErrorOf("[image.registries.h]\nmirrors = ['h:5000']"),
+              HasSubstr("does not begin with http:// or https://"));
   EXPECT_THAT(ErrorOf("[image.registries.'https://h']\n"), HasSubstr("f.toml:1: image.registries: \"https://h\""));
   EXPECT_THAT(ErrorOf("[runtime.handlers.'../x']\n"), HasSubstr("is not a handler name"));
   EXPECT_THAT(ErrorOf("root = \"/a\\u0000b\""), HasSubstr("NUL"));
 }
 
 TEST(ConfigTest, SeveralProblemsAreReportedTogether) {
-  EXPECT_EQ(ErrorOf("root = 1\nstatee = 2\n"),
-            "f.toml:1: root: expected a string, found an integer; f.toml:2: unknown key \"statee\"; did you mean \"state\"?");
+  EXPECT_EQ(
+      ErrorOf("root = 1\nstatee = 2\n"),
+      "f.toml:1: root: expected a string, found an integer; f.toml:2: unknown key \"statee\"; did you mean \"state\"?");
   std::string many;
   for (int i = 0; i < 30; ++i) many += fmt::format("zzzzzzz{} = 1\n", i);
   EXPECT_THAT(ErrorOf(many), EndsWith("; and 20 more"));
@@ -155,7 +162,9 @@ TEST(ConfigTest, MalformedTomlNamesTheLine) {
 
 // Letters that the TOML library's table of blanks does not list: fuzzing found undefined behaviour there.
 TEST(ConfigTest, LettersOutsideAsciiAreNoBlanks) {
-  for (const char* text : {"i\xcb\x99" "1", "root\xcb\x99= \"/a\"", "root =\xcd\xb4 \"/a\""}) {
+  for (const char* text : {"i\xcb\x99"
+                           "1",
+                           "root\xcb\x99= \"/a\"", "root =\xcd\xb4 \"/a\""}) {
     EXPECT_THAT(ErrorOf(text), HasSubstr("f.toml:1: ")) << text;
   }
 }
@@ -227,7 +236,8 @@ TEST(ConfigTest, DescribesEveryKeyOnce) {
   EXPECT_EQ(seen.count("image.registries.HOST.plain_http"), 1u);
   EXPECT_EQ(seen.count("runtime.handlers.NAME.path"), 1u);
   auto keys = DescribeKeys();
-  auto port = std::find_if(keys.begin(), keys.end(), [](const KeyHelp& k) { return k.key == "stream.idle_timeout_seconds"; });
+  auto port =
+      std::find_if(keys.begin(), keys.end(), [](const KeyHelp& k) { return k.key == "stream.idle_timeout_seconds"; });
   ASSERT_NE(port, keys.end());
   EXPECT_EQ(port->default_value, "14400");
   EXPECT_EQ(port->type, "integer");

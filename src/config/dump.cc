@@ -29,13 +29,16 @@ struct Renderer {
     if (secret->empty()) return std::nullopt;
     return "\"***\"";
   }
-  std::optional<std::string> operator()(const LogLevel* level) const { return QuoteToml(std::string(LogLevelName(*level))); }
+  std::optional<std::string> operator()(const LogLevel* level) const {
+    return QuoteToml(std::string(LogLevelName(*level)));
+  }
 };
 
 // A key that is no bare key is quoted: host names have dots.
 std::string TableKey(const std::string& name) {
-  bool bare = !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                      "0123456789_-") == std::string::npos;
+  bool bare = !name.empty() && name.find_first_not_of(
+                                   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                   "0123456789_-") == std::string::npos;
   return bare ? name : QuoteToml(name);
 }
 
@@ -58,21 +61,30 @@ void Describe(const std::string& table, const std::vector<Field>& fields, std::v
 
 std::string KindName(FieldKind kind) {
   switch (kind) {
-    case FieldKind::kString: return "string";
-    case FieldKind::kInteger: return "integer";
-    case FieldKind::kSize: return "size";
-    case FieldKind::kBoolean: return "boolean";
-    case FieldKind::kStrings: return "list of strings";
+    case FieldKind::kString:
+      return "string";
+    case FieldKind::kInteger:
+      return "integer";
+    case FieldKind::kSize:
+      return "size";
+    case FieldKind::kBoolean:
+      return "boolean";
+    case FieldKind::kStrings:
+      return "list of strings";
   }
   return "string";
 }
 
 std::string_view LogLevelName(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return "debug";
-    case LogLevel::kInfo: return "info";
-    case LogLevel::kWarning: return "warning";
-    case LogLevel::kError: return "error";
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarning:
+      return "warning";
+    case LogLevel::kError:
+      return "error";
   }
   return "info";
 }

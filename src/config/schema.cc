@@ -17,16 +17,20 @@ Field Text(std::string key, std::string& target, Check check, std::string help) 
   return {std::move(key), FieldKind::kString, &target, std::move(check), std::move(help)};
 }
 Field Path(std::string key, std::string& target, std::string help) {
-  return Text(std::move(key), target, [&target] { return CheckAbsolutePath(target); }, std::move(help));
+  return Text(
+      std::move(key), target, [&target] { return CheckAbsolutePath(target); }, std::move(help));
 }
 Field OptionalPath(std::string key, std::string& target, std::string help) {
-  return Text(std::move(key), target, [&target] { return CheckOptionalPath(target); }, std::move(help));
+  return Text(
+      std::move(key), target, [&target] { return CheckOptionalPath(target); }, std::move(help));
 }
 Field Number(std::string key, int64_t& target, int64_t low, int64_t high, std::string help) {
-  return {std::move(key), FieldKind::kInteger, &target, [=, &target] { return CheckRange(target, low, high); }, std::move(help)};
+  return {std::move(key), FieldKind::kInteger, &target, [=, &target] { return CheckRange(target, low, high); },
+          std::move(help)};
 }
 Field Size(std::string key, int64_t& target, int64_t low, int64_t high, std::string help) {
-  return {std::move(key), FieldKind::kSize, &target, [=, &target] { return CheckRange(target, low, high); }, std::move(help)};
+  return {std::move(key), FieldKind::kSize, &target, [=, &target] { return CheckRange(target, low, high); },
+          std::move(help)};
 }
 Field Flag(std::string key, bool& target, std::string help) {
   return {std::move(key), FieldKind::kBoolean, &target, {}, std::move(help)};
@@ -39,21 +43,28 @@ std::vector<Field> TopFields(Config& c) {
   return {
       Path("root", c.root, "directory for images, layers and the database; kept over a reboot"),
       Path("state", c.state, "directory for sockets, pods and containers; lost at a reboot"),
-      {"log_level", FieldKind::kString, &c.log_level, {}, "least severe messages to log: debug, info, warning or error"},
+      {"log_level",
+       FieldKind::kString,
+       &c.log_level,
+       {},
+       "least severe messages to log: debug, info, warning or error"},
   };
 }
 
 std::vector<Field> ApiFields(ApiConfig& c) {
-  return {Text("listen", c.listen, [&c] { return CheckSocketPath(c.listen); },
-               "socket of the Kubernetes Container Runtime Interface; a path or unix:///path")};
+  return {Text(
+      "listen", c.listen, [&c] { return CheckSocketPath(c.listen); },
+      "socket of the Kubernetes Container Runtime Interface; a path or unix:///path")};
 }
 
 std::vector<Field> StreamFields(StreamConfig& c) {
   return {
-      Text("address", c.address, [&c] { return CheckIpAddress(c.address); },
-           "address of the exec, attach and port-forward server; it speaks without TLS, so keep it on loopback"),
+      Text(
+          "address", c.address, [&c] { return CheckIpAddress(c.address); },
+          "address of the exec, attach and port-forward server; it speaks without TLS, so keep it on loopback"),
       Number("port", c.port, 0, 65535, "port of the streaming server; 0 takes a free one"),
-      Number("idle_timeout_seconds", c.idle_timeout_seconds, 1, 30 * kDay, "streams without traffic end after this time"),
+      Number("idle_timeout_seconds", c.idle_timeout_seconds, 1, 30 * kDay,
+             "streams without traffic end after this time"),
       Number("max_sessions", c.max_sessions, 1, 1'000'000, "streams that may be open at the same time"),
   };
 }
@@ -61,43 +72,57 @@ std::vector<Field> StreamFields(StreamConfig& c) {
 std::vector<Field> RuntimeFields(RuntimeConfig& c) {
   return {
       Text("default", c.default_handler, {}, "handler of pods that name none"),
-      Text("cgroup_driver", c.cgroup_driver, [&c] { return CheckOneOf(c.cgroup_driver, {"auto", "cgroupfs", "systemd"}); },
-           "who makes control groups: cgroupfs, systemd, or auto to go by the parent that the kubelet names"),
-      OptionalPath("monitor_path", c.monitor_path, "davit-monitor program; empty: the one that is installed with davitd"),
-      OptionalPath("init_path", c.init_path, "init of shared PID namespaces; empty: the one that is installed with davitd"),
-      Size("max_log_line_bytes", c.max_log_line_bytes, 256, 1 << 20, "longer lines of container output become several log entries"),
+      Text(
+          "cgroup_driver", c.cgroup_driver,
+          [&c] {
+            return CheckOneOf(c.cgroup_driver, {"auto", "cgroupfs", "systemd"});
+          },
+          "who makes control groups: cgroupfs, systemd, or auto to go by the parent that the kubelet names"),
+      OptionalPath("monitor_path", c.monitor_path,
+                   "davit-monitor program; empty: the one that is installed with davitd"),
+      OptionalPath("init_path", c.init_path,
+                   "init of shared PID namespaces; empty: the one that is installed with davitd"),
+      Size("max_log_line_bytes", c.max_log_line_bytes, 256, 1 << 20,
+           "longer lines of container output become several log entries"),
       Number("pids_limit", c.pids_limit, -1, 4'194'304, "tasks in one container; -1 for no limit"),
       {"default_capabilities", FieldKind::kStrings, &c.default_capabilities,
-       [&c] { return CheckCapabilities(*c.default_capabilities); }, "capabilities of unprivileged containers; unset: the usual fourteen"},
+       [&c] { return CheckCapabilities(*c.default_capabilities); },
+       "capabilities of unprivileged containers; unset: the usual fourteen"},
   };
 }
 
 std::vector<Field> HandlerFields(RuntimeHandlerConfig& c) {
   return {
       OptionalPath("path", c.path, "OCI runtime program; empty: looked up by the handler's name"),
-      OptionalPath("root", c.root, "state directory of the runtime (--root); empty: below the state directory of davitd"),
+      OptionalPath("root", c.root,
+                   "state directory of the runtime (--root); empty: below the state directory of davitd"),
   };
 }
 
 std::vector<Field> ImageFields(ImageConfig& c) {
   return {
       OptionalPath("pull_path", c.pull_path, "davit-pull program; empty: the one that is installed with davitd"),
-      Number("max_parallel_layers", c.max_parallel_layers, 1, 64, "layers of one image that are fetched at the same time"),
+      Number("max_parallel_layers", c.max_parallel_layers, 1, 64,
+             "layers of one image that are fetched at the same time"),
       Size("max_layer_bytes", c.max_layer_bytes, 1, kUnbounded, "largest layer, unpacked"),
       Size("max_image_bytes", c.max_image_bytes, 1, kUnbounded, "largest image when unpacked"),
       Number("max_entries", c.max_entries, 1, 1'000'000'000, "files in one layer"),
-      Number("stall_timeout_seconds", c.stall_timeout_seconds, 1, kDay, "a transfer that brings no byte for so long fails"),
-      Text("default_registry", c.default_registry, [&c] { return CheckRegistryHost(c.default_registry); },
-           "registry of image names that name none"),
-      List("pinned", c.pinned, [&c] { return CheckGlobs(c.pinned); },
-           "patterns (* and ?) of image references that are never removed to free space"),
+      Number("stall_timeout_seconds", c.stall_timeout_seconds, 1, kDay,
+             "a transfer that brings no byte for so long fails"),
+      Text(
+          "default_registry", c.default_registry, [&c] { return CheckRegistryHost(c.default_registry); },
+          "registry of image names that name none"),
+      List(
+          "pinned", c.pinned, [&c] { return CheckGlobs(c.pinned); },
+          "patterns (* and ?) of image references that are never removed to free space"),
   };
 }
 
 std::vector<Field> RegistryFields(RegistryConfig& c) {
   return {
-      List("mirrors", c.mirrors, [&c] { return CheckMirrors(c.mirrors); },
-           "URLs that are tried in order before the registry itself"),
+      List(
+          "mirrors", c.mirrors, [&c] { return CheckMirrors(c.mirrors); },
+          "URLs that are tried in order before the registry itself"),
       Flag("fallback", c.fallback, "whether the registry itself is tried after its mirrors"),
       Flag("plain_http", c.plain_http, "speak HTTP without TLS to the registry"),
       Flag("skip_verify", c.skip_verify, "accept any certificate of the registry"),
@@ -111,7 +136,9 @@ std::vector<Field> RegistryFields(RegistryConfig& c) {
 std::vector<Field> NetworkFields(NetworkConfig& c) {
   return {
       Path("conf_dir", c.conf_dir, "directory of CNI network configurations; the first in lexical order is used"),
-      List("bin_dirs", c.bin_dirs, [&c] { return CheckPaths(c.bin_dirs); }, "directories of CNI plugins, searched in order"),
+      List(
+          "bin_dirs", c.bin_dirs, [&c] { return CheckPaths(c.bin_dirs); },
+          "directories of CNI plugins, searched in order"),
       Number("plugin_timeout_seconds", c.plugin_timeout_seconds, 1, 3600, "a CNI plugin that takes longer is killed"),
   };
 }

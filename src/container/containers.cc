@@ -77,8 +77,7 @@ Status Containers::WriteBundle(const ContainerRecord& record, const oci::Runtime
   const std::string bundle = options_.paths.Bundle(record.id);
   RETURN_IF_ERROR(sys::MakeDirectories(bundle, 0700));
   RETURN_IF_ERROR(sys::MakeDirectories(options_.paths.Execs(record.id), 0700));
-  RETURN_IF_ERROR(
-      sys::WriteFileAtomic(bundle + "/config.json", oci::ToJson(spec), 0600, sys::Durability::kAtomic));
+  RETURN_IF_ERROR(sys::WriteFileAtomic(bundle + "/config.json", oci::ToJson(spec), 0600, sys::Durability::kAtomic));
   return sys::WriteFileAtomic(bundle + "/process.json", oci::ToJson(spec.process), 0600, sys::Durability::kAtomic);
 }
 

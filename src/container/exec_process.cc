@@ -1,8 +1,7 @@
 #include "container/exec_process.h"
 
-#include <boost/json.hpp>
-
 #include <algorithm>
+#include <boost/json.hpp>
 
 #include "sys/unique_fd.h"
 

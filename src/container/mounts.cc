@@ -8,7 +8,7 @@
 #include <cstdlib>
 
 #include "base/strings.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace davit::container {
 namespace {

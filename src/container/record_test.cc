@@ -12,7 +12,8 @@ ContainerRecord Example() {
   record.phase = Phase::kRunning;
   record.spec.name = "web";
   record.spec.envs.push_back({"BYTES", std::string("\xff\x01", 2)});
-  record.spec.mounts.push_back({.container_path = "/a", .host_path = "/b", .propagation = MountPropagation::kBidirectional});
+  record.spec.mounts.push_back(
+      {.container_path = "/a", .host_path = "/b", .propagation = MountPropagation::kBidirectional});
   record.spec.security.run_as_user = 7;
   record.spec.labels["k"] = "v";
   record.groups = {1, 2};

@@ -271,15 +271,13 @@ Result<oci::RuntimeSpec> BuildRuntimeSpec(const SpecInputs& inputs) {
   ASSIGN_OR_RETURN(spec.process.args, Arguments(request, *inputs.image));
   spec.process.env = Environment(request, *inputs.image, pod);
   spec.process.terminal = request.tty;
-  spec.process.cwd = !request.working_dir.empty()          ? request.working_dir
+  spec.process.cwd = !request.working_dir.empty()         ? request.working_dir
                      : !inputs.image->working_dir.empty() ? inputs.image->working_dir
-                                                           : "/";
+                                                          : "/";
   spec.process.no_new_privileges = request.security.no_new_privs;
   ASSIGN_OR_RETURN(spec.process.capabilities,
-                   ResolveCapabilities(request.security, inputs.node->default_capabilities,
-                                       inputs.node->capabilities));
-  spec.process.oom_score_adj =
-      static_cast<int32_t>(ClampOomScoreAdj(request.resources.oom_score_adj, *inputs.node));
+                   ResolveCapabilities(request.security, inputs.node->default_capabilities, inputs.node->capabilities));
+  spec.process.oom_score_adj = static_cast<int32_t>(ClampOomScoreAdj(request.resources.oom_score_adj, *inputs.node));
   spec.root.path = inputs.rootfs;
   spec.root.readonly = request.security.readonly_rootfs;
   ASSIGN_OR_RETURN(MountPlan plan, PlanMounts(request, pod));

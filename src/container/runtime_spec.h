@@ -26,12 +26,12 @@ struct NodeLimits {
 };
 
 struct SpecInputs {
-  const ContainerRecord* record = nullptr;      // all pointers: the caller's, for the call
+  const ContainerRecord* record = nullptr;  // all pointers: the caller's, for the call
   const oci::ImageConfig* image = nullptr;
   const PodEnvironment* pod = nullptr;
   const NodeLimits* node = nullptr;
-  std::string rootfs;                            // absolute
-  bool recursive_read_only = false;              // the runtime handler can
+  std::string rootfs;                // absolute
+  bool recursive_read_only = false;  // the runtime handler can
 };
 
 // Checks what needs no resource: called before the record of intent, so that bad input leaves no trace.

@@ -44,9 +44,9 @@ TEST_F(UsersTest, ImageUserByNumberNameAndGroup) {
     int64_t gid;
     std::string home;
   };
-  for (const Case& c : {Case{"", 0, 0, "/root"}, Case{"1000", 1000, 1000, "/home/app"}, Case{"www-data", 33, 34, "/var/www"},
-                        Case{"1003:1004", 1003, 1004, "/"}, Case{"www-data:staff", 33, 60, "/var/www"},
-                        Case{"2000", 2000, 0, "/"}}) {
+  for (const Case& c :
+       {Case{"", 0, 0, "/root"}, Case{"1000", 1000, 1000, "/home/app"}, Case{"www-data", 33, 34, "/var/www"},
+        Case{"1003:1004", 1003, 1004, "/"}, Case{"www-data:staff", 33, 60, "/var/www"}, Case{"2000", 2000, 0, "/"}}) {
     Result<User> user = Resolve({}, c.user);
     ASSERT_TRUE(user.ok()) << c.user << ": " << user.status().ToString();
     EXPECT_EQ(user->uid, c.uid) << c.user;

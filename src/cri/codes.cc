@@ -35,8 +35,8 @@ static_assert(kSame<StatusCode::kUnauthenticated, ::grpc::StatusCode::UNAUTHENTI
   std::string message = status.message().substr(0, kMaxMessage);
   // Runtimes and registries may answer with anything; clients decode the message as UTF-8.
   std::replace_if(
-      message.begin(), message.end(), [](unsigned char c) { return c >= 0x80 || c == 0x7f || (c < 0x20 && c != '\n' && c != '\t'); },
-      '?');
+      message.begin(), message.end(),
+      [](unsigned char c) { return c >= 0x80 || c == 0x7f || (c < 0x20 && c != '\n' && c != '\t'); }, '?');
   return {static_cast<::grpc::StatusCode>(status.code()), message};
 }
 

@@ -93,8 +93,8 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
 
 }  // namespace
 
-::grpc::ServerWriteReactor<PullImageProgress>* ControlService::PullImage(
-    ::grpc::CallbackServerContext*, const control::v1::PullImageRequest* request) {
+::grpc::ServerWriteReactor<PullImageProgress>* ControlService::PullImage(::grpc::CallbackServerContext*,
+                                                                         const control::v1::PullImageRequest* request) {
   if (request->image().image().empty()) {
     return new RefusedStream<PullImageProgress>(InvalidArgument("image.image is empty"));
   }

@@ -10,9 +10,9 @@ namespace {
 
 // CRI's Signal enum is alphabetical; Linux's numbers for it. Real-time signals follow by arithmetic.
 Result<int> ToSignal(v1::Signal signal) {
-  static constexpr std::array<int, 35> kNumbers = {
-      0,  6,  14, 7,  17, 17, 18, 8,  1, 4, 2,  29, 6,  9,  13, 29, 27,
-      30, 3,  11, 16, 19, 31, 15, 5,  20, 21, 22, 23, 10, 12, 26, 28, 24, 25};
+  static constexpr std::array<int, 35> kNumbers = {0, 6,  14, 7,  17, 17, 18, 8,  1,  4,  2,  29,
+                                                   6, 9,  13, 29, 27, 30, 3,  11, 16, 19, 31, 15,
+                                                   5, 20, 21, 22, 23, 10, 12, 26, 28, 24, 25};
   int value = static_cast<int>(signal);
   if (value >= 0 && value < static_cast<int>(kNumbers.size())) return kNumbers[static_cast<size_t>(value)];
   if (value >= v1::SIGNAL_SIGRTMIN && value <= v1::SIGNAL_SIGRTMAX) return 34 + (value - v1::SIGNAL_SIGRTMIN);
@@ -144,8 +144,8 @@ Result<pod::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, const std::st
     if (port.host_port() < 0 || port.host_port() > 65535) {
       return InvalidArgument(field + ".host_port " + std::to_string(port.host_port()) + " is not in 0..65535");
     }
-    spec.port_mappings.push_back({static_cast<pod::Protocol>(port.protocol()), port.container_port(),
-                                  port.host_port(), port.host_ip()});
+    spec.port_mappings.push_back(
+        {static_cast<pod::Protocol>(port.protocol()), port.container_port(), port.host_port(), port.host_ip()});
   }
   spec.labels = ToMap(config.labels());
   spec.annotations = ToMap(config.annotations());

@@ -38,10 +38,14 @@ v1::PodSandboxState StateOf(const pod::PodRecord& record) {
 v1::ContainerState StateOf(const container::ContainerRecord& record) {
   switch (record.phase) {
     case container::Phase::kCreating:
-    case container::Phase::kCreated: return v1::CONTAINER_CREATED;
-    case container::Phase::kRunning: return v1::CONTAINER_RUNNING;
-    case container::Phase::kExited: return v1::CONTAINER_EXITED;
-    case container::Phase::kRemoving: return record.finished_at > 0 ? v1::CONTAINER_EXITED : v1::CONTAINER_UNKNOWN;
+    case container::Phase::kCreated:
+      return v1::CONTAINER_CREATED;
+    case container::Phase::kRunning:
+      return v1::CONTAINER_RUNNING;
+    case container::Phase::kExited:
+      return v1::CONTAINER_EXITED;
+    case container::Phase::kRemoving:
+      return record.finished_at > 0 ? v1::CONTAINER_EXITED : v1::CONTAINER_UNKNOWN;
   }
   return v1::CONTAINER_UNKNOWN;
 }

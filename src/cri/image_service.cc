@@ -57,9 +57,8 @@ ImageService::Reactor* ImageService::PullImage(Context* context, const v1::PullI
   if (request->image().image().empty()) return Answer(context, InvalidArgument("image.image is empty"));
   Reactor* reactor = context->DefaultReactor();
   engine_.PullImage(request->image().image(), ToCredentials(request->auth()), nullptr,
-                    FinishWith<image::ImageRecord>(reactor, [response](const image::ImageRecord& record) {
-                      response->set_image_ref(record.id);
-                    }));
+                    FinishWith<image::ImageRecord>(
+                        reactor, [response](const image::ImageRecord& record) { response->set_image_ref(record.id); }));
   return reactor;
 }
 

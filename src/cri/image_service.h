@@ -22,8 +22,7 @@ class ImageService final : public v1::ImageService::CallbackService {
   Reactor* PullImage(Context*, const v1::PullImageRequest*, v1::PullImageResponse*) override;
   Reactor* RemoveImage(Context*, const v1::RemoveImageRequest*, v1::RemoveImageResponse*) override;
   Reactor* ImageFsInfo(Context*, const v1::ImageFsInfoRequest*, v1::ImageFsInfoResponse*) override;
-  ::grpc::ServerWriteReactor<v1::StreamImagesResponse>* StreamImages(Context*,
-                                                                     const v1::StreamImagesRequest*) override;
+  ::grpc::ServerWriteReactor<v1::StreamImagesResponse>* StreamImages(Context*, const v1::StreamImagesRequest*) override;
 
  private:
   engine::Engine& engine_;

@@ -81,9 +81,8 @@ RuntimeService::Reactor* RuntimeService::RunPodSandbox(Context* context, const v
   Result<pod::PodSpec> spec = ToPodSpec(request->config(), request->runtime_handler());
   if (!spec.ok()) return Answer(context, spec.status());
   Reactor* reactor = context->DefaultReactor();
-  engine_.RunPod(std::move(*spec), FinishWith<PodId>(reactor, [response](const PodId& id) {
-    response->set_pod_sandbox_id(id.str());
-  }));
+  engine_.RunPod(std::move(*spec),
+                 FinishWith<PodId>(reactor, [response](const PodId& id) { response->set_pod_sandbox_id(id.str()); }));
   return reactor;
 }
 
@@ -94,16 +93,14 @@ RuntimeService::Reactor* RuntimeService::StopPodSandbox(Context* context, const 
   return reactor;
 }
 
-RuntimeService::Reactor* RuntimeService::RemovePodSandbox(Context* context,
-                                                          const v1::RemovePodSandboxRequest* request,
+RuntimeService::Reactor* RuntimeService::RemovePodSandbox(Context* context, const v1::RemovePodSandboxRequest* request,
                                                           v1::RemovePodSandboxResponse*) {
   Reactor* reactor = context->DefaultReactor();
   engine_.RemovePod(request->pod_sandbox_id(), FinishEmpty(reactor));
   return reactor;
 }
 
-RuntimeService::Reactor* RuntimeService::PodSandboxStatus(Context* context,
-                                                          const v1::PodSandboxStatusRequest* request,
+RuntimeService::Reactor* RuntimeService::PodSandboxStatus(Context* context, const v1::PodSandboxStatusRequest* request,
                                                           v1::PodSandboxStatusResponse* response) {
   std::shared_ptr<const engine::Snapshot> view = engine_.View();
   Result<engine::PodPtr> pod = view->FindPod(request->pod_sandbox_id());
@@ -133,10 +130,9 @@ RuntimeService::Reactor* RuntimeService::CreateContainer(Context* context, const
   Result<container::ContainerSpec> spec = ToContainerSpec(request->config());
   if (!spec.ok()) return Answer(context, spec.status());
   Reactor* reactor = context->DefaultReactor();
-  engine_.CreateContainer(request->pod_sandbox_id(), std::move(*spec),
-                          FinishWith<ContainerId>(reactor, [response](const ContainerId& id) {
-                            response->set_container_id(id.str());
-                          }));
+  engine_.CreateContainer(
+      request->pod_sandbox_id(), std::move(*spec),
+      FinishWith<ContainerId>(reactor, [response](const ContainerId& id) { response->set_container_id(id.str()); }));
   return reactor;
 }
 
@@ -225,8 +221,8 @@ RuntimeService::Reactor* RuntimeService::Exec(Context* context, const v1::ExecRe
 
 RuntimeService::Reactor* RuntimeService::Attach(Context* context, const v1::AttachRequest* request,
                                                 v1::AttachResponse* response) {
-  Result<std::string> url = engine_.Attach(request->container_id(), request->tty(), request->stdin(),
-                                           request->stdout(), request->stderr());
+  Result<std::string> url =
+      engine_.Attach(request->container_id(), request->tty(), request->stdin(), request->stdout(), request->stderr());
   if (url.ok()) response->set_url(*url);
   return Answer(context, url.status());
 }

@@ -35,8 +35,7 @@ class RuntimeService final : public v1::RuntimeService::CallbackService {
   Reactor* RemoveContainer(Context*, const v1::RemoveContainerRequest*, v1::RemoveContainerResponse*) override;
   Reactor* ListContainers(Context*, const v1::ListContainersRequest*, v1::ListContainersResponse*) override;
   Reactor* ContainerStatus(Context*, const v1::ContainerStatusRequest*, v1::ContainerStatusResponse*) override;
-  Reactor* ReopenContainerLog(Context*, const v1::ReopenContainerLogRequest*,
-                              v1::ReopenContainerLogResponse*) override;
+  Reactor* ReopenContainerLog(Context*, const v1::ReopenContainerLogRequest*, v1::ReopenContainerLogResponse*) override;
 
   Reactor* ExecSync(Context*, const v1::ExecSyncRequest*, v1::ExecSyncResponse*) override;
   Reactor* Exec(Context*, const v1::ExecRequest*, v1::ExecResponse*) override;
@@ -44,8 +43,7 @@ class RuntimeService final : public v1::RuntimeService::CallbackService {
   Reactor* PortForward(Context*, const v1::PortForwardRequest*, v1::PortForwardResponse*) override;
 
   Reactor* ContainerStats(Context*, const v1::ContainerStatsRequest*, v1::ContainerStatsResponse*) override;
-  Reactor* ListContainerStats(Context*, const v1::ListContainerStatsRequest*,
-                              v1::ListContainerStatsResponse*) override;
+  Reactor* ListContainerStats(Context*, const v1::ListContainerStatsRequest*, v1::ListContainerStatsResponse*) override;
 
   // Not built yet: UNIMPLEMENTED with a sentence (runtime_unimplemented.cc).
   Reactor* UpdateContainerResources(Context*, const v1::UpdateContainerResourcesRequest*,

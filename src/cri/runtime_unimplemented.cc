@@ -10,14 +10,13 @@ namespace {
 
 }  // namespace
 
-#define DAVIT_REFUSE_UNARY(call, what)                                                            \
-  RuntimeService::Reactor* RuntimeService::call(Context* context, const v1::call##Request*,       \
-                                                v1::call##Response*) {                            \
-    return Answer(context, NotYet(what));                                                         \
+#define DAVIT_REFUSE_UNARY(call, what)                                                                             \
+  RuntimeService::Reactor* RuntimeService::call(Context* context, const v1::call##Request*, v1::call##Response*) { \
+    return Answer(context, NotYet(what));                                                                          \
   }
-#define DAVIT_REFUSE_STREAM(call, request, response, what)                                        \
-  ::grpc::ServerWriteReactor<v1::response>* RuntimeService::call(Context*, const v1::request*) {  \
-    return new RefusedStream<v1::response>(NotYet(what));                                         \
+#define DAVIT_REFUSE_STREAM(call, request, response, what)                                       \
+  ::grpc::ServerWriteReactor<v1::response>* RuntimeService::call(Context*, const v1::request*) { \
+    return new RefusedStream<v1::response>(NotYet(what));                                        \
   }
 
 DAVIT_REFUSE_UNARY(UpdateContainerResources, "changing a container's resources")
@@ -31,8 +30,7 @@ DAVIT_REFUSE_UNARY(ListMetricDescriptors, "pod metrics")
 DAVIT_REFUSE_UNARY(ListPodSandboxMetrics, "pod metrics")
 DAVIT_REFUSE_STREAM(StreamPodSandboxes, StreamPodSandboxesRequest, StreamPodSandboxesResponse, "streaming lists")
 DAVIT_REFUSE_STREAM(StreamContainers, StreamContainersRequest, StreamContainersResponse, "streaming lists")
-DAVIT_REFUSE_STREAM(StreamContainerStats, StreamContainerStatsRequest, StreamContainerStatsResponse,
-                    "streaming lists")
+DAVIT_REFUSE_STREAM(StreamContainerStats, StreamContainerStatsRequest, StreamContainerStatsResponse, "streaming lists")
 DAVIT_REFUSE_STREAM(StreamPodSandboxStats, StreamPodSandboxStatsRequest, StreamPodSandboxStatsResponse,
                     "streaming lists")
 DAVIT_REFUSE_STREAM(StreamPodSandboxMetrics, StreamPodSandboxMetricsRequest, StreamPodSandboxMetricsResponse,

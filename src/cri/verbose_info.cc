@@ -24,12 +24,12 @@ std::string ConfigInfo(const config::Config& config) {
 }
 
 std::string PodInfo(const pod::PodRecord& record) {
-  boost::json::object info = {{"runtimeHandler", record.runtime_handler},
-                              {"cgroup", record.cgroup},
-                              {"hostname", record.hostname},
-                              {"initPid", record.init_pid},
-                              {"network", record.attachment.empty() ? boost::json::value(nullptr)
-                                                                    : ParseOrNull(record.attachment)}};
+  boost::json::object info = {
+      {"runtimeHandler", record.runtime_handler},
+      {"cgroup", record.cgroup},
+      {"hostname", record.hostname},
+      {"initPid", record.init_pid},
+      {"network", record.attachment.empty() ? boost::json::value(nullptr) : ParseOrNull(record.attachment)}};
   return boost::json::serialize(info);
 }
 

@@ -17,18 +17,21 @@ using container::Phase;
 
 std::string PhaseName(Phase phase) {
   switch (phase) {
-    case Phase::kCreating: return "being created";
-    case Phase::kCreated: return "created";
-    case Phase::kRunning: return "running";
-    case Phase::kExited: return "exited";
-    case Phase::kRemoving: return "being removed";
+    case Phase::kCreating:
+      return "being created";
+    case Phase::kCreated:
+      return "created";
+    case Phase::kRunning:
+      return "running";
+    case Phase::kExited:
+      return "exited";
+    case Phase::kRemoving:
+      return "being removed";
   }
   return "unknown";
 }
 
-bool Alive(const ContainerRecord& record) {
-  return record.phase == Phase::kCreated || record.phase == Phase::kRunning;
-}
+bool Alive(const ContainerRecord& record) { return record.phase == Phase::kCreated || record.phase == Phase::kRunning; }
 
 Result<Nothing> ToResult(const Status& status) {
   if (status.ok()) return Nothing{};
@@ -262,8 +265,9 @@ void Engine::State::KillAfter(const ContainerId& id, std::chrono::seconds grace,
     Status status = containers->Signal(*record, SIGKILL, /*all=*/true);
     if (!status.ok()) LogWarning("container {}: kill: {}", id.Short(), status.message());
     loop->After(kKillBudget, [id, finish] {
-      finish(DeadlineExceeded("stop container " + id.Short() +
-                              ": still there 30 s after SIGKILL; a process of it may be stuck in the kernel (state D)"));
+      finish(
+          DeadlineExceeded("stop container " + id.Short() +
+                           ": still there 30 s after SIGKILL; a process of it may be stuck in the kernel (state D)"));
     });
   };
   if (grace.count() <= 0) {

@@ -169,15 +169,15 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->layers, store::DirectoryLayers::Open(config.root, *raw->database, *raw->trash));
   ASSIGN_OR_RETURN(raw->rootfs, store::Rootfs::Open(config.root, *raw->trash));
   ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database));
-  raw->images = std::make_unique<image::Images>(*raw->database, *raw->content, *raw->layers,
-                                                [raw](const std::string& diff_id) {
-                                                  for (const auto& [id, record] : raw->View()->containers) {
-                                                    for (const std::string& layer : record->layers) {
-                                                      if (layer == diff_id) return true;
-                                                    }
-                                                  }
-                                                  return false;
-                                                });
+  raw->images =
+      std::make_unique<image::Images>(*raw->database, *raw->content, *raw->layers, [raw](const std::string& diff_id) {
+        for (const auto& [id, record] : raw->View()->containers) {
+          for (const std::string& layer : record->layers) {
+            if (layer == diff_id) return true;
+          }
+        }
+        return false;
+      });
   RETURN_IF_ERROR(raw->layers->Recover().status());
   RETURN_IF_ERROR(raw->images->Recover());
   raw->puller = std::make_unique<image::Puller>(*raw->database, *raw->content, *raw->layers, *raw->images,
@@ -211,8 +211,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   raw->strands = std::make_unique<sched::Strands>(raw->pool);
   RETURN_IF_ERROR(raw->Recover());
 
-  raw->stream_backend =
-      std::make_unique<StreamBackend>(*raw->records, *raw->containers, pod::Paths{config.state});
+  raw->stream_backend = std::make_unique<StreamBackend>(*raw->records, *raw->containers, pod::Paths{config.state});
   stream::ServerOptions stream;
   stream.address = config.stream.address;
   stream.port = static_cast<int>(config.stream.port);

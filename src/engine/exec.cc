@@ -47,7 +47,8 @@ bool Collect(Capture& out, Capture& err, int exit_fd, Deadline deadline) {
   bool ended = false;
   Deadline until = deadline;
   while (out.fd.valid() || err.fd.valid() || !ended) {
-    std::array<pollfd, 3> polled = {{{out.fd.get(), POLLIN, 0}, {err.fd.get(), POLLIN, 0}, {ended ? -1 : exit_fd, POLLIN, 0}}};
+    std::array<pollfd, 3> polled = {
+        {{out.fd.get(), POLLIN, 0}, {err.fd.get(), POLLIN, 0}, {ended ? -1 : exit_fd, POLLIN, 0}}};
     int ready = ::poll(polled.data(), polled.size(), until.PollTimeoutMs());
     if (ready < 0 && errno == EINTR) continue;
     if (ready <= 0) return ended;
@@ -109,8 +110,8 @@ Result<ExecOutput> Engine::State::ExecSyncNow(const container::ContainerRecord& 
   Capture err_capture{std::move(err.read), {}};
   if (!Collect(out_capture, err_capture, session.fd(), deadline)) {
     RETURN_IF_ERROR(session.Kill(Deadline::After(kKillBudget)));
-    return DeadlineExceeded("command " + Printable(command[0]) + " timed out after " +
-                            std::to_string(timeout.count()) + " s and was killed");
+    return DeadlineExceeded("command " + Printable(command[0]) + " timed out after " + std::to_string(timeout.count()) +
+                            " s and was killed");
   }
   ExecOutput output;
   ASSIGN_OR_RETURN(output.exit_code, session.Wait(Deadline::After(kKillBudget)));

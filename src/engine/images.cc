@@ -19,9 +19,9 @@ constexpr std::chrono::hours kPullBudget{6};  // stalls end a pull much earlier
 // shows up in errors.
 std::string PullKey(const image::Reference& reference, const image::Credentials& credentials) {
   size_t rights = 0;
-  for (const std::string* part : {&credentials.username, &credentials.password, &credentials.auth,
-                                  &credentials.identity_token, &credentials.registry_token,
-                                  &credentials.server_address}) {
+  for (const std::string* part :
+       {&credentials.username, &credentials.password, &credentials.auth, &credentials.identity_token,
+        &credentials.registry_token, &credentials.server_address}) {
     rights = rights * 31 + std::hash<std::string>()(*part);
   }
   return "pull of " + reference.String() + " #" + std::to_string(rights);
@@ -46,8 +46,7 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
     return;
   }
   if (credentials.empty()) {
-    Result<image::Credentials> configured =
-        ConfiguredCredentials(state->config.image.registries, reference->domain());
+    Result<image::Credentials> configured = ConfiguredCredentials(state->config.image.registries, reference->domain());
     if (!configured.ok()) {
       done(configured.status());
       return;

@@ -71,8 +71,8 @@ Result<PodId> Engine::State::RunPodNow(const PodId& id, const pod::PodSpec& spec
     // One that is only waiting to be taken away (its network is stuck, say) must not keep the name.
     if (record->phase == pod::Phase::kRemoving) continue;
     if (Identity(record->spec) == Identity(spec)) {
-      return AlreadyExists("it exists already with id " + other.str() + " (uid " + Printable(spec.uid) +
-                           ", attempt " + std::to_string(spec.attempt) + ")");
+      return AlreadyExists("it exists already with id " + other.str() + " (uid " + Printable(spec.uid) + ", attempt " +
+                           std::to_string(spec.attempt) + ")");
     }
   }
   pod::PodRecord record;

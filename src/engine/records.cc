@@ -54,11 +54,9 @@ Status Records::Put(const pod::PodRecord& record) {
 }
 
 Status Records::Put(const container::ContainerRecord& record) {
-  RETURN_IF_ERROR(
-      database_.Put(store::Kind::kContainer, record.id.str(), container::ToText(record), kDurability));
-  Publish([&](Snapshot& next) {
-    next.containers[record.id] = std::make_shared<const container::ContainerRecord>(record);
-  });
+  RETURN_IF_ERROR(database_.Put(store::Kind::kContainer, record.id.str(), container::ToText(record), kDurability));
+  Publish(
+      [&](Snapshot& next) { next.containers[record.id] = std::make_shared<const container::ContainerRecord>(record); });
   return {};
 }
 

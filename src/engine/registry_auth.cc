@@ -57,8 +57,7 @@ Result<image::Credentials> ConfiguredCredentials(const std::map<std::string, con
     return credentials;
   }
   if (registry.auth_file.empty()) return image::Credentials();
-  ASSIGN_OR_RETURN_WITH(std::string text, sys::ReadFile(registry.auth_file, kMaxAuthFile),
-                        "credentials of " + host);
+  ASSIGN_OR_RETURN_WITH(std::string text, sys::ReadFile(registry.auth_file, kMaxAuthFile), "credentials of " + host);
   Result<image::Credentials> credentials = CredentialsFromDockerConfig(text, host);
   if (!credentials.ok()) return credentials.status().Annotate(registry.auth_file);
   return credentials;

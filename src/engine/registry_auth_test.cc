@@ -20,8 +20,9 @@ TEST(RegistryAuthTest, ReadsTheHostsEntryWhateverItsSpelling) {
 
 TEST(RegistryAuthTest, TheConfigurationsUserWinsOverItsFile) {
   sys::TempDir dir;
-  ASSERT_TRUE(sys::WriteFileAtomic(dir.At("auth.json"), R"({"auths":{"h":{"auth":"Zjpm"}}})", 0600,
-                                   sys::Durability::kAtomic).ok());
+  ASSERT_TRUE(
+      sys::WriteFileAtomic(dir.At("auth.json"), R"({"auths":{"h":{"auth":"Zjpm"}}})", 0600, sys::Durability::kAtomic)
+          .ok());
   std::map<std::string, config::RegistryConfig> registries;
   registries["h"].auth_file = dir.At("auth.json");
   EXPECT_EQ(ConfiguredCredentials(registries, "h")->auth, "Zjpm");

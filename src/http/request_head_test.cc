@@ -31,11 +31,18 @@ TEST(RequestHeadTest, WaitsForTheWholeHead) {
 }
 
 TEST(RequestHeadTest, RefusesMalformedHeads) {
-  const std::string kHeads[] = {
-      "GET / HTTP/1.0\r\n\r\n", "GET /\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n", "G(T / HTTP/1.1\r\n\r\n",
-      "GET http://x/ HTTP/1.1\r\n\r\n", "GET /%zz HTTP/1.1\r\n\r\n", "GET /%00 HTTP/1.1\r\n\r\n",
-      "GET / HTTP/1.1\r\nno colon\r\n\r\n", "GET / HTTP/1.1\r\nA: b\r\n folded\r\n\r\n",
-      "GET / HTTP/1.1\r\nA : b\r\n\r\n", "GET / HTTP/1.1\r\nA: b\nB: c\r\n\r\n", "\r\n\r\n"};
+  const std::string kHeads[] = {"GET / HTTP/1.0\r\n\r\n",
+                                "GET /\r\n\r\n",
+                                "GET  / HTTP/1.1\r\n\r\n",
+                                "G(T / HTTP/1.1\r\n\r\n",
+                                "GET http://x/ HTTP/1.1\r\n\r\n",
+                                "GET /%zz HTTP/1.1\r\n\r\n",
+                                "GET /%00 HTTP/1.1\r\n\r\n",
+                                "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+                                "GET / HTTP/1.1\r\nA: b\r\n folded\r\n\r\n",
+                                "GET / HTTP/1.1\r\nA : b\r\n\r\n",
+                                "GET / HTTP/1.1\r\nA: b\nB: c\r\n\r\n",
+                                "\r\n\r\n"};
   for (const std::string& text : kHeads) {
     EXPECT_EQ(ParseRequestHead(text, 4096).code(), StatusCode::kInvalidArgument) << text;
   }

@@ -60,11 +60,11 @@ class SpdyDecoder {
 
   SpdyVisitor& visitor_;
   SpdyHeaderInflater inflater_;
-  std::string head_;      // the eight bytes of the frame's header, as far as they are here
-  std::string payload_;   // of a control frame
+  std::string head_;     // the eight bytes of the frame's header, as far as they are here
+  std::string payload_;  // of a control frame
   bool in_frame_ = false;
   bool control_ = false;
-  size_t left_ = 0;       // of the frame's payload
+  size_t left_ = 0;  // of the frame's payload
 };
 
 // Frames as bytes. Holds the compression state of one direction.

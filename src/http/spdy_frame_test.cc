@@ -54,8 +54,14 @@ std::string Everything() {
   bytes += SpdyEncoder::GoAway(3, 0);
   return bytes;
 }
-const std::vector<std::string> kEverything = {"syn 1 port=80 streamtype=error", "syn 3 fin streamtype=data", "reply 1",
-                                              "data 1 hello|", "rst 3 5", "ping 7", "window 1 4096", "goaway 3 0"};
+const std::vector<std::string> kEverything = {"syn 1 port=80 streamtype=error",
+                                              "syn 3 fin streamtype=data",
+                                              "reply 1",
+                                              "data 1 hello|",
+                                              "rst 3 5",
+                                              "ping 7",
+                                              "window 1 4096",
+                                              "goaway 3 0"};
 
 TEST(SpdyHeadersTest, DictionaryIsTheProtocols) {
   std::string dictionary = SpdyDictionary();
@@ -94,14 +100,22 @@ TEST(SpdyFrameTest, WritesTheBytesOfTheSpecification) {
 
 TEST(SpdyFrameTest, RefusesMalformedFrames) {
   const char* const kFrames[] = {
-      "8002000600000004" "00000001",          // version 2
-      "8003000600000005" "0000000100",        // a ping of five bytes
-      "8003000300000004" "00000001",          // a short RST_STREAM
-      "8003000700000004" "00000001",          // a short GOAWAY
-      "8003000100000006" "000000010000",      // a short SYN_STREAM
-      "8003000200000006" "00000000ffff",      // stream 0
-      "8003000200000008" "00000001ffffffff",  // not zlib
-      "0000000000000001" "00",                // data for stream 0
+      "8002000600000004"
+      "00000001",  // version 2
+      "8003000600000005"
+      "0000000100",  // a ping of five bytes
+      "8003000300000004"
+      "00000001",  // a short RST_STREAM
+      "8003000700000004"
+      "00000001",  // a short GOAWAY
+      "8003000100000006"
+      "000000010000",  // a short SYN_STREAM
+      "8003000200000006"
+      "00000000ffff",  // stream 0
+      "8003000200000008"
+      "00000001ffffffff",  // not zlib
+      "0000000000000001"
+      "00",  // data for stream 0
   };
   for (const char* hex : kFrames) {
     Recorder recorder;
@@ -112,7 +126,11 @@ TEST(SpdyFrameTest, RefusesMalformedFrames) {
 
 TEST(SpdyFrameTest, CapsControlFramesAndHeaderBlocks) {
   Recorder recorder;
-  EXPECT_EQ(SpdyDecoder(recorder).Decode(*HexDecode("80030001" "00ffffff")).code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(SpdyDecoder(recorder)
+                .Decode(*HexDecode("80030001"
+                                   "00ffffff"))
+                .code(),
+            StatusCode::kResourceExhausted);
   // A small frame that inflates to more than the cap.
   std::string bomb = SpdyEncoder().SynStream(1, false, {{"a", std::string(kMaxSpdyHeaderBlock + 1, 'x')}});
   ASSERT_LT(bomb.size(), kMaxSpdyControlFrame);
@@ -127,7 +145,12 @@ TEST(SpdyFrameTest, CapsControlFramesAndHeaderBlocks) {
 TEST(SpdyFrameTest, SkipsSettingsAndUnknownFrames) {
   Recorder recorder;
   SpdyDecoder decoder(recorder);
-  ASSERT_TRUE(decoder.Decode(*HexDecode("800300040000000c" "000000010000000700010000" "8003006300000001" "ff")).ok());
+  ASSERT_TRUE(decoder
+                  .Decode(*HexDecode("800300040000000c"
+                                     "000000010000000700010000"
+                                     "8003006300000001"
+                                     "ff"))
+                  .ok());
   ASSERT_TRUE(decoder.Decode(SpdyEncoder::Ping(1)).ok());
   EXPECT_EQ(recorder.log, (std::vector<std::string>{"ping 1"}));
 }

@@ -45,8 +45,8 @@ class WebSocketDecoder {
 
   WebSocketVisitor& visitor_;
   const bool server_;
-  std::string head_;        // of the frame, as far as it is here
-  std::string control_;     // payload of a control frame
+  std::string head_;     // of the frame, as far as it is here
+  std::string control_;  // payload of a control frame
   bool in_frame_ = false;
   bool in_message_ = false;  // a message has begun and not ended
   bool text_ = false;        // of that message

@@ -53,7 +53,8 @@ TEST(WebSocketFrameTest, DecodesLengthsAndFragmentsAtEveryCut) {
     WebSocketDecoder decoder(recorder, true);
     ASSERT_TRUE(decoder.Decode(std::string_view(bytes).substr(0, cut)).ok());
     ASSERT_TRUE(decoder.Decode(std::string_view(bytes).substr(cut)).ok());
-    ASSERT_EQ(recorder.log, (std::vector<std::string>{"binary small|", "text " + medium + "|", "binary one two|", "binary |"}));
+    ASSERT_EQ(recorder.log,
+              (std::vector<std::string>{"binary small|", "text " + medium + "|", "binary one two|", "binary |"}));
     ASSERT_EQ(recorder.pings, std::vector<std::string>{"p"});
     ASSERT_EQ(recorder.close, 1000);
   }
@@ -81,7 +82,8 @@ TEST(WebSocketFrameTest, RefusesBrokenFrames) {
       WebSocketFrame(WebSocketOpcode::kContinuation, "a", kMask),
       open + WebSocketFrame(WebSocketOpcode::kBinary, "b", kMask),
       WebSocketFrame(WebSocketOpcode::kPing, std::string(126, 'x'), kMask),
-      *HexDecode("82ff8000000000000000" "00000000"),
+      *HexDecode("82ff8000000000000000"
+                 "00000000"),
   };
   for (const std::string& bytes : kInputs) {
     Recorder recorder;

@@ -6,7 +6,8 @@ namespace davit::image {
 namespace {
 
 TEST(AuthChallengeTest, ParsesBearer) {
-  auto all = ParseChallenges(R"(Bearer realm="https://auth.example/token?a=b",service="reg\"istry",scope="repository:a/b:pull,push")");
+  auto all = ParseChallenges(
+      R"(Bearer realm="https://auth.example/token?a=b",service="reg\"istry",scope="repository:a/b:pull,push")");
   ASSERT_EQ(all.size(), 1u);
   EXPECT_EQ(all[0].scheme, "bearer");
   EXPECT_EQ(all[0].params["realm"], "https://auth.example/token?a=b");
@@ -24,7 +25,8 @@ TEST(AuthChallengeTest, ParsesSeveralChallengesAndOddSpacing) {
 }
 
 TEST(AuthChallengeTest, SurvivesGarbage) {
-  for (const char* text : {"", "=", "\"", "Bearer realm=\"unterminated", "Bearer realm=\"a\\", ",,,,", "a=b", "Bearer ,=,\"\""}) {
+  for (const char* text :
+       {"", "=", "\"", "Bearer realm=\"unterminated", "Bearer realm=\"a\\", ",,,,", "a=b", "Bearer ,=,\"\""}) {
     ParseChallenges(text);
   }
   std::string many;
@@ -32,7 +34,9 @@ TEST(AuthChallengeTest, SurvivesGarbage) {
   EXPECT_LE(ParseChallenges(many).size(), 8u);
 }
 
-TEST(AuthChallengeTest, EncodesUrls) { EXPECT_EQ(UrlEncode("repository:a/b:pull c&d~"), "repository%3Aa%2Fb%3Apull%20c%26d~"); }
+TEST(AuthChallengeTest, EncodesUrls) {
+  EXPECT_EQ(UrlEncode("repository:a/b:pull c&d~"), "repository%3Aa%2Fb%3Apull%20c%26d~");
+}
 
 }  // namespace
 }  // namespace davit::image

@@ -17,7 +17,8 @@ constexpr size_t kMaxHeaderBytes = 64 << 10;
 
 std::string Lower(std::string_view text) {
   std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return out;
 }
 
@@ -142,23 +143,26 @@ Status CurlClient::Explain(int code, const Transfer& transfer, const std::string
   if (!transfer.error.ok()) return transfer.error;
   transient_ = true;
   if (transfer.stalled) {
-    return DeadlineExceeded(fmt::format("{} sent nothing for {} s after {} bytes", host, options_.stall_timeout_seconds,
-                                        transfer.bytes));
+    return DeadlineExceeded(
+        fmt::format("{} sent nothing for {} s after {} bytes", host, options_.stall_timeout_seconds, transfer.bytes));
   }
   switch (code) {
     case CURLE_PEER_FAILED_VERIFICATION: {
       transient_ = false;
       long verify = 0;
       curl_easy_getinfo(handle_, CURLINFO_SSL_VERIFYRESULT, &verify);
-      return Unavailable(verify != 0 ? fmt::format("the certificate of {0} is not signed by a known authority: set ca_file for {0}", host)
-                                     : fmt::format("the certificate of {} is for another name", host));
+      return Unavailable(
+          verify != 0
+              ? fmt::format("the certificate of {0} is not signed by a known authority: set ca_file for {0}", host)
+              : fmt::format("the certificate of {} is for another name", host));
     }
     case CURLE_SSL_CACERT_BADFILE:
       transient_ = false;
       return FailedPrecondition(fmt::format("ca_file of {} cannot be read as PEM certificates", host));
     case CURLE_SSL_CONNECT_ERROR:
       transient_ = false;
-      return Unavailable(fmt::format("{0} does not speak TLS ({1}): set plain_http for {0} if it serves plain HTTP", host, text));
+      return Unavailable(
+          fmt::format("{0} does not speak TLS ({1}): set plain_http for {0} if it serves plain HTTP", host, text));
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
       return Unavailable(fmt::format("the name of {} cannot be resolved", host));
@@ -200,7 +204,8 @@ Result<HttpResponse> CurlClient::Perform(const HttpRequest& request, const BodyS
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &transfer);
   // libcurl takes http_proxy, https_proxy and no_proxy from the environment; this node is never behind one.
   if (IsLoopback(origin.host)) curl_easy_setopt(curl, CURLOPT_PROXY, "");
-  if (!request.ca_file.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, request.ca_file.c_str());  // CAPATH stays the system's
+  if (!request.ca_file.empty())
+    curl_easy_setopt(curl, CURLOPT_CAINFO, request.ca_file.c_str());  // CAPATH stays the system's
   if (request.skip_verify) {
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
@@ -209,7 +214,8 @@ Result<HttpResponse> CurlClient::Perform(const HttpRequest& request, const BodyS
 
   CURLcode code = curl_easy_perform(curl);
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer.response.status);
-  if (char* location = nullptr; curl_easy_getinfo(curl, CURLINFO_REDIRECT_URL, &location) == CURLE_OK && location != nullptr) {
+  if (char* location = nullptr;
+      curl_easy_getinfo(curl, CURLINFO_REDIRECT_URL, &location) == CURLE_OK && location != nullptr) {
     transfer.response.redirect_url = location;
   }
   curl_slist_free_all(headers);

@@ -20,7 +20,7 @@ struct HttpRequest {
   std::string post;                  // form body; empty: GET
   std::string ca_file;               // beside the system's; may be empty
   bool skip_verify = false;
-  size_t max_body = 64 << 10;        // of a body that is returned
+  size_t max_body = 64 << 10;  // of a body that is returned
 };
 
 struct HttpResponse {
@@ -42,7 +42,6 @@ struct CurlOptions {
   uint32_t connect_timeout_seconds = 20;
   uint32_t stall_timeout_seconds = 60;
 };
-
 
 // Not thread-safe: one for each thread.
 class CurlClient {

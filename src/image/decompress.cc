@@ -117,9 +117,12 @@ class ZstdDecompressor final : public Decompressor {
 
 std::string_view CompressionName(Compression compression) {
   switch (compression) {
-    case Compression::kNone: return "plain tar";
-    case Compression::kGzip: return "gzip";
-    case Compression::kZstd: return "zstd";
+    case Compression::kNone:
+      return "plain tar";
+    case Compression::kGzip:
+      return "gzip";
+    case Compression::kZstd:
+      return "zstd";
   }
   return "?";
 }
@@ -128,11 +131,15 @@ Result<Compression> DetectCompression(std::string_view bytes) {
   if (bytes.starts_with("\x1f\x8b")) return Compression::kGzip;
   if (bytes.starts_with("\x28\xb5\x2f\xfd")) return Compression::kZstd;
   // A skippable frame (RFC 8878, 3.1.2): zstd:chunked and pzstd begin with one.
-  if (bytes.size() >= 4 && (static_cast<unsigned char>(bytes[0]) & 0xf0) == 0x50 && bytes.substr(1, 3) == "\x2a\x4d\x18") {
+  if (bytes.size() >= 4 && (static_cast<unsigned char>(bytes[0]) & 0xf0) == 0x50 &&
+      bytes.substr(1, 3) == "\x2a\x4d\x18") {
     return Compression::kZstd;
   }
   if (bytes.starts_with("BZh")) return Unimplemented("bzip2 layers are not supported");
-  if (bytes.starts_with(std::string_view("\xfd""7zXZ\0", 6))) return Unimplemented("xz layers are not supported");
+  if (bytes.starts_with(std::string_view("\xfd"
+                                         "7zXZ\0",
+                                         6)))
+    return Unimplemented("xz layers are not supported");
   return Compression::kNone;
 }
 
@@ -149,8 +156,10 @@ Result<Compression> LayerCompression(std::string_view media_type, std::string_vi
 
 Result<std::unique_ptr<Decompressor>> Decompressor::Create(Compression compression) {
   switch (compression) {
-    case Compression::kNone: return std::unique_ptr<Decompressor>(std::make_unique<PlainDecompressor>());
-    case Compression::kGzip: return std::unique_ptr<Decompressor>(std::make_unique<GzipDecompressor>());
+    case Compression::kNone:
+      return std::unique_ptr<Decompressor>(std::make_unique<PlainDecompressor>());
+    case Compression::kGzip:
+      return std::unique_ptr<Decompressor>(std::make_unique<GzipDecompressor>());
     case Compression::kZstd: {
       auto zstd = std::make_unique<ZstdDecompressor>();
       RETURN_IF_ERROR(zstd->Init());

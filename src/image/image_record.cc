@@ -8,7 +8,8 @@
 namespace davit::image {
 
 BOOST_DESCRIBE_STRUCT(ImageRecord, (),
-                      (id, repo_tags, repo_digests, manifest_digest, size, layers, user, created, architecture, pulled_at, pinned))
+                      (id, repo_tags, repo_digests, manifest_digest, size, layers, user, created, architecture,
+                       pulled_at, pinned))
 
 std::string EncodeImageRecord(const ImageRecord& record) {
   boost::json::value json = oci::Reflect(record);

@@ -24,7 +24,8 @@ std::string FullId(std::string_view text) {
 }
 
 const ImageRecord* FindById(const Records& records, std::string_view id) {
-  auto it = std::lower_bound(records.begin(), records.end(), id, [](const ImageRecord& r, std::string_view want) { return r.id < want; });
+  auto it = std::lower_bound(records.begin(), records.end(), id,
+                             [](const ImageRecord& r, std::string_view want) { return r.id < want; });
   return it != records.end() && it->id == id ? &*it : nullptr;
 }
 
@@ -104,8 +105,12 @@ LayerHold& LayerHold::operator=(LayerHold&& other) noexcept {
 }
 
 Images::Images(store::Database& database, store::Content& content, store::LayerDriver& layers, LayerInUse in_use)
-    : database_(database), content_(content), layers_(layers), in_use_(std::move(in_use)),
-      snapshot_(std::make_shared<const Records>()), ledger_(std::make_shared<LayerHold::Ledger>()) {}
+    : database_(database),
+      content_(content),
+      layers_(layers),
+      in_use_(std::move(in_use)),
+      snapshot_(std::make_shared<const Records>()),
+      ledger_(std::make_shared<LayerHold::Ledger>()) {}
 
 Images::~Images() = default;
 
@@ -121,14 +126,14 @@ Status Images::Recover() {
     };
     Result<ImageRecord> record = DecodeImageRecord(item.body);
     // Written by a newer davit: not ours to judge or to delete.
-    if (record.code() == StatusCode::kUnimplemented) return record.status().Annotate(fmt::format("image {}", Printable(item.id, 80)));
+    if (record.code() == StatusCode::kUnimplemented)
+      return record.status().Annotate(fmt::format("image {}", Printable(item.id, 80)));
     if (!record.ok() || record->id != item.id) {
       drop(record.ok() ? "its record has another id" : record.status().message());
       continue;
     }
-    auto lost = std::find_if(record->layers.begin(), record->layers.end(), [&](const std::string& layer) {
-      return !layers_.Has(*oci::Digest::Parse(layer));
-    });
+    auto lost = std::find_if(record->layers.begin(), record->layers.end(),
+                             [&](const std::string& layer) { return !layers_.Has(*oci::Digest::Parse(layer)); });
     if (lost != record->layers.end()) {
       drop(fmt::format("its layer {} is gone", *lost));
       continue;
@@ -196,7 +201,8 @@ Status Images::Write(const std::vector<ImageRecord>& changed, const std::vector<
   Records next = *List();
   for (const std::string& id : removed) std::erase_if(next, [&](const ImageRecord& r) { return r.id == id; });
   for (const ImageRecord& record : changed) {
-    auto it = std::lower_bound(next.begin(), next.end(), record, [](const auto& a, const auto& b) { return a.id < b.id; });
+    auto it =
+        std::lower_bound(next.begin(), next.end(), record, [](const auto& a, const auto& b) { return a.id < b.id; });
     if (it != next.end() && it->id == record.id) {
       *it = record;
     } else {
@@ -214,7 +220,8 @@ Result<ImageRecord> Images::Commit(ImageRecord record) {
   ImageList list = List();
   for (const std::string& layer : record.layers) {
     ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(layer));
-    if (!layers_.Has(digest)) return FailedPrecondition(fmt::format("commit image {}: layer {} is not there", record.id, layer));
+    if (!layers_.Has(digest))
+      return FailedPrecondition(fmt::format("commit image {}: layer {} is not there", record.id, layer));
   }
   std::vector<ImageRecord> changed;
   for (const ImageRecord& other : *list) {
@@ -276,7 +283,8 @@ Status Images::Untag(std::string_view text) {
   size_t before = record.repo_tags.size() + record.repo_digests.size();
   std::erase(record.repo_tags, name);
   std::erase(record.repo_digests, name);
-  if (record.repo_tags.size() + record.repo_digests.size() == before) return NotFound(fmt::format("no image name \"{}\"", Printable(text, 300)));
+  if (record.repo_tags.size() + record.repo_digests.size() == before)
+    return NotFound(fmt::format("no image name \"{}\"", Printable(text, 300)));
   // A digest that only came along with the tag does not keep the image.
   const std::string same_repository = reference.Name() + "@";
   bool named = !record.repo_tags.empty() ||
@@ -320,7 +328,8 @@ void Images::SweepLayers(const std::vector<std::string>* only) {
     if (keep.count(layer) > 0 || (in_use_ && in_use_(layer))) continue;
     Result<oci::Digest> digest = oci::Digest::Parse(layer);
     if (!digest.ok()) continue;
-    if (Status status = layers_.Remove(*digest); !status.ok()) LogWarning("remove layer {}: {}", layer, status.message());
+    if (Status status = layers_.Remove(*digest); !status.ok())
+      LogWarning("remove layer {}: {}", layer, status.message());
   }
 }
 
@@ -347,7 +356,8 @@ void Images::SweepContent(const std::vector<std::string>* only) {
   }
   for (const oci::Digest& digest : candidates) {
     if (keep.count(digest.ToString()) > 0) continue;
-    if (Status status = content_.Remove(digest); !status.ok()) LogWarning("remove blob {}: {}", digest.ToString(), status.message());
+    if (Status status = content_.Remove(digest); !status.ok())
+      LogWarning("remove blob {}: {}", digest.ToString(), status.message());
   }
 }
 

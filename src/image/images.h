@@ -41,8 +41,8 @@ struct ImageRecord {
   std::string user;                 // config.User as it is in the image: "", "1002", "www-data:1004"
   std::string created;              // config.created, RFC 3339 as it is in the image; may be empty
   std::string architecture;
-  int64_t pulled_at = 0;            // wall nanoseconds
-  bool pinned = false;              // the kubelet's image GC must leave it alone; CRI Image.pinned
+  int64_t pulled_at = 0;  // wall nanoseconds
+  bool pinned = false;    // the kubelet's image GC must leave it alone; CRI Image.pinned
 
   friend bool operator==(const ImageRecord&, const ImageRecord&) = default;
 };

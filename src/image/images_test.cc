@@ -40,7 +40,8 @@ class ImagesTest : public ::testing::Test {
     layers_ = std::move(*store::DirectoryLayers::Open(root_, *database_, *trash_));
     content_ = std::move(*store::Content::Open(root_));
     ASSERT_TRUE(layers_->Recover().ok());
-    images_ = std::make_unique<Images>(*database_, *content_, *layers_, [this](const std::string& layer) { return in_use_.count(layer) > 0; });
+    images_ = std::make_unique<Images>(*database_, *content_, *layers_,
+                                       [this](const std::string& layer) { return in_use_.count(layer) > 0; });
     Status status = images_->Recover();
     ASSERT_TRUE(status.ok()) << status.ToString();
   }
@@ -91,8 +92,9 @@ TEST_F(ImagesTest, ResolvesEveryKindOfName) {
   record.repo_tags = {"docker.io/library/a:latest"};
   record.repo_digests = {"docker.io/library/a@" + digest};
   ASSERT_TRUE(images_->Commit(record).ok());
-  for (const std::string& name : {std::string("a"), std::string("a:latest"), std::string("docker.io/library/a"), "a@" + digest, record.id,
-                                  record.id.substr(7), record.id.substr(7, 12), record.id.substr(0, 15)}) {
+  for (const std::string& name :
+       {std::string("a"), std::string("a:latest"), std::string("docker.io/library/a"), "a@" + digest, record.id,
+        record.id.substr(7), record.id.substr(7, 12), record.id.substr(0, 15)}) {
     Result<ImageRecord> found = images_->Resolve(name);
     ASSERT_TRUE(found.ok()) << name << ": " << found.status().ToString();
     EXPECT_EQ(*found, record);

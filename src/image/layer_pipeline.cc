@@ -18,11 +18,13 @@ constexpr std::string_view kOtherSide = "the other half of the pipeline failed";
 // The fetching half: compressed bytes in, tar into the ring.
 class Inflater {
  public:
-  Inflater(const LayerJob& job, ByteRing& ring, PipelineCounters& counters) : job_(job), ring_(ring), counters_(counters) {}
+  Inflater(const LayerJob& job, ByteRing& ring, PipelineCounters& counters)
+      : job_(job), ring_(ring), counters_(counters) {}
 
   Status Push(std::string_view bytes) {
     size_ += bytes.size();
-    if (size_ > job_.blob.size) return DataLoss(fmt::format("the blob is longer than the {} bytes of its descriptor", job_.blob.size));
+    if (size_ > job_.blob.size)
+      return DataLoss(fmt::format("the blob is longer than the {} bytes of its descriptor", job_.blob.size));
     counters_.bytes_done += bytes.size();
     hash_.Update(bytes);
     if (decompressor_) return decompressor_->Write(bytes, ring_);
@@ -33,16 +35,19 @@ class Inflater {
 
   Status Finish() {
     if (!decompressor_) RETURN_IF_ERROR(Begin());
-    if (size_ != job_.blob.size) return DataLoss(fmt::format("the blob has {} bytes, its descriptor says {}", size_, job_.blob.size));
+    if (size_ != job_.blob.size)
+      return DataLoss(fmt::format("the blob has {} bytes, its descriptor says {}", size_, job_.blob.size));
     oci::Digest digest = hash_.Finish();
     if (digest != job_.blob.digest) {
-      return DataLoss(fmt::format("the blob has the digest {}, not {}", digest.ToString(), job_.blob.digest.ToString()));
+      return DataLoss(
+          fmt::format("the blob has the digest {}, not {}", digest.ToString(), job_.blob.digest.ToString()));
     }
     RETURN_IF_ERROR(decompressor_->Finish());
     ring_.Close();
     oci::Digest diff_id = ring_.Hash();
     if (diff_id != job_.diff_id) {
-      return DataLoss(fmt::format("the tar has the diff ID {}, the image config says {}", diff_id.ToString(), job_.diff_id.ToString()));
+      return DataLoss(fmt::format("the tar has the diff ID {}, the image config says {}", diff_id.ToString(),
+                                  job_.diff_id.ToString()));
     }
     return {};
   }
@@ -65,7 +70,8 @@ class Inflater {
 };
 
 // The unpacking half.
-Result<UnpackedLayer> Untar(const LayerJob& job, const PullLimits& limits, PipelineCounters& counters, ByteSource& source) {
+Result<UnpackedLayer> Untar(const LayerJob& job, const PullLimits& limits, PipelineCounters& counters,
+                            ByteSource& source) {
   LayerWriterLimits writer_limits;
   writer_limits.max_bytes = limits.max_layer_bytes;
   writer_limits.min_free_bytes = limits.min_free_bytes;

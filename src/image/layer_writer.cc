@@ -63,10 +63,14 @@ timespec ToTimespec(int64_t seconds, uint32_t nanos) {
 
 mode_t TypeBits(TarType type) {
   switch (type) {
-    case TarType::kCharDevice: return S_IFCHR;
-    case TarType::kBlockDevice: return S_IFBLK;
-    case TarType::kFifo: return S_IFIFO;
-    default: return S_IFREG;
+    case TarType::kCharDevice:
+      return S_IFCHR;
+    case TarType::kBlockDevice:
+      return S_IFBLK;
+    case TarType::kFifo:
+      return S_IFIFO;
+    default:
+      return S_IFREG;
   }
 }
 
@@ -128,7 +132,8 @@ LayerWriter::LayerWriter(sys::UniqueFd root, std::string path, std::string name,
 
 Status LayerWriter::Failed(int err, std::string_view what, const std::string& entry) const {
   if (err == ENOSPC || err == EDQUOT) {
-    return ResourceExhausted(fmt::format("{} \"{}\" of {}: no space left on the filesystem of {}", what, Printable(entry), name_, path_));
+    return ResourceExhausted(
+        fmt::format("{} \"{}\" of {}: no space left on the filesystem of {}", what, Printable(entry), name_, path_));
   }
   return ErrnoError(err, fmt::format("{} \"{}\" of {}", what, Printable(entry), name_));
 }
@@ -144,8 +149,8 @@ Status LayerWriter::CheckSpace() {
   // On a small filesystem the reserve is a twentieth of it, or nothing would ever fit.
   uint64_t reserve = std::min(limits_.min_free_bytes, static_cast<uint64_t>(fs.f_blocks) * fs.f_frsize / 20);
   if (free < reserve) {
-    return ResourceExhausted(fmt::format("no space left on the filesystem of {}: {} are free, {} of them are kept", path_,
-                                         HumanBytes(free), HumanBytes(reserve)));
+    return ResourceExhausted(fmt::format("no space left on the filesystem of {}: {} are free, {} of them are kept",
+                                         path_, HumanBytes(free), HumanBytes(reserve)));
   }
   unchecked_bytes_ = 0;
   return {};
@@ -174,18 +179,21 @@ Status LayerWriter::MakeParents(const std::string& parent) {
     if (there.ok()) continue;
     if (there.code() != StatusCode::kNotFound) return there.status().Annotate(name_);
     SplitName split = SplitPath(path);
-    ASSIGN_OR_RETURN_WITH(sys::UniqueFd above,
-                          sys::OpenInRoot(root_.get(), split.parent.empty() ? "." : split.parent, O_PATH | O_DIRECTORY | O_CLOEXEC),
-                          name_);
+    ASSIGN_OR_RETURN_WITH(
+        sys::UniqueFd above,
+        sys::OpenInRoot(root_.get(), split.parent.empty() ? "." : split.parent, O_PATH | O_DIRECTORY | O_CLOEXEC),
+        name_);
     if (::mkdirat(above.get(), split.base.c_str(), 0755) != 0) {
       // A dangling symlink: there is no directory in this layer, and none to make.
       if (errno == EEXIST) {
-        return InvalidArgument(fmt::format("\"{}\" of {} is a symbolic link to nothing in this layer", Printable(path), name_));
+        return InvalidArgument(
+            fmt::format("\"{}\" of {} is a symbolic link to nothing in this layer", Printable(path), name_));
       }
       return Failed(errno, "mkdir", path);
     }
     totals_.entries += 1;
-    if (implicit_.size() >= kMaxDirectories) return ResourceExhausted(fmt::format("{} has too many directories", name_));
+    if (implicit_.size() >= kMaxDirectories)
+      return ResourceExhausted(fmt::format("{} has too many directories", name_));
     implicit_.insert(path);
   }
   return {};
@@ -253,15 +261,19 @@ Status LayerWriter::Write(const TarEntry& entry, TarReader& tar) {
   if (entry.type == TarType::kDirectory && (clean.empty() || !SplitPath(clean).base.starts_with(kWhiteoutPrefix))) {
     return WriteDirectory(entry, clean);
   }
-  if (clean.empty()) return InvalidArgument(fmt::format("entry \"{}\" of {} is not a directory", Printable(entry.name), name_));
+  if (clean.empty())
+    return InvalidArgument(fmt::format("entry \"{}\" of {} is not a directory", Printable(entry.name), name_));
   std::string base = SplitPath(clean).base;
   if (base.starts_with(kWhiteoutPrefix)) return WriteWhiteout(clean, base);
   ASSIGN_OR_RETURN(Place place, Locate(clean));
   switch (entry.type) {
-    case TarType::kRegular: return WriteRegular(entry, place, tar);
+    case TarType::kRegular:
+      return WriteRegular(entry, place, tar);
     case TarType::kHardLink:
-    case TarType::kSymlink: return WriteLink(entry, place);
-    default: return WriteNode(entry, place);
+    case TarType::kSymlink:
+      return WriteLink(entry, place);
+    default:
+      return WriteNode(entry, place);
   }
 }
 
@@ -291,7 +303,8 @@ Status LayerWriter::WriteRegular(const TarEntry& entry, const Place& place, TarR
   }
   if (::fchmod(fd.get(), entry.mode) != 0) return Failed(errno, "chmod", place.clean);
   if (!entry.xattrs.empty()) RETURN_IF_ERROR(SetXattrs(entry, fd.get(), ""));
-  timespec times[2] = {ToTimespec(entry.mtime_seconds, entry.mtime_nanos), ToTimespec(entry.mtime_seconds, entry.mtime_nanos)};
+  timespec times[2] = {ToTimespec(entry.mtime_seconds, entry.mtime_nanos),
+                       ToTimespec(entry.mtime_seconds, entry.mtime_nanos)};
   if (::futimens(fd.get(), times) != 0) return Failed(errno, "set the time of", place.clean);
   return {};
 }
@@ -307,7 +320,8 @@ Status LayerWriter::WriteDirectory(const TarEntry& entry, const std::string& cle
     if (!made) {
       if (errno != EEXIST) return Failed(errno, "mkdir", clean);
       struct stat st {};
-      if (::fstatat(place.parent, place.base.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return Failed(errno, "stat", clean);
+      if (::fstatat(place.parent, place.base.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return Failed(errno, "stat", clean);
       if (!S_ISDIR(st.st_mode)) {
         was_whiteout = S_ISCHR(st.st_mode) && st.st_rdev == 0;
         RETURN_IF_ERROR(Replace(place));
@@ -328,7 +342,8 @@ Status LayerWriter::WriteDirectory(const TarEntry& entry, const std::string& cle
   if (!entry.xattrs.empty()) RETURN_IF_ERROR(SetXattrs(entry, fd.get(), ""));
   if (clean == cached_parent_) cached_setgid_ = (entry.mode & S_ISGID) != 0;
   implicit_.erase(clean);
-  if (directories_.size() >= kMaxDirectories) return ResourceExhausted(fmt::format("{} has too many directories", name_));
+  if (directories_.size() >= kMaxDirectories)
+    return ResourceExhausted(fmt::format("{} has too many directories", name_));
   directories_[clean] = {entry.mtime_seconds, entry.mtime_nanos};
   return {};
 }
@@ -354,8 +369,10 @@ Status LayerWriter::WriteLink(const TarEntry& entry, const Place& place) {
   if (!target.ok() || target->empty()) return missing("the target is no path in the layer");
   if (*target == place.clean) return {};  // to itself: tar writes that for a file listed twice
   SplitName split = SplitPath(*target);
-  if (split.base.starts_with(kWhiteoutPrefix) || HasWhiteoutPart(split.parent)) return missing("the target is a whiteout");
-  Result<sys::UniqueFd> dir = sys::OpenInRoot(root_.get(), split.parent.empty() ? "." : split.parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (split.base.starts_with(kWhiteoutPrefix) || HasWhiteoutPart(split.parent))
+    return missing("the target is a whiteout");
+  Result<sys::UniqueFd> dir =
+      sys::OpenInRoot(root_.get(), split.parent.empty() ? "." : split.parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
   struct stat st {};
   if (!dir.ok() || ::fstatat(dir->get(), split.base.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
     return missing("the target is not in this layer");
@@ -365,10 +382,12 @@ Status LayerWriter::WriteLink(const TarEntry& entry, const Place& place) {
   if (::linkat(dir->get(), split.base.c_str(), place.parent, place.base.c_str(), 0) == 0) return {};
   if (errno != EEXIST) return Failed(errno, "link", place.clean);
   struct stat there {};
-  if (::fstatat(place.parent, place.base.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_ino == st.st_ino) return {};
+  if (::fstatat(place.parent, place.base.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_ino == st.st_ino)
+    return {};
   // The target may lie below what is being replaced; then the second link fails with ENOENT.
   RETURN_IF_ERROR(Replace(place));
-  if (::linkat(dir->get(), split.base.c_str(), place.parent, place.base.c_str(), 0) != 0) return Failed(errno, "link", place.clean);
+  if (::linkat(dir->get(), split.base.c_str(), place.parent, place.base.c_str(), 0) != 0)
+    return Failed(errno, "link", place.clean);
   return {};
 }
 
@@ -396,7 +415,8 @@ Status LayerWriter::SetMetadataAt(const TarEntry& entry, const Place& place) {
   if (!entry.xattrs.empty()) {
     RETURN_IF_ERROR(SetXattrs(entry, -1, fmt::format("/proc/self/fd/{}/{}", place.parent, place.base)));
   }
-  timespec times[2] = {ToTimespec(entry.mtime_seconds, entry.mtime_nanos), ToTimespec(entry.mtime_seconds, entry.mtime_nanos)};
+  timespec times[2] = {ToTimespec(entry.mtime_seconds, entry.mtime_nanos),
+                       ToTimespec(entry.mtime_seconds, entry.mtime_nanos)};
   if (::utimensat(place.parent, place.base.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) {
     return Failed(errno, "set the time of", place.clean);
   }
@@ -417,7 +437,8 @@ Status LayerWriter::SetXattrs(const TarEntry& entry, int fd, const std::string& 
     const int err = errno;
     // user.* is not possible on symbolic links and devices (EPERM), nor on every filesystem.
     if (name != "security.capability" && (err == ENOTSUP || (err == EPERM && fd < 0))) {
-      Warn(fmt::format("attribute {} of \"{}\" is not supported here and was left out", Printable(name), Printable(entry.name)));
+      Warn(fmt::format("attribute {} of \"{}\" is not supported here and was left out", Printable(name),
+                       Printable(entry.name)));
       continue;
     }
     return Failed(err, fmt::format("set attribute {} of", Printable(name)), entry.name);

@@ -34,8 +34,8 @@
 namespace davit::image {
 
 struct LayerWriterLimits {
-  uint64_t max_bytes = 64ULL << 30;       // of file content, this layer
-  uint64_t min_free_bytes = 256ULL << 20; // what the filesystem keeps
+  uint64_t max_bytes = 64ULL << 30;        // of file content, this layer
+  uint64_t min_free_bytes = 256ULL << 20;  // what the filesystem keeps
   // Called with the growth of content before it is written; an error stops the layer. For the budget of
   // a whole image. May be empty.
   std::function<Status(uint64_t bytes)> charge;
@@ -49,7 +49,8 @@ struct LayerTotals {
 class LayerWriter {
  public:
   // `root` is the layer's directory: empty, and this class's alone while it lives. `name` is for errors.
-  static Result<std::unique_ptr<LayerWriter>> Create(const std::string& root, std::string name, LayerWriterLimits limits);
+  static Result<std::unique_ptr<LayerWriter>> Create(const std::string& root, std::string name,
+                                                     LayerWriterLimits limits);
 
   // All entries of the archive, up to its end; then Finish. The source is not drained.
   // kInvalidArgument naming the entry, kResourceExhausted for caps and a full filesystem (naming it).

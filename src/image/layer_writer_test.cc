@@ -15,7 +15,7 @@
 
 #include "image/tar_builder.h"
 #include "sys/atomic_file.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace davit::image {
 namespace {
@@ -23,7 +23,9 @@ namespace {
 class OnePiece final : public ByteSource {
  public:
   explicit OnePiece(std::string text) : text_(std::move(text)) {}
-  Result<std::string_view> Next() override { return std::exchange(done_, true) ? std::string_view() : std::string_view(text_); }
+  Result<std::string_view> Next() override {
+    return std::exchange(done_, true) ? std::string_view() : std::string_view(text_);
+  }
 
  private:
   std::string text_;
@@ -88,8 +90,13 @@ class RootLayerWriterTest : public ::testing::Test {
 
 TEST_F(RootLayerWriterTest, WritesEverythingWithItsMetadata) {
   TarBuilder tar;
-  tar.Dir("./", 0711).Dir("d", 02775).File("d/suid", "abc", {.mode = 04755, .uid = 1000, .gid = 1001, .mtime = 1234567890});
-  tar.File("d/root", "").Link("d/link", '2', "../../../../etc/passwd").Link("d/hard", '1', "d/suid").Link("d/hardsym", '1', "/d/link");
+  tar.Dir("./", 0711)
+      .Dir("d", 02775)
+      .File("d/suid", "abc", {.mode = 04755, .uid = 1000, .gid = 1001, .mtime = 1234567890});
+  tar.File("d/root", "")
+      .Link("d/link", '2', "../../../../etc/passwd")
+      .Link("d/hard", '1', "d/suid")
+      .Link("d/hardsym", '1', "/d/link");
   tar.Node("null", '3', 1, 3).Node("fifo", '6', 0, 0);
   ASSERT_TRUE(Unpack(tar).ok()) << Unpack(tar).ToString();
   EXPECT_EQ(Stat("").st_mode & 07777, 0711u);
@@ -111,9 +118,21 @@ TEST_F(RootLayerWriterTest, WritesEverythingWithItsMetadata) {
 
 TEST_F(RootLayerWriterTest, TurnsWhiteoutsIntoOverlayForm) {
   TarBuilder tar;
-  tar.Dir("d").File("d/.wh.gone", "").File("d/.wh..wh..opq", "").File(".wh.top", "").File(".wh..wh.plnk", "").File("x/.wh.y", "");
+  tar.Dir("d")
+      .File("d/.wh.gone", "")
+      .File("d/.wh..wh..opq", "")
+      .File(".wh.top", "")
+      .File(".wh..wh.plnk", "")
+      .File("x/.wh.y", "");
   // In one layer a whiteout speaks of the layers below: what the layer itself has stays.
-  tar.File(".wh.again", "").Dir("again").File("again/new", "1").Dir("kept").File("kept/a", "2").File(".wh.kept", "").File("f", "3").File(".wh.f", "");
+  tar.File(".wh.again", "")
+      .Dir("again")
+      .File("again/new", "1")
+      .Dir("kept")
+      .File("kept/a", "2")
+      .File(".wh.kept", "")
+      .File("f", "3")
+      .File(".wh.f", "");
   ASSERT_TRUE(Unpack(tar).ok());
   EXPECT_TRUE(S_ISCHR(Stat("d/gone").st_mode) && Stat("d/gone").st_rdev == 0);
   EXPECT_TRUE(S_ISCHR(Stat("top").st_mode));
@@ -143,7 +162,9 @@ TEST_F(RootLayerWriterTest, RefusesEvilNames) {
       [](TarBuilder& t) { t.Dir("d/.wh.a/b"); },
       [](TarBuilder& t) { t.File("f", "x").File("f/below", "x"); },
       [](TarBuilder& t) { t.File("/", "x"); },
-      [](TarBuilder& t) { t.File(std::string(300, 'n').substr(0, 0) + "a", "x").Link("l", '2', "gone").File("l/x", "x"); },
+      [](TarBuilder& t) {
+        t.File(std::string(300, 'n').substr(0, 0) + "a", "x").Link("l", '2', "gone").File("l/x", "x");
+      },
       [](TarBuilder& t) { t.Pax(TarBuilder::Record("SCHILY.xattr.trusted.overlay.redirect", "/x")).Dir("d"); },
       [](TarBuilder& t) { t.Pax(TarBuilder::Record("SCHILY.xattr.user.overlay.opaque", "y")).Dir("d"); },
       [](TarBuilder& t) { t.Pax(TarBuilder::Record("path", std::string(300, 'n'))).File("x", ""); },
@@ -163,14 +184,21 @@ TEST_F(RootLayerWriterTest, RefusesEvilNames) {
 
 TEST_F(RootLayerWriterTest, SymbolicLinksNeverLeadOut) {
   TarBuilder tar;
-  tar.Link("out", '2', "../outside").Link("abs", '2', base_ + "/outside").Dir("in").Link("ok", '2', "/in").Link("proc", '2', "/proc/self/root");
+  tar.Link("out", '2', "../outside")
+      .Link("abs", '2', base_ + "/outside")
+      .Dir("in")
+      .Link("ok", '2', "/in")
+      .Link("proc", '2', "/proc/self/root");
   tar.File("ok/file", "inside").File("/absolute", "a");
   ASSERT_TRUE(Unpack(tar).ok());
   EXPECT_EQ(Text("in/file"), "inside");
   EXPECT_EQ(Text("absolute"), "a");
   for (const char* name : {"out/x", "abs/x", "proc/tmp/x"}) {
     TarBuilder through;
-    through.Link("out", '2', "../outside").Link("abs", '2', base_ + "/outside").Link("proc", '2', "/proc/self/root").File(name, "evil");
+    through.Link("out", '2', "../outside")
+        .Link("abs", '2', base_ + "/outside")
+        .Link("proc", '2', "/proc/self/root")
+        .File(name, "evil");
     Status status = Unpack(through);
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << name << status.ToString();
   }
@@ -206,7 +234,8 @@ TEST_F(RootLayerWriterTest, SetsAttributesThatImagesNeed) {
   // A version 2 capability set with CAP_NET_BIND_SERVICE.
   const std::string caps("\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
   TarBuilder tar;
-  tar.Pax(TarBuilder::Record("SCHILY.xattr.security.capability", caps) + TarBuilder::Record("SCHILY.xattr.security.selinux", "x"));
+  tar.Pax(TarBuilder::Record("SCHILY.xattr.security.capability", caps) +
+          TarBuilder::Record("SCHILY.xattr.security.selinux", "x"));
   tar.File("f", "x", {.mode = 0755, .uid = 5});
   tar.Pax(TarBuilder::Record("SCHILY.xattr.user.a", "b")).Link("l", '2', "f");
   ASSERT_TRUE(Unpack(tar).ok());
@@ -217,7 +246,8 @@ TEST_F(RootLayerWriterTest, SetsAttributesThatImagesNeed) {
 TEST_F(RootLayerWriterTest, StopsAtItsBudgets) {
   LayerWriterLimits limits;
   limits.max_bytes = 100;
-  EXPECT_EQ(Unpack(TarBuilder().File("a", std::string(60, 'x')).File("b", std::string(60, 'x')), limits).code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(Unpack(TarBuilder().File("a", std::string(60, 'x')).File("b", std::string(60, 'x')), limits).code(),
+            StatusCode::kResourceExhausted);
   limits.max_bytes = 1000;
   limits.charge = [](uint64_t) { return ResourceExhausted("image budget"); };
   EXPECT_EQ(Unpack(TarBuilder().File("c", "x"), limits).message(), "image budget");

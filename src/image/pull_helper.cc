@@ -124,7 +124,8 @@ Status PullHelper::Ended() {
 Result<PullHelper::Wake> PullHelper::Wait(int cancel_fd, int notify_fd, Deadline deadline) {
   // Looks at all of them each time: a helper that never stops talking must not hide a cancellation.
   while (true) {
-    std::array<pollfd, 4> polls = {{{from_.get(), POLLIN, 0}, {errors_.get(), POLLIN, 0}, {cancel_fd, POLLIN, 0}, {notify_fd, POLLIN, 0}}};
+    std::array<pollfd, 4> polls = {
+        {{from_.get(), POLLIN, 0}, {errors_.get(), POLLIN, 0}, {cancel_fd, POLLIN, 0}, {notify_fd, POLLIN, 0}}};
     int n = ::poll(polls.data(), polls.size(), lines_.empty() ? deadline.PollTimeoutMs() : 0);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return ErrnoError(errno, "poll");

@@ -42,7 +42,7 @@ class PullHelper {
   Status Ended();
 
   sys::PidFd process_;
-  sys::UniqueFd to_;      // a socket, so that writing to a dead helper is an error and no signal
+  sys::UniqueFd to_;  // a socket, so that writing to a dead helper is an error and no signal
   sys::UniqueFd from_;
   sys::UniqueFd errors_;
   std::string buffer_;

@@ -102,7 +102,8 @@ Result<PullJob> DecodeJob(std::string_view line) {
   job.version = 0;
   RETURN_IF_ERROR(oci::Unreflect(json, job, "job"));
   if (job.version != kPullProtocolVersion) {
-    return Unimplemented(fmt::format("pull protocol version {}, this davit-pull speaks {}", job.version, kPullProtocolVersion));
+    return Unimplemented(
+        fmt::format("pull protocol version {}, this davit-pull speaks {}", job.version, kPullProtocolVersion));
   }
   return job;
 }
@@ -113,7 +114,8 @@ ErrorEvent ErrorEventOf(const Status& status) { return {std::string(CodeName(sta
 
 Status StatusOf(const ErrorEvent& event) {
   for (int code = 1; code <= 16; ++code) {
-    if (CodeName(static_cast<StatusCode>(code)) == event.code) return Status(static_cast<StatusCode>(code), event.message);
+    if (CodeName(static_cast<StatusCode>(code)) == event.code)
+      return Status(static_cast<StatusCode>(code), event.message);
   }
   return Internal(event.message);
 }

@@ -17,8 +17,8 @@
 namespace davit::image {
 
 inline constexpr uint32_t kPullProtocolVersion = 1;
-inline constexpr size_t kMaxPullJobBytes = 4 << 20;    // a job or a command
-inline constexpr size_t kMaxPullEventBytes = 32 << 20; // an event: manifest and config, escaped
+inline constexpr size_t kMaxPullJobBytes = 4 << 20;     // a job or a command
+inline constexpr size_t kMaxPullEventBytes = 32 << 20;  // an event: manifest and config, escaped
 
 // First line on the helper's stdin.
 struct PullJob {
@@ -51,8 +51,8 @@ struct ResolvedEvent {
   std::string manifest_digest;  // of this platform's manifest
   std::string manifest;         // text
   std::string config_digest;
-  std::string config;           // text
-  std::string endpoint;         // "https://host" that had it
+  std::string config;               // text
+  std::string endpoint;             // "https://host" that had it
   std::vector<LayerSource> layers;  // bottom first, one for each layer of the manifest
 };
 struct ProgressEvent {

@@ -27,13 +27,13 @@ struct Credentials {
 
 // How to reach one host ("host[:port]").
 struct HostOptions {
-  bool plain_http = false;          // HTTP instead of TLS; the only way to get it, also for localhost
-  std::string ca_file;              // PEM, beside the system's CAs; empty: only those
-  bool skip_verify = false;         // TLS without checking the certificate; logged with each pull
+  bool plain_http = false;   // HTTP instead of TLS; the only way to get it, also for localhost
+  std::string ca_file;       // PEM, beside the system's CAs; empty: only those
+  bool skip_verify = false;  // TLS without checking the certificate; logged with each pull
   // "[scheme://]host[:port][/prefix]", asked first, in order. Without a scheme the mirror's own
   // plain_http decides; ca_file and skip_verify are those of the mirror's host in every case.
   std::vector<std::string> mirrors;
-  bool fallback = true;             // ask the host itself when no mirror has it
+  bool fallback = true;  // ask the host itself when no mirror has it
 };
 
 struct PullLimits {
@@ -44,11 +44,11 @@ struct PullLimits {
   uint64_t min_free_bytes = 256ULL << 20;   // the layers' filesystem keeps this much, or 1/20 if that is less
   uint32_t stall_timeout_seconds = 60;      // no byte moved for so long: kDeadlineExceeded
   uint32_t connect_timeout_seconds = 20;
-  uint32_t retries = 3;                     // tries of one request when the error may pass
+  uint32_t retries = 3;  // tries of one request when the error may pass
 };
 
 struct Platform {
-  std::string os;            // empty: this node's
+  std::string os;  // empty: this node's
   std::string architecture;
   std::string variant;
 };

@@ -77,7 +77,8 @@ oci::Platform WantedPlatform(const Platform& asked) {
   return oci::NormalizePlatform(wanted);
 }
 
-Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Reference& reference, const Platform& platform) {
+Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Reference& reference,
+                              const Platform& platform) {
   ResolvedImage out;
   if (!reference.digest().empty()) {
     ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(reference.digest()));
@@ -96,7 +97,8 @@ Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Refe
   }
   ASSIGN_OR_RETURN(oci::Manifest manifest, oci::ParseManifest(fetched.text));
   if (!manifest.config.media_type.empty() && !oci::IsConfigMediaType(manifest.config.media_type)) {
-    return Unimplemented(fmt::format("it is no container image: its config has the media type \"{}\"", Printable(manifest.config.media_type)));
+    return Unimplemented(fmt::format("it is no container image: its config has the media type \"{}\"",
+                                     Printable(manifest.config.media_type)));
   }
   RETURN_IF_ERROR(CheckSha256(manifest.config.digest, "config"));
   ASSIGN_OR_RETURN_WITH(out.event.config,
@@ -104,7 +106,8 @@ Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Refe
                         "image config");
   ASSIGN_OR_RETURN(oci::ImageConfig config, oci::ParseImageConfig(out.event.config));
   if (config.diff_ids.size() != manifest.layers.size()) {
-    return InvalidArgument(fmt::format("the manifest has {} layers, the image config {} diff IDs", manifest.layers.size(), config.diff_ids.size()));
+    return InvalidArgument(fmt::format("the manifest has {} layers, the image config {} diff IDs",
+                                       manifest.layers.size(), config.diff_ids.size()));
   }
   out.event.manifest = std::move(fetched.text);
   out.event.manifest_digest = fetched.digest.ToString();
@@ -195,14 +198,16 @@ class Session {
 
   Result<LayerEvent> FetchLayer(const FetchCommand& command) {
     auto blob = resolved_.blobs.find(command.diff_id);
-    if (blob == resolved_.blobs.end()) return InvalidArgument(fmt::format("no layer {} in this image", Printable(command.diff_id)));
+    if (blob == resolved_.blobs.end())
+      return InvalidArgument(fmt::format("no layer {} in this image", Printable(command.diff_id)));
     LayerJob layer{blob->second, {}, command.path};
     ASSIGN_OR_RETURN(layer.diff_id, oci::Digest::Parse(command.diff_id));
     ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
-    ASSIGN_OR_RETURN(UnpackedLayer unpacked,
-                     UnpackLayer(layer, job_.limits, counters_, [&](const std::function<Status(std::string_view)>& push) {
-                       return registry_->GetBlob(*client, layer.blob.digest, layer.blob.size, push);
-                     }));
+    ASSIGN_OR_RETURN(
+        UnpackedLayer unpacked,
+        UnpackLayer(layer, job_.limits, counters_, [&](const std::function<Status(std::string_view)>& push) {
+          return registry_->GetBlob(*client, layer.blob.digest, layer.blob.size, push);
+        }));
     LayerEvent event{command.diff_id, unpacked.totals.size, unpacked.totals.entries, {}, std::move(unpacked.warnings)};
     size_t bytes = 0;
     for (std::string& directory : unpacked.implicit_directories) {

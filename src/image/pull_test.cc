@@ -76,8 +76,10 @@ class Layout {
     Write("blobs/sha256/" + digest.substr(7), text);
     return digest;
   }
-  static std::string Descriptor(std::string_view type, const std::string& digest, size_t size, const std::string& more = "") {
-    return R"({"mediaType":")" + std::string(type) + R"(","digest":")" + digest + R"(","size":)" + std::to_string(size) + more + "}";
+  static std::string Descriptor(std::string_view type, const std::string& digest, size_t size,
+                                const std::string& more = "") {
+    return R"({"mediaType":")" + std::string(type) + R"(","digest":")" + digest + R"(","size":)" +
+           std::to_string(size) + more + "}";
   }
   struct LayerText {
     std::string tar;
@@ -88,16 +90,20 @@ class Layout {
   std::string Image(const std::string& tag, const std::vector<LayerText>& layers) {
     std::string diff_ids, descriptors;
     for (const LayerText& layer : layers) {
-      std::string blob = layer.media_type.ends_with("gzip") ? Gzip(layer.tar) : layer.media_type.ends_with("zstd") ? Zstd(layer.tar) : layer.tar;
+      std::string blob = layer.media_type.ends_with("gzip")   ? Gzip(layer.tar)
+                         : layer.media_type.ends_with("zstd") ? Zstd(layer.tar)
+                                                              : layer.tar;
       diff_ids += (diff_ids.empty() ? "\"" : ",\"") + (layer.lie.empty() ? DigestOf(layer.tar) : layer.lie) + "\"";
       descriptors += (descriptors.empty() ? "" : ",") + Descriptor(layer.media_type, Blob(blob), blob.size());
     }
     const std::string arch = oci::HostPlatform().architecture;
-    const std::string config = R"({"architecture":")" + arch + R"(","os":"linux","config":{"User":"www-data"},"author":")" + tag +
+    const std::string config = R"({"architecture":")" + arch +
+                               R"(","os":"linux","config":{"User":"www-data"},"author":")" + tag +
                                R"(","rootfs":{"type":"layers","diff_ids":[)" + diff_ids + "]}}";
     id = Blob(config);
-    const std::string manifest = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":)" +
-                                 Descriptor(oci::kMediaOciConfig, id, config.size()) + R"(,"layers":[)" + descriptors + "]}";
+    const std::string manifest =
+        R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":)" +
+        Descriptor(oci::kMediaOciConfig, id, config.size()) + R"(,"layers":[)" + descriptors + "]}";
     manifest_digest = Blob(manifest);
     Write("tags/" + tag, manifest_digest);
     std::string descriptor = Descriptor(oci::kMediaOciManifest, manifest_digest, manifest.size(),
@@ -105,7 +111,7 @@ class Layout {
     Write("index.json", R"({"schemaVersion":2,"manifests":[)" + descriptor + "]}");
     return descriptor;
   }
-  std::string id;               // of the last Image
+  std::string id;  // of the last Image
   std::string manifest_digest;
 
  private:
@@ -116,7 +122,8 @@ class RootPullTest : public ::testing::Test {
  protected:
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "unpacking layers needs root";
-    if (::access((OwnDirectory() + "/davit-pull").c_str(), X_OK) != 0) GTEST_SKIP() << "davit-pull is not built beside this test";
+    if (::access((OwnDirectory() + "/davit-pull").c_str(), X_OK) != 0)
+      GTEST_SKIP() << "davit-pull is not built beside this test";
     char name[] = "/tmp/pull-test-XXXXXX";
     ASSERT_NE(::mkdtemp(name), nullptr);
     root_ = name;
@@ -160,14 +167,18 @@ class RootPullTest : public ::testing::Test {
     one_id_ = layout_->id;
     one_manifest_ = layout_->manifest_digest;
     // Three compressions, one layer twice, one with directories that have no entry.
-    std::string descriptor = layout_->Image("all", {{base_tar_, oci::kMediaOciLayer}, {big, oci::kMediaOciLayerZstd},
-                                                    {top, oci::kMediaOciLayerGzip}, {base_tar_, oci::kMediaOciLayer}});
+    std::string descriptor = layout_->Image("all", {{base_tar_, oci::kMediaOciLayer},
+                                                    {big, oci::kMediaOciLayerZstd},
+                                                    {top, oci::kMediaOciLayerGzip},
+                                                    {base_tar_, oci::kMediaOciLayer}});
     all_id_ = layout_->id;
-    const std::string index = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" +
-                              DigestOf("other") + R"(","size":10,"platform":{"os":"linux","architecture":"s390x"}},)" + descriptor + "]}";
+    const std::string index =
+        R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" +
+        DigestOf("other") + R"(","size":10,"platform":{"os":"linux","architecture":"s390x"}},)" + descriptor + "]}";
     index_digest_ = layout_->Blob(index);
     layout_->Write("tags/list", index_digest_);
-    layout_->Image("badid", {{base_tar_, oci::kMediaOciLayerGzip}, {big, oci::kMediaOciLayerGzip, DigestOf("something else")}});
+    layout_->Image("badid",
+                   {{base_tar_, oci::kMediaOciLayerGzip}, {big, oci::kMediaOciLayerGzip, DigestOf("something else")}});
     std::string text;
     unsigned x = 7;
     for (int i = 0; i < 2 << 20; ++i) text += static_cast<char>((x = x * 1103515245 + 12345) >> 16);
@@ -195,7 +206,8 @@ class RootPullTest : public ::testing::Test {
 
   // False (and skipped) without python3. Plain HTTP is allowed for the registry's port unless `tls`.
   bool StartFake(const std::vector<std::string>& tls = {}) {
-    std::vector<std::string> argv = {"python3", std::string(DAVIT_TEST_DATA) + "/fake_registry.py", root_ + "/layout", root_ + "/requests"};
+    std::vector<std::string> argv = {"python3", std::string(DAVIT_TEST_DATA) + "/fake_registry.py", root_ + "/layout",
+                                     root_ + "/requests"};
     argv.insert(argv.end(), tls.begin(), tls.end());
     std::string line = StartServer(argv);
     if (line.empty()) return false;
@@ -209,7 +221,8 @@ class RootPullTest : public ::testing::Test {
     return true;
   }
 
-  Result<ImageRecord> Pull(const std::string& name, Credentials credentials = {}, Deadline deadline = Deadline::After(kLong)) {
+  Result<ImageRecord> Pull(const std::string& name, Credentials credentials = {},
+                           Deadline deadline = Deadline::After(kLong)) {
     PullRequest request;
     request.reference = *Reference::Parse(host_ + "/" + name);
     request.credentials = std::move(credentials);
@@ -402,7 +415,8 @@ TEST_F(RootPullTest, AStallIsNamedAndAMirrorIsTriedFirst) {
 
 TEST_F(RootPullTest, DeadlineAndCancelEndThePull) {
   NEED_FAKE();
-  ExpectError(Pull("a/b:one", {}, Deadline::After(std::chrono::milliseconds(0))), StatusCode::kDeadlineExceeded, "deadline");
+  ExpectError(Pull("a/b:one", {}, Deadline::After(std::chrono::milliseconds(0))), StatusCode::kDeadlineExceeded,
+              "deadline");
   auto cancel = std::move(*PullCancel::Create());
   PullRequest request;
   request.reference = *Reference::Parse(host_ + "/stall/b:noise");
@@ -453,8 +467,10 @@ TEST_F(RootPullTest, CapsOfTheLimits) {
 bool MakeCertificates(const std::string& dir) {
   const std::string script =
       "cd " + dir +
-      " && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=testca -keyout ca.key -out ca.pem"
-      " && openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout key.pem -out csr.pem"
+      " && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=testca -keyout "
+      "ca.key -out ca.pem"
+      " && openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout key.pem -out "
+      "csr.pem"
       " && printf 'subjectAltName=DNS:localhost' > ext"
       " && openssl x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem";
   sys::SpawnOptions options;
@@ -483,13 +499,17 @@ TEST_F(RootPullTest, PullsFromDockerRegistry) {
   ASSERT_TRUE(MakeCertificates(root_));
   // A port that was free a moment ago.
   const std::string script =
-      "cd " + root_ + " && htpasswd -Bbn user secret > users && mkdir -p certs && cp ca.pem certs/ca.crt"
+      "cd " + root_ +
+      " && htpasswd -Bbn user secret > users && mkdir -p certs && cp ca.pem certs/ca.crt"
       " && P=$(python3 -c 'import socket; s=socket.socket(); s.bind((\"127.0.0.1\", 0)); print(s.getsockname()[1])')"
-      " && printf 'version: 0.1\\nlog: {level: error}\\nstorage: {filesystem: {rootdirectory: %s/registry}}\\nhttp: {addr: \"127.0.0.1:%s\","
+      " && printf 'version: 0.1\\nlog: {level: error}\\nstorage: {filesystem: {rootdirectory: %s/registry}}\\nhttp: "
+      "{addr: \"127.0.0.1:%s\","
       " tls: {certificate: %s/cert.pem, key: %s/key.pem}}\\nauth: {htpasswd: {realm: test, path: %s/users}}\\n' " +
-      root_ + " $P " + root_ + " " + root_ + " " + root_ + " > config.yml"
+      root_ + " $P " + root_ + " " + root_ + " " + root_ +
+      " > config.yml"
       " && { docker-registry serve config.yml >/dev/null 2>&1 & } && for i in $(seq 200); do"
-      " skopeo copy --dest-cert-dir certs --dest-creds user:secret oci:layout docker://localhost:$P/some/image:1 >/dev/null 2>&1 && break;"
+      " skopeo copy --dest-cert-dir certs --dest-creds user:secret oci:layout docker://localhost:$P/some/image:1 "
+      ">/dev/null 2>&1 && break;"
       " sleep 0.1; done; echo $P; exec cat";
   std::string line = StartServer({"/bin/sh", "-c", script});
   ASSERT_FALSE(line.empty());
@@ -506,7 +526,9 @@ TEST_F(RootPullTest, PullsFromDockerRegistry) {
   ExpectError(Pull("some/other:1", user), StatusCode::kNotFound, "some/other");
   // The server is the shell's child: end it with the shell.
   sys::SpawnOptions stop;
-  stop.argv = {"/bin/sh", "-c", "for p in $(cat /proc/" + std::to_string(processes_.back().pid()) + "/task/*/children); do kill $p; done"};
+  stop.argv = {
+      "/bin/sh", "-c",
+      "for p in $(cat /proc/" + std::to_string(processes_.back().pid()) + "/task/*/children); do kill $p; done"};
   stop.env = sys::MinimalEnvironment();
   IgnoreError(sys::RunCommand(stop, "", 1024, Deadline::After(kLong)).status());
 }

@@ -99,7 +99,13 @@ class PullRun {
  public:
   PullRun(store::Content& content, store::LayerDriver& layers, Images& images, LayerClaims& claims,
           const PullerOptions& options, const PullRequest& request, Deadline deadline)
-      : content_(content), layers_(layers), images_(images), claims_(claims), options_(options), request_(request), deadline_(deadline) {}
+      : content_(content),
+        layers_(layers),
+        images_(images),
+        claims_(claims),
+        options_(options),
+        request_(request),
+        deadline_(deadline) {}
 
   ~PullRun() {
     helper_.reset();  // it must be gone before its directories are
@@ -113,7 +119,8 @@ class PullRun {
     claims_.Listen(notify_.get());
     auto host = options_.hosts.find(request_.reference.domain());
     if (host != options_.hosts.end() && host->second.skip_verify) {
-      LogWarning("pull {}: the certificate of {} is not checked (skip_verify)", request_.reference.String(), host->first);
+      LogWarning("pull {}: the certificate of {} is not checked (skip_verify)", request_.reference.String(),
+                 host->first);
     }
     PullJob job;
     job.reference = request_.reference.String();
@@ -124,13 +131,20 @@ class PullRun {
     ASSIGN_OR_RETURN(helper_, PullHelper::Start(options_.helper_path, job));
     FaultPoint("image.pull.helper");
     while (!complete_) {
-      ASSIGN_OR_RETURN(PullHelper::Wake wake, helper_->Wait(request_.cancel != nullptr ? request_.cancel->fd() : -1, notify_.get(), deadline_));
+      ASSIGN_OR_RETURN(PullHelper::Wake wake, helper_->Wait(request_.cancel != nullptr ? request_.cancel->fd() : -1,
+                                                            notify_.get(), deadline_));
       switch (wake) {
-        case PullHelper::Wake::kCancelled: return Cancelled("cancelled by the caller");
+        case PullHelper::Wake::kCancelled:
+          return Cancelled("cancelled by the caller");
         case PullHelper::Wake::kDeadline:
-          return DeadlineExceeded(fmt::format("deadline exceeded after {} of {}", HumanBytes(progress_.bytes_done), HumanBytes(progress_.bytes_total)));
-        case PullHelper::Wake::kNotified: RETURN_IF_ERROR(OnNotified()); break;
-        case PullHelper::Wake::kEvent: RETURN_IF_ERROR(OnEvent()); break;
+          return DeadlineExceeded(fmt::format("deadline exceeded after {} of {}", HumanBytes(progress_.bytes_done),
+                                              HumanBytes(progress_.bytes_total)));
+        case PullHelper::Wake::kNotified:
+          RETURN_IF_ERROR(OnNotified());
+          break;
+        case PullHelper::Wake::kEvent:
+          RETURN_IF_ERROR(OnEvent());
+          break;
       }
     }
     return CommitImage();
@@ -167,10 +181,12 @@ class PullRun {
     if (have_image_) return Internal("davit-pull resolved the image twice");
     have_image_ = true;
     ASSIGN_OR_RETURN(config_, oci::ParseImageConfig(event.config));
-    if (config_.diff_ids.size() != event.layers.size()) return Internal("davit-pull named other layers than the image config");
+    if (config_.diff_ids.size() != event.layers.size())
+      return Internal("davit-pull named other layers than the image config");
     std::vector<std::string> held = {event.config_digest, event.manifest_digest};
     for (size_t i = 0; i < event.layers.size(); ++i) {
-      if (config_.diff_ids[i].ToString() != event.layers[i].diff_id) return Internal("davit-pull named other layers than the image config");
+      if (config_.diff_ids[i].ToString() != event.layers[i].diff_id)
+        return Internal("davit-pull named other layers than the image config");
       order_.push_back(event.layers[i].diff_id);
       held.push_back(event.layers[i].diff_id);
       wanted_.emplace(event.layers[i].diff_id, Wanted{event.layers[i].size});
@@ -242,10 +258,12 @@ class PullRun {
 
   Status OnLayer(LayerEvent event) {
     auto found = staged_.find(event.diff_id);
-    if (found == staged_.end()) return Internal(fmt::format("davit-pull brought layer {}, which it was not asked for", Printable(event.diff_id)));
+    if (found == staged_.end())
+      return Internal(fmt::format("davit-pull brought layer {}, which it was not asked for", Printable(event.diff_id)));
     store::LayerStaging staging = std::move(found->second);
     staged_.erase(found);
-    for (const std::string& warning : event.warnings) LogWarning("pull {}: layer {}: {}", request_.reference.String(), event.diff_id, warning);
+    for (const std::string& warning : event.warnings)
+      LogWarning("pull {}: layer {}: {}", request_.reference.String(), event.diff_id, warning);
     if (event.implicit_directories.empty()) {
       RETURN_IF_ERROR(CommitLayer(std::move(staging), event));
     } else {
@@ -257,7 +275,8 @@ class PullRun {
 
   Status CommitLayer(store::LayerStaging staging, const LayerEvent& event) {
     FaultPoint("image.pull.unpacked");
-    RETURN_IF_ERROR(layers_.Commit(std::move(staging), {event.size, event.entries}).Annotate(fmt::format("commit layer {}", event.diff_id)));
+    RETURN_IF_ERROR(layers_.Commit(std::move(staging), {event.size, event.entries})
+                        .Annotate(fmt::format("commit layer {}", event.diff_id)));
     FaultPoint("image.pull.layer");
     ++progress_.layers_done;
     Unclaim(event.diff_id);
@@ -327,7 +346,8 @@ class PullRun {
     record.architecture = config_.platform.architecture;
     record.pulled_at = WallNanos();
     const std::string name = reference.String();
-    record.pinned = std::any_of(options_.pinned.begin(), options_.pinned.end(), [&](const std::string& glob) { return ::fnmatch(glob.c_str(), name.c_str(), 0) == 0; });
+    record.pinned = std::any_of(options_.pinned.begin(), options_.pinned.end(),
+                                [&](const std::string& glob) { return ::fnmatch(glob.c_str(), name.c_str(), 0) == 0; });
     ASSIGN_OR_RETURN(record, images_.Commit(std::move(record)));
     FaultPoint("image.pull.record");
     // The image is there; how the helper leaves changes nothing.
@@ -351,9 +371,9 @@ class PullRun {
   bool have_image_ = false;
   bool complete_ = false;
   uint32_t asked_ = 0;
-  std::vector<std::string> order_;              // diff IDs, bottom first
-  std::map<std::string, Wanted> wanted_;        // by diff ID, each once
-  std::set<std::string> missing_;               // neither here nor asked for: another pull has them
+  std::vector<std::string> order_;        // diff IDs, bottom first
+  std::map<std::string, Wanted> wanted_;  // by diff ID, each once
+  std::set<std::string> missing_;         // neither here nor asked for: another pull has them
   std::set<std::string> claimed_;
   std::map<std::string, store::LayerStaging> staged_;  // asked for
   std::map<std::string, Deferred> deferred_;
@@ -363,8 +383,10 @@ class PullRun {
 
 }  // namespace
 
-Puller::Puller(store::Database& database, store::Content& content, store::LayerDriver& layers, Images& images, PullerOptions options)
-    : state_(new State{database, content, layers, images, {}, std::make_shared<const PullerOptions>(std::move(options)), {}}) {}
+Puller::Puller(store::Database& database, store::Content& content, store::LayerDriver& layers, Images& images,
+               PullerOptions options)
+    : state_(new State{
+          database, content, layers, images, {}, std::make_shared<const PullerOptions>(std::move(options)), {}}) {}
 
 Puller::~Puller() = default;
 
@@ -394,7 +416,8 @@ Result<ImageRecord> Puller::Pull(const PullRequest& request, Deadline deadline) 
   // Deleting files makes creating others slow (store/trash.h).
   store::PauseDeletion pause = state_->layers.Pause();
   const std::string id = std::string(kIntentPrefix) + MintId();
-  RETURN_IF_ERROR(state_->database.Put(store::Kind::kIntent, id, request.reference.String(), store::Durability::kAtomic).Annotate(intent));
+  RETURN_IF_ERROR(state_->database.Put(store::Kind::kIntent, id, request.reference.String(), store::Durability::kAtomic)
+                      .Annotate(intent));
   FaultPoint("image.pull.intent");
   std::shared_ptr<const PullerOptions> options = state_->Options();
   Result<ImageRecord> record = [&] {

@@ -32,8 +32,8 @@ struct PullProgress {
   uint64_t bytes_total = 0;  // compressed bytes that the pull has to fetch; 0 until the manifest is known
   uint64_t bytes_unpacked = 0;
   uint32_t layers_done = 0;
-  uint32_t layers_total = 0;   // of the image
-  uint32_t layers_present = 0; // were on the node already
+  uint32_t layers_total = 0;    // of the image
+  uint32_t layers_present = 0;  // were on the node already
   uint32_t retries = 0;
 };
 
@@ -62,7 +62,7 @@ struct PullerOptions {
   std::string helper_path = "davit-pull";    // absolute, or looked up in PATH
   std::map<std::string, HostOptions> hosts;  // by "host[:port]" as in Reference::domain()
   PullLimits limits;
-  std::vector<std::string> pinned;           // globs (* and ?) over Reference::String(): ImageRecord::pinned
+  std::vector<std::string> pinned;  // globs (* and ?) over Reference::String(): ImageRecord::pinned
 };
 
 class Puller {

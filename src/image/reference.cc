@@ -35,7 +35,8 @@ bool IsPathPart(std::string_view part) {
 }
 
 bool IsPort(std::string_view text) {
-  return !text.empty() && text.size() <= 5 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return !text.empty() && text.size() <= 5 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
 // A host name, an IPv4 address or an IPv6 address in brackets, with an optional port.
@@ -115,7 +116,8 @@ Result<Reference> Reference::Parse(std::string_view text, std::string_view defau
   }
   if (out.domain_ == "index.docker.io") out.domain_ = kDocker;
   RETURN_IF_ERROR(CheckPath(text, out.repository_));
-  if (out.domain_ == kDocker && out.repository_.find('/') == std::string::npos) out.repository_ = "library/" + out.repository_;
+  if (out.domain_ == kDocker && out.repository_.find('/') == std::string::npos)
+    out.repository_ = "library/" + out.repository_;
   if (out.Name().size() > kMaxName) return Bad(text, fmt::format("the name is longer than {} bytes", kMaxName));
   if (out.tag_.empty() && out.digest_.empty()) out.tag_ = "latest";
   return out;

@@ -41,9 +41,34 @@ TEST(ReferenceTest, NormalisesNames) {
 
 TEST(ReferenceTest, RejectsWhatTheGrammarDoesNotAllow) {
   const std::string cases[] = {
-      "", ":tag", "@" + kDigest, "a:", "a@", "a@sha256:abc", "a@md5:" + kHex, "a:-x", "a:" + std::string(129, 'x'),
-      "a//b", "/a", "a/", "a..b", "a._b", "a___b", "-a", "a-", "h.io:port/a", "h.io:123456/a", "h..io/a", "a b",
-      "a\n", "../a", "a/../b", "http://h.io/a", std::string(300, 'a'), "a@" + kDigest + "@" + kDigest, kHex,
+      "",
+      ":tag",
+      "@" + kDigest,
+      "a:",
+      "a@",
+      "a@sha256:abc",
+      "a@md5:" + kHex,
+      "a:-x",
+      "a:" + std::string(129, 'x'),
+      "a//b",
+      "/a",
+      "a/",
+      "a..b",
+      "a._b",
+      "a___b",
+      "-a",
+      "a-",
+      "h.io:port/a",
+      "h.io:123456/a",
+      "h..io/a",
+      "a b",
+      "a\n",
+      "../a",
+      "a/../b",
+      "http://h.io/a",
+      std::string(300, 'a'),
+      "a@" + kDigest + "@" + kDigest,
+      kHex,
   };
   for (const std::string& text : cases) {
     Result<Reference> ref = Reference::Parse(text);
@@ -75,7 +100,8 @@ TEST(ReferenceTest, FamiliarNameNamesTheSameImage) {
   EXPECT_EQ(Reference::Parse("docker.io/library/busybox")->FamiliarName(), "busybox");
   EXPECT_EQ(Reference::Parse("team/app")->FamiliarName(), "team/app");
   // Without the domain these would be another registry, or an image id.
-  for (const std::string& name : {std::string("docker.io/localhost/app"), std::string("docker.io/a.b/c"), "docker.io/library/" + kHex}) {
+  for (const std::string& name :
+       {std::string("docker.io/localhost/app"), std::string("docker.io/a.b/c"), "docker.io/library/" + kHex}) {
     EXPECT_EQ(Reference::Parse(name)->FamiliarName(), name);
   }
 }

@@ -59,17 +59,25 @@ std::string RegistryMessage(const HttpResponse& response) {
   return out;
 }
 
-Status StatusOfAnswer(const HttpResponse& response, const std::string& where, const std::string& what, bool had_credentials) {
+Status StatusOfAnswer(const HttpResponse& response, const std::string& where, const std::string& what,
+                      bool had_credentials) {
   std::string text = fmt::format("{}: {} answered {}", where, what, response.status);
   if (std::string said = RegistryMessage(response); !said.empty()) text += fmt::format(" ({})", said);
   switch (response.status) {
     case 401:
-      return Unauthenticated(text + (had_credentials ? ": check the credentials for this registry" : ": the registry wants credentials"));
-    case 403: return PermissionDenied(text + (had_credentials ? ": these credentials may not pull it" : ": it may need credentials"));
-    case 404: return NotFound(text);
-    case 408: return DeadlineExceeded(text);
-    case 429: return ResourceExhausted(text + ": the registry limits the rate of pulls, try again later");
-    default: break;
+      return Unauthenticated(
+          text + (had_credentials ? ": check the credentials for this registry" : ": the registry wants credentials"));
+    case 403:
+      return PermissionDenied(text +
+                              (had_credentials ? ": these credentials may not pull it" : ": it may need credentials"));
+    case 404:
+      return NotFound(text);
+    case 408:
+      return DeadlineExceeded(text);
+    case 429:
+      return ResourceExhausted(text + ": the registry limits the rate of pulls, try again later");
+    default:
+      break;
   }
   return response.status >= 500 ? Unavailable(text) : FailedPrecondition(text);
 }
@@ -105,13 +113,15 @@ const HostOptions* FindHost(const std::map<std::string, HostOptions>& hosts, con
 Result<std::vector<Endpoint>> EndpointsFor(const Reference& reference, const std::map<std::string, HostOptions>& hosts,
                                            const Credentials& credentials) {
   const HostOptions* options = FindHost(hosts, reference.domain());
-  const std::string owner = ApiHost(credentials.server_address.empty() ? reference.domain() : credentials.server_address);
+  const std::string owner =
+      ApiHost(credentials.server_address.empty() ? reference.domain() : credentials.server_address);
   std::vector<Endpoint> out;
   if (options != nullptr) {
     for (const std::string& text : options->mirrors) {
       MirrorSpec mirror = ParseMirror(text);
       if (mirror.host.empty() || (!mirror.scheme.empty() && mirror.scheme != "http" && mirror.scheme != "https")) {
-        return InvalidArgument(fmt::format("mirror \"{}\" of {} is no [scheme://]host[/prefix]", Printable(text), reference.domain()));
+        return InvalidArgument(
+            fmt::format("mirror \"{}\" of {} is no [scheme://]host[/prefix]", Printable(text), reference.domain()));
       }
       const HostOptions* own = FindHost(hosts, mirror.host);
       if (mirror.scheme.empty()) mirror.scheme = own != nullptr && own->plain_http ? "http" : "https";
@@ -121,24 +131,30 @@ Result<std::vector<Endpoint>> EndpointsFor(const Reference& reference, const std
   }
   if (options == nullptr || options->fallback || options->mirrors.empty()) {
     const std::string host = ApiHost(reference.domain());
-    out.push_back({options != nullptr && options->plain_http ? "http" : "https", host, "", !credentials.empty() && owner == host});
+    out.push_back({options != nullptr && options->plain_http ? "http" : "https", host, "",
+                   !credentials.empty() && owner == host});
   }
   return out;
 }
 
 struct Registry::Request {
-  std::string path;                  // below /v2/<repository>/
+  std::string path;  // below /v2/<repository>/
   std::vector<std::string> headers;
   size_t max_body = 0;
 };
 
-Registry::Registry(Reference reference, std::map<std::string, HostOptions> hosts, Credentials credentials, PullLimits limits)
+Registry::Registry(Reference reference, std::map<std::string, HostOptions> hosts, Credentials credentials,
+                   PullLimits limits)
     : wait([](uint32_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }),
-      reference_(std::move(reference)), hosts_(std::move(hosts)), credentials_(std::move(credentials)), limits_(limits) {}
+      reference_(std::move(reference)),
+      hosts_(std::move(hosts)),
+      credentials_(std::move(credentials)),
+      limits_(limits) {}
 
 Result<std::unique_ptr<Registry>> Registry::Create(Reference reference, std::map<std::string, HostOptions> hosts,
                                                    Credentials credentials, PullLimits limits) {
-  std::unique_ptr<Registry> registry(new Registry(std::move(reference), std::move(hosts), std::move(credentials), limits));
+  std::unique_ptr<Registry> registry(
+      new Registry(std::move(reference), std::move(hosts), std::move(credentials), limits));
   ASSIGN_OR_RETURN(registry->endpoints_, EndpointsFor(registry->reference_, registry->hosts_, registry->credentials_));
   registry->authorization_.resize(registry->endpoints_.size());
   return registry;
@@ -168,7 +184,8 @@ Status Registry::CheckScheme(const Origin& origin) const {
     Result<Origin> own = OriginOf("http://" + host);
     if (own.ok() && *own == origin) return {};
   }
-  return FailedPrecondition(fmt::format("refused to go to http://{0}: set plain_http for {0} to allow it", origin.host));
+  return FailedPrecondition(
+      fmt::format("refused to go to http://{0}: set plain_http for {0} to allow it", origin.host));
 }
 
 void Registry::ApplyHost(const std::string& host_port, HttpRequest& request) const {
@@ -237,13 +254,14 @@ Result<std::string> UserAndPassword(const Credentials& credentials) {
   if (credentials.auth.empty()) return std::string();
   std::string text(credentials.auth);
   std::string out(3 * (text.size() / 4 + 1), '\0');
-  int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()), reinterpret_cast<const unsigned char*>(text.data()),
-                             static_cast<int>(text.size()));
+  int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                             reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
   if (size < 0) return InvalidArgument("the auth field of the credentials is not base64");
   // EVP counts padding as bytes.
   size -= static_cast<int>(text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0);
   out.resize(static_cast<size_t>(std::max(size, 0)));
-  if (out.find(':') == std::string::npos) return InvalidArgument("the auth field of the credentials is not user:password");
+  if (out.find(':') == std::string::npos)
+    return InvalidArgument("the auth field of the credentials is not user:password");
   while (out.ends_with('\0')) out.pop_back();  // some tools encode a trailing zero byte
   return out;
 }
@@ -266,7 +284,8 @@ Result<std::string> Registry::Authorize(CurlClient& client, size_t endpoint, std
   return last;
 }
 
-Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint, const std::map<std::string, std::string>& params) {
+Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint,
+                                         const std::map<std::string, std::string>& params) {
   auto param = [&](const std::string& name) {
     auto it = params.find(name);
     return it == params.end() ? std::string() : it->second;
@@ -284,7 +303,8 @@ Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint, co
   if (std::string service = param("service"); !service.empty()) query += "&service=" + UrlEncode(service);
   if (ours && !credentials_.identity_token.empty()) {
     request.url = realm;
-    request.post = "grant_type=refresh_token&client_id=davit&refresh_token=" + UrlEncode(credentials_.identity_token) + "&" + query;
+    request.post = "grant_type=refresh_token&client_id=davit&refresh_token=" + UrlEncode(credentials_.identity_token) +
+                   "&" + query;
   } else {
     request.url = realm + (realm.find('?') == std::string::npos ? "?" : "&") + query;
     ASSIGN_OR_RETURN(std::string pair, ours ? UserAndPassword(credentials_) : Result<std::string>(std::string()));
@@ -338,15 +358,18 @@ Result<FetchedManifest> Registry::GetManifest(CurlClient& client, const std::str
         std::string type(response->Header("content-type"));
         out.media_type = Trim(std::string_view(type).substr(0, type.find(';')));
         std::string_view said = response->Header("docker-content-digest");
-        const std::string& wanted = name.find(':') != std::string::npos ? name : std::string(said.starts_with("sha256:") ? said : "");
+        const std::string& wanted =
+            name.find(':') != std::string::npos ? name : std::string(said.starts_with("sha256:") ? said : "");
         if (!wanted.empty() && wanted != out.digest.ToString()) {
-          error = DataLoss(fmt::format("{}: the manifest {} has the digest {}, not {}", base, name, out.digest.ToString(), wanted));
+          error = DataLoss(
+              fmt::format("{}: the manifest {} has the digest {}, not {}", base, name, out.digest.ToString(), wanted));
           break;
         }
         preferred_ = endpoint;
         return out;
       } else {
-        error = StatusOfAnswer(*response, base, fmt::format("{}/manifests/{}", reference_.repository(), name), endpoints_[endpoint].with_credentials);
+        error = StatusOfAnswer(*response, base, fmt::format("{}/manifests/{}", reference_.repository(), name),
+                               endpoints_[endpoint].with_credentials);
         transient = IsTransientStatus(response->status);
         retry_after = response->Header("retry-after");
       }
@@ -373,7 +396,8 @@ Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest&
       begun = true;
       if (response.status == 206) {
         if (!response.Header("content-range").starts_with(fmt::format("bytes {}-", start))) {
-          return local = DataLoss(fmt::format("{}: asked for bytes from {}, got \"{}\"", base, start, Printable(response.Header("content-range"))));
+          return local = DataLoss(fmt::format("{}: asked for bytes from {}, got \"{}\"", base, start,
+                                              Printable(response.Header("content-range"))));
         }
       } else {
         skip = start;
@@ -383,7 +407,8 @@ Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest&
     skip -= drop;
     piece.remove_prefix(drop);
     if (piece.size() > size - done) {
-      return local = DataLoss(fmt::format("{}: blob {} is longer than the {} bytes that the manifest says", base, digest.ToString(), size));
+      return local = DataLoss(fmt::format("{}: blob {} is longer than the {} bytes that the manifest says", base,
+                                          digest.ToString(), size));
     }
     done += piece.size();
     return local = sink(piece);
@@ -429,14 +454,16 @@ Status Registry::GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t
 }
 
 Result<std::string> Registry::GetSmallBlob(CurlClient& client, const oci::Digest& digest, uint64_t size, uint64_t max) {
-  if (size > max) return ResourceExhausted(fmt::format("blob {} of {} bytes is over the limit of {}", digest.ToString(), size, max));
+  if (size > max)
+    return ResourceExhausted(fmt::format("blob {} of {} bytes is over the limit of {}", digest.ToString(), size, max));
   std::string out;
   RETURN_IF_ERROR(GetBlob(client, digest, size, [&](std::string_view piece) {
     out.append(piece);
     return Status();
   }));
   if (Sha256::Of(out) != digest) {
-    return DataLoss(fmt::format("{}: blob {} has the digest {}", CurrentEndpoint(), digest.ToString(), Sha256::Of(out).ToString()));
+    return DataLoss(
+        fmt::format("{}: blob {} has the digest {}", CurrentEndpoint(), digest.ToString(), Sha256::Of(out).ToString()));
   }
   return out;
 }

@@ -73,8 +73,8 @@ class Registry {
   Registry(Reference reference, std::map<std::string, HostOptions> hosts, Credentials credentials, PullLimits limits);
   // One request with authentication and redirects; the final answer, whatever its status.
   Result<HttpResponse> Send(CurlClient& client, size_t endpoint, const Request& request, const BodySink& sink);
-  Result<HttpResponse> Follow(CurlClient& client, size_t endpoint, const Request& request, const std::string& authorization,
-                              const BodySink& sink);
+  Result<HttpResponse> Follow(CurlClient& client, size_t endpoint, const Request& request,
+                              const std::string& authorization, const BodySink& sink);
   // The Authorization header that answers the challenges, or kUnauthenticated.
   Result<std::string> Authorize(CurlClient& client, size_t endpoint, std::string_view challenges);
   Result<std::string> FetchToken(CurlClient& client, size_t endpoint, const std::map<std::string, std::string>& params);

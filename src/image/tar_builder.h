@@ -22,7 +22,9 @@ class TarBuilder {
   };
 
   TarBuilder& File(const std::string& name, std::string_view content) { return File(name, content, Options()); }
-  TarBuilder& File(const std::string& name, std::string_view content, const Options& options) { return Add(name, '0', content, options); }
+  TarBuilder& File(const std::string& name, std::string_view content, const Options& options) {
+    return Add(name, '0', content, options);
+  }
   TarBuilder& Dir(const std::string& name, unsigned mode = 0755) {
     Options options;
     options.mode = mode;

@@ -106,14 +106,22 @@ std::optional<TarType> TypeOf(char flag) {
   switch (flag) {
     case '0':
     case '\0':
-    case '7': return TarType::kRegular;  // '7': contiguous file, which nobody treats otherwise
-    case '1': return TarType::kHardLink;
-    case '2': return TarType::kSymlink;
-    case '3': return TarType::kCharDevice;
-    case '4': return TarType::kBlockDevice;
-    case '5': return TarType::kDirectory;
-    case '6': return TarType::kFifo;
-    default: return std::nullopt;
+    case '7':
+      return TarType::kRegular;  // '7': contiguous file, which nobody treats otherwise
+    case '1':
+      return TarType::kHardLink;
+    case '2':
+      return TarType::kSymlink;
+    case '3':
+      return TarType::kCharDevice;
+    case '4':
+      return TarType::kBlockDevice;
+    case '5':
+      return TarType::kDirectory;
+    case '6':
+      return TarType::kFifo;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -199,7 +207,8 @@ Result<std::string> TarReader::ReadExtended(uint64_t size, std::string_view what
 Status TarReader::ParsePax(std::string_view text, bool apply, Extended& extended) {
   while (!text.empty()) {
     size_t space = text.find(' ');
-    std::optional<uint64_t> length = space == std::string_view::npos ? std::nullopt : ParseUint64(text.substr(0, space));
+    std::optional<uint64_t> length =
+        space == std::string_view::npos ? std::nullopt : ParseUint64(text.substr(0, space));
     if (!length || *length > text.size() || *length < space + 3 || text[*length - 1] != '\n') {
       return InvalidArgument(fmt::format("malformed PAX record after \"{}\"", Printable(current_)));
     }
@@ -211,9 +220,7 @@ Status TarReader::ParsePax(std::string_view text, bool apply, Extended& extended
     }
     std::string_view key = record.substr(0, equals);
     std::string_view value = record.substr(equals + 1);
-    auto malformed = [&] {
-      return InvalidArgument(fmt::format("PAX {} \"{}\" is malformed", key, Printable(value)));
-    };
+    auto malformed = [&] { return InvalidArgument(fmt::format("PAX {} \"{}\" is malformed", key, Printable(value))); };
     if (!apply) continue;
     if (key.starts_with("GNU.sparse.")) {
       return Unimplemented(fmt::format("sparse file after \"{}\" is not supported", Printable(current_)));
@@ -254,8 +261,8 @@ namespace {
 Status CheckName(std::string_view name, std::string_view what, size_t max) {
   if (name.empty()) return InvalidArgument(fmt::format("tar entry with an empty {}", what));
   if (name.size() > max) {
-    return ResourceExhausted(fmt::format("{} \"{}\" of {} bytes is over the limit of {}", what, Printable(name),
-                                         name.size(), max));
+    return ResourceExhausted(
+        fmt::format("{} \"{}\" of {} bytes is over the limit of {}", what, Printable(name), name.size(), max));
   }
   if (name.find('\0') != std::string_view::npos) {
     return InvalidArgument(fmt::format("{} \"{}\" has a zero byte", what, Printable(name)));
@@ -298,7 +305,8 @@ Result<TarEntry> ParseHeader(const char* block, TarType type) {
 Result<uint32_t> Owner(const char* block, Field field, std::optional<uint64_t> pax, std::string_view what,
                        std::string_view name) {
   if (!pax) return Number32(block, field, what, name, UINT32_MAX - 1);
-  if (*pax >= UINT32_MAX) return InvalidArgument(fmt::format("{} {} of \"{}\" is out of range", what, *pax, Printable(name)));
+  if (*pax >= UINT32_MAX)
+    return InvalidArgument(fmt::format("{} {} of \"{}\" is out of range", what, *pax, Printable(name)));
   return static_cast<uint32_t>(*pax);
 }
 
@@ -369,7 +377,8 @@ Result<std::optional<TarEntry>> TarReader::Next() {
     // that believed them would see other entries than all others do.
     if (entry.type == TarType::kRegular) {
       entry.size = extended.size.value_or(static_cast<uint64_t>(*size));
-      if (entry.size > INT64_MAX) return InvalidArgument(fmt::format("size of \"{}\" is out of range", Printable(entry.name)));
+      if (entry.size > INT64_MAX)
+        return InvalidArgument(fmt::format("size of \"{}\" is out of range", Printable(entry.name)));
       data_left_ = entry.size;
       padding_left_ = static_cast<uint32_t>((kBlock - entry.size % kBlock) % kBlock);
     }

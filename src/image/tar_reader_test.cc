@@ -59,7 +59,13 @@ Seen ReadAllOf(const std::string& tar, size_t piece = 1 << 20, TarLimits limits 
 
 TEST(TarReaderTest, ReadsEntriesWhateverThePieces) {
   TarBuilder tar;
-  tar.Dir("d/").File("d/a", "hello").File("d/big", std::string(5000, 'x')).Link("l", '2', "d/a").Link("h", '1', "d/a").Node("n", '3', 1, 3).Node("p", '6', 0, 0);
+  tar.Dir("d/")
+      .File("d/a", "hello")
+      .File("d/big", std::string(5000, 'x'))
+      .Link("l", '2', "d/a")
+      .Link("h", '1', "d/a")
+      .Node("n", '3', 1, 3)
+      .Node("p", '6', 0, 0);
   for (size_t piece : {1, 7, 511, 512, 513, 1 << 20}) {
     Seen seen = ReadAllOf(tar.Finish(), piece);
     ASSERT_TRUE(seen.status.ok()) << seen.status.ToString();
@@ -78,8 +84,9 @@ TEST(TarReaderTest, ReadsEntriesWhateverThePieces) {
 TEST(TarReaderTest, AppliesPaxRecords) {
   TarBuilder tar;
   const std::string path(300, 'p');
-  tar.Pax(TarBuilder::Record("path", path) + TarBuilder::Record("uid", "3000000") + TarBuilder::Record("mtime", "-1.5") +
-          TarBuilder::Record("SCHILY.xattr.user.a", std::string("v\0w", 3)) + TarBuilder::Record("size", "3"))
+  tar.Pax(TarBuilder::Record("path", path) + TarBuilder::Record("uid", "3000000") +
+          TarBuilder::Record("mtime", "-1.5") + TarBuilder::Record("SCHILY.xattr.user.a", std::string("v\0w", 3)) +
+          TarBuilder::Record("size", "3"))
       .File("short", "abc")
       .File("next", "");
   Seen seen = ReadAllOf(tar.Finish());
@@ -95,7 +102,9 @@ TEST(TarReaderTest, AppliesPaxRecords) {
 
 TEST(TarReaderTest, IgnoresGlobalHeadersAndTakesGnuNames) {
   TarBuilder tar;
-  tar.Pax(TarBuilder::Record("path", "evil"), 'g').Add("././@LongLink", 'L', std::string(200, 'n') + std::string(1, '\0'), {}).File("x", "");
+  tar.Pax(TarBuilder::Record("path", "evil"), 'g')
+      .Add("././@LongLink", 'L', std::string(200, 'n') + std::string(1, '\0'), {})
+      .File("x", "");
   Seen seen = ReadAllOf(tar.Finish());
   ASSERT_TRUE(seen.status.ok()) << seen.status.ToString();
   EXPECT_EQ(seen.entries[0].name, std::string(200, 'n'));
@@ -137,16 +146,22 @@ TEST(TarReaderTest, RefusesMalformedArchives) {
       {"empty name", TarBuilder().File("", "").Finish(), StatusCode::kInvalidArgument},
       {"link without target", TarBuilder().Link("l", '2', "").Finish(), StatusCode::kInvalidArgument},
       {"sparse", TarBuilder().Add("s", 'S', "", {}).Finish(), StatusCode::kUnimplemented},
-      {"PAX sparse", TarBuilder().Pax(TarBuilder::Record("GNU.sparse.major", "1")).File("s", "").Finish(), StatusCode::kUnimplemented},
+      {"PAX sparse", TarBuilder().Pax(TarBuilder::Record("GNU.sparse.major", "1")).File("s", "").Finish(),
+       StatusCode::kUnimplemented},
       {"unknown type", TarBuilder().Add("s", 'Z', "", {}).Finish(), StatusCode::kUnimplemented},
       {"PAX length", TarBuilder().Pax("99 a=b\n").File("s", "").Finish(), StatusCode::kInvalidArgument},
       {"PAX zero length", TarBuilder().Pax("0 a=b\n").File("s", "").Finish(), StatusCode::kInvalidArgument},
-      {"PAX uid", TarBuilder().Pax(TarBuilder::Record("uid", "4294967295")).File("s", "").Finish(), StatusCode::kInvalidArgument},
-      {"PAX NUL", TarBuilder().Pax(TarBuilder::Record("path", std::string("a\0b", 3))).File("s", "").Finish(), StatusCode::kInvalidArgument},
-      {"PAX bomb", TarBuilder().Raw(TarBuilder::Header("x", 'x', 1ULL << 32, {})).Finish(), StatusCode::kResourceExhausted},
-      {"name bomb", TarBuilder().Pax(TarBuilder::Record("path", std::string(5000, 'a'))).File("s", "").Finish(), StatusCode::kResourceExhausted},
+      {"PAX uid", TarBuilder().Pax(TarBuilder::Record("uid", "4294967295")).File("s", "").Finish(),
+       StatusCode::kInvalidArgument},
+      {"PAX NUL", TarBuilder().Pax(TarBuilder::Record("path", std::string("a\0b", 3))).File("s", "").Finish(),
+       StatusCode::kInvalidArgument},
+      {"PAX bomb", TarBuilder().Raw(TarBuilder::Header("x", 'x', 1ULL << 32, {})).Finish(),
+       StatusCode::kResourceExhausted},
+      {"name bomb", TarBuilder().Pax(TarBuilder::Record("path", std::string(5000, 'a'))).File("s", "").Finish(),
+       StatusCode::kResourceExhausted},
       {"data after end", TarBuilder().Raw(std::string(512, '\0')).File("a", "").Finish(), StatusCode::kInvalidArgument},
-      {"truncated data", TarBuilder().File("a", std::string(2000, 'x')).Finish().substr(0, 1024), StatusCode::kDataLoss},
+      {"truncated data", TarBuilder().File("a", std::string(2000, 'x')).Finish().substr(0, 1024),
+       StatusCode::kDataLoss},
       {"truncated header", TarBuilder().File("a", "").Finish().substr(0, 100), StatusCode::kDataLoss},
   };
   for (const Case& c : cases) {
@@ -172,7 +187,9 @@ TEST(TarReaderTest, EveryTruncationEndsCleanly) {
   const std::string whole = tar.Finish();
   for (size_t size = 0; size < whole.size(); size += 37) {
     Seen seen = ReadAllOf(whole.substr(0, size), 100);
-    EXPECT_TRUE(seen.status.ok() || seen.status.code() == StatusCode::kDataLoss || seen.status.code() == StatusCode::kInvalidArgument) << size;
+    EXPECT_TRUE(seen.status.ok() || seen.status.code() == StatusCode::kDataLoss ||
+                seen.status.code() == StatusCode::kInvalidArgument)
+        << size;
   }
 }
 

@@ -14,8 +14,8 @@ namespace davit::monitor {
 namespace {
 
 constexpr size_t kMaxReplyBytes = 64 * 1024;
-constexpr auto kShort = std::chrono::seconds(10);   // for requests that the monitor answers at once
-constexpr auto kUndo = std::chrono::seconds(20);    // for the end of a monitor whose launch failed
+constexpr auto kShort = std::chrono::seconds(10);  // for requests that the monitor answers at once
+constexpr auto kUndo = std::chrono::seconds(20);   // for the end of a monitor whose launch failed
 
 std::string SocketPath(const std::string& directory) { return directory + "/monitor.sock"; }
 
@@ -71,7 +71,8 @@ Result<State> Call(const std::string& directory, const Request& request, Deadlin
 
 Status CheckLaunch(const LaunchOptions& options) {
   if (options.directory.empty() || options.directory[0] != '/') return InvalidArgument("directory is not absolute");
-  if (options.create_argv.empty() || options.start_argv.empty()) return InvalidArgument("create_argv or start_argv is empty");
+  if (options.create_argv.empty() || options.start_argv.empty())
+    return InvalidArgument("create_argv or start_argv is empty");
   if (options.pid_file.empty()) return InvalidArgument("pid_file is empty");
   if (options.terminal && options.console_socket.empty()) return InvalidArgument("console_socket is empty");
   return {};
@@ -80,7 +81,8 @@ Status CheckLaunch(const LaunchOptions& options) {
 Result<sys::UniqueFd> OptionsFile(const LaunchOptions& options) {
   std::string text = EncodeLaunchOptions(options);
   if (text.size() > kMaxOptionsBytes) {
-    return InvalidArgument("options: " + std::to_string(text.size()) + " bytes, at most " + std::to_string(kMaxOptionsBytes));
+    return InvalidArgument("options: " + std::to_string(text.size()) + " bytes, at most " +
+                           std::to_string(kMaxOptionsBytes));
   }
   sys::UniqueFd file(::memfd_create("davit-monitor-options", MFD_CLOEXEC));
   if (!file.valid()) return ErrnoError(errno, "create memfd");

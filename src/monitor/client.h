@@ -32,8 +32,8 @@ struct LaunchOptions {
   std::string directory;     // container run directory, absolute; exists. Gets monitor.sock and exit
   std::string log_path;      // CRI log, absolute; empty: output is discarded (but still attachable)
   bool terminal = false;
-  bool open_stdin = false;   // false: /dev/null
-  bool stdin_once = false;   // the container's stdin closes when the first attached stdin has ended
+  bool open_stdin = false;  // false: /dev/null
+  bool stdin_once = false;  // the container's stdin closes when the first attached stdin has ended
 
   // Whole command lines. create_argv must make the runtime write pid_file (--pid-file) and, with
   // `terminal`, use console_socket (--console-socket); runtime_log is the file of its --log option.

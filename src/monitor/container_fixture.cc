@@ -52,7 +52,8 @@ void MakeRootfs(const std::string& path) {
     ASSERT_TRUE(sys::MakeDirectories(path + directory, 0755).ok());
   }
   ASSERT_TRUE(RunTool({"cp", "-L", "/bin/busybox", path + "/bin/busybox"}).ok());
-  for (const char* tool : {"sh", "cat", "echo", "sleep", "seq", "dd", "head", "tail", "tty", "yes", "true", "setsid", "stty"}) {
+  for (const char* tool :
+       {"sh", "cat", "echo", "sleep", "seq", "dd", "head", "tail", "tty", "yes", "true", "setsid", "stty"}) {
     ASSERT_EQ(::symlink("busybox", (path + "/bin/" + tool).c_str()), 0);
   }
 }
@@ -104,18 +105,23 @@ LaunchOptions ContainerFixture::Prepare(const std::string& name, const Spec& spe
   names_.push_back(name);
   const std::string dir = Dir(name), id = name + root_.substr(root_.size() - 6), cgroup = "/davit-test-" + id;
   EXPECT_TRUE(sys::MakeDirectories(dir, 0700).ok());
-  std::vector<std::string> argv = spec.argv.empty() ? std::vector<std::string>{"/bin/sh", "-c", spec.script} : spec.argv;
+  std::vector<std::string> argv =
+      spec.argv.empty() ? std::vector<std::string>{"/bin/sh", "-c", spec.script} : spec.argv;
   std::string pid_namespace = spec.host_pid ? "" : R"({"type":"pid"},)";
-  std::string memory = spec.memory_limit == 0 ? "" :
-      R"("resources":{"memory":{"limit":)" + std::to_string(spec.memory_limit) + R"(,"swap":)" +
-      std::to_string(spec.memory_limit) + "}},";
-  std::string config = R"({"ociVersion":"1.0.0","process":{"terminal":)" + std::string(spec.terminal ? "true" : "false") +
-      R"(,"user":{"uid":0,"gid":0},"cwd":"/","env":["PATH=/bin"],"args":)" + QuoteAll(argv) +
-      R"(},"root":{"path":")" + root_ + R"(/rootfs"},"hostname":"t","mounts":[)"
+  std::string memory = spec.memory_limit == 0
+                           ? ""
+                           : R"("resources":{"memory":{"limit":)" + std::to_string(spec.memory_limit) + R"(,"swap":)" +
+                                 std::to_string(spec.memory_limit) + "}},";
+  std::string config =
+      R"({"ociVersion":"1.0.0","process":{"terminal":)" + std::string(spec.terminal ? "true" : "false") +
+      R"(,"user":{"uid":0,"gid":0},"cwd":"/","env":["PATH=/bin"],"args":)" + QuoteAll(argv) + R"(},"root":{"path":")" +
+      root_ +
+      R"(/rootfs"},"hostname":"t","mounts":[)"
       R"({"destination":"/proc","type":"proc","source":"proc"},)"
       R"({"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","mode=755"]},)"
       R"({"destination":"/dev/pts","type":"devpts","source":"devpts","options":["newinstance","ptmxmode=0666"]}],)"
-      R"("linux":{"cgroupsPath":")" + cgroup + R"(",)" + memory + R"("namespaces":[)" + pid_namespace +
+      R"("linux":{"cgroupsPath":")" +
+      cgroup + R"(",)" + memory + R"("namespaces":[)" + pid_namespace +
       R"({"type":"mount"},{"type":"uts"},{"type":"ipc"}]}})";
   EXPECT_TRUE(sys::WriteFileAtomic(dir + "/config.json", config, 0600, sys::Durability::kAtomic).ok());
   LaunchOptions options;
@@ -136,7 +142,8 @@ LaunchOptions ContainerFixture::Prepare(const std::string& name, const Spec& spe
   options.oom_file = "/sys/fs/cgroup/memory" + cgroup + "/memory.oom_control";
   options.create_argv = RuntimeArgv(name, "runtime.log");
   options.create_argv.insert(options.create_argv.end(), {"create", "--bundle", dir, "--pid-file", options.pid_file});
-  if (spec.terminal) options.create_argv.insert(options.create_argv.end(), {"--console-socket", options.console_socket});
+  if (spec.terminal)
+    options.create_argv.insert(options.create_argv.end(), {"--console-socket", options.console_socket});
   options.create_argv.push_back(id);
   options.start_argv = RuntimeArgv(name, "runtime.log");
   options.start_argv.insert(options.start_argv.end(), {"start", id});
@@ -159,8 +166,8 @@ ExecOptions ContainerFixture::ExecOf(const std::string& name, const std::vector<
   options.pid_file = prefix + ".pid";
   options.runtime_log = prefix + ".log";
   options.terminal = terminal;
-  options.argv = {GetParam(), "--root", root_ + "/state", "--log", options.runtime_log, "--log-format", "json",
-                  "exec", "--detach", "--pid-file", options.pid_file};
+  options.argv = {GetParam(), "--root", root_ + "/state", "--log",      options.runtime_log, "--log-format",
+                  "json",     "exec",   "--detach",       "--pid-file", options.pid_file};
   if (terminal) {
     options.console_socket = prefix + ".sock";
     options.argv.insert(options.argv.end(), {"--tty", "--console-socket", options.console_socket});

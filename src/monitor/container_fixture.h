@@ -15,18 +15,18 @@ Deadline Soon();  // far longer than anything takes, so that a hang is a failure
 // A new directory with a rootfs, gone at the end together with every monitor and container made in it.
 class ContainerFixture : public ::testing::TestWithParam<std::string> {
  protected:
-  void SetUp() override;     // skips without root, busybox or the runtime
+  void SetUp() override;  // skips without root, busybox or the runtime
   void TearDown() override;
 
   struct Spec {
-    std::string script;            // for sh -c
+    std::string script;  // for sh -c
     bool terminal = false;
     bool open_stdin = false;
     bool stdin_once = false;
     bool log = true;
-    bool host_pid = false;         // no PID namespace of its own
+    bool host_pid = false;  // no PID namespace of its own
     int64_t memory_limit = 0;
-    std::vector<std::string> argv; // instead of sh -c script
+    std::vector<std::string> argv;  // instead of sh -c script
   };
   // Writes the bundle; the container's name is its directory under the test's.
   LaunchOptions Prepare(const std::string& name, const Spec& spec);
@@ -37,7 +37,7 @@ class ContainerFixture : public ::testing::TestWithParam<std::string> {
   ExitRecord WaitExit(const std::string& name);
 
   std::string Dir(const std::string& name) const { return root_ + "/" + name; }
-  std::string LogText(const std::string& name, const std::string& file = "log");  // whole file
+  std::string LogText(const std::string& name, const std::string& file = "log");                // whole file
   std::vector<std::string> LogLines(const std::string& name, const std::string& file = "log");  // "stdout F text"
   std::vector<std::string> RuntimeArgv(const std::string& name, const std::string& log) const;
 

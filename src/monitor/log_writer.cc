@@ -98,8 +98,8 @@ LogFormatter::Progress LogFormatter::Format(Stream stream, std::string_view data
     }
     size_t length = newline != nullptr ? static_cast<size_t>(static_cast<const char*>(newline) - rest.data()) : fits;
     if (carry.size() + length + kOverhead > room - done.produced) break;
-    char* end = PutLine(out + done.produced, timestamp, stream, newline != nullptr ? 'F' : 'P', carry,
-                        rest.substr(0, length));
+    char* end =
+        PutLine(out + done.produced, timestamp, stream, newline != nullptr ? 'F' : 'P', carry, rest.substr(0, length));
     done.produced = static_cast<size_t>(end - out);
     done.consumed += length + (newline != nullptr ? 1 : 0);
     carry.clear();
@@ -131,12 +131,12 @@ struct LogWriter::Impl {
   std::string path;
   sys::UniqueFd file;
   LogFormatter formatter;
-  PageBuffer buffer;    // formatted lines [written, filled) not yet in the file
+  PageBuffer buffer;  // formatted lines [written, filled) not yet in the file
   size_t written = 0;
   size_t filled = 0;
   std::string backlog;  // raw bytes behind them, of backlog_stream; only while blocked
   Stream backlog_stream = Stream::kStdout;
-  bool dirty = false;   // the buffer's pages are in use
+  bool dirty = false;  // the buffer's pages are in use
 
   // False when bytes remain.
   bool Flush() {

@@ -39,7 +39,8 @@ std::string FinishIn(LogFormatter& formatter, Stream stream) {
 TEST(LogFormatterTest, TagsWholeLinesAndKeepsTheUnfinishedOne) {
   LogFormatter formatter(1024);
   std::string stamp(kStamp);
-  EXPECT_EQ(FormatIn(formatter, Stream::kStdout, "one\n\ntw", 2048), stamp + " stdout F one\n" + stamp + " stdout F \n");
+  EXPECT_EQ(FormatIn(formatter, Stream::kStdout, "one\n\ntw", 2048),
+            stamp + " stdout F one\n" + stamp + " stdout F \n");
   EXPECT_EQ(FormatIn(formatter, Stream::kStderr, "err\n", 2048), stamp + " stderr F err\n");
   EXPECT_EQ(FormatIn(formatter, Stream::kStdout, "o\n", 2048), stamp + " stdout F two\n");
   EXPECT_FALSE(formatter.HasUnfinished(Stream::kStdout));
@@ -58,7 +59,7 @@ TEST(LogFormatterTest, LongerLineIsCutIntoPartialPieces) {
   std::string got = FormatIn(formatter, Stream::kStdout, text, 1024);
   got += FinishIn(formatter, Stream::kStdout);
   EXPECT_EQ(got, stamp + " stdout P " + piece + "\n" + stamp + " stdout P " + piece + "\n" + stamp + " stdout F " +
-                std::string(100, 'x') + "\n");
+                     std::string(100, 'x') + "\n");
 }
 
 TEST(LogFormatterTest, LinesDoNotDependOnTheChunks) {
@@ -94,7 +95,8 @@ TEST(LogFormatterTest, LinesDoNotDependOnTheChunks) {
 TEST(TimestampTest, MatchesTheLibrary) {
   std::mt19937_64 random(7);
   for (int i = 0; i < 2000; ++i) {
-    int64_t nanos = static_cast<int64_t>(random() % 4102444800ULL) * 1'000'000'000 + static_cast<int64_t>(random() % 1'000'000'000);
+    int64_t nanos =
+        static_cast<int64_t>(random() % 4102444800ULL) * 1'000'000'000 + static_cast<int64_t>(random() % 1'000'000'000);
     char out[kTimestampBytes];
     FormatTimestamp(nanos, out);
     ASSERT_EQ(std::string(out, sizeof out), FormatRfc3339Nano(nanos));

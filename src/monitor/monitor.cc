@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,9 +24,7 @@ namespace {
 constexpr size_t kScratchBytes = 256 * 1024;  // of address space; a page is there once a read has needed it
 constexpr size_t kMaxReaped = 4096;
 
-int CodeOf(int wait_status) {
-  return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
-}
+int CodeOf(int wait_status) { return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status); }
 
 Result<sys::UniqueFd> OpenSigchld() {
   sigset_t set;
@@ -251,8 +249,9 @@ void Monitor::AdvanceExit() {
     stdin_.CloseWhenWritten();
   }
   if (!exit_written_) {
-    exit_written_ = sys::WriteFileAtomic(options_.directory + "/exit", FormatExitRecord(*exit_), 0600,
-                                         sys::Durability::kAtomic).ok();
+    exit_written_ =
+        sys::WriteFileAtomic(options_.directory + "/exit", FormatExitRecord(*exit_), 0600, sys::Durability::kAtomic)
+            .ok();
   }
   if (phase_ != Phase::kExited) {
     phase_ = Phase::kExited;
@@ -371,7 +370,8 @@ int Monitor::NextTimeoutMs() const {
 
 bool Monitor::Finished() const {
   if (finished_) return true;
-  bool attached = std::any_of(connections_.begin(), connections_.end(), [](const auto& c) { return c->attach != nullptr; });
+  bool attached =
+      std::any_of(connections_.begin(), connections_.end(), [](const auto& c) { return c->attach != nullptr; });
   return phase_ == Phase::kExited && exit_written_ && execs_.empty() && !attached && outputs_closed() &&
          !log_->blocked();
 }

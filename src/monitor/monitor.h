@@ -21,13 +21,13 @@ namespace davit::monitor {
 
 // Caps and times of one monitor. The defaults are what davit-monitor runs with; tests make them small.
 struct Limits {
-  size_t connections = 128;          // one more is closed at once
-  size_t execs = 64;                 // one more is refused
-  int64_t stall_ms = kStallMs;       // an attached client that reads nothing for this long is dropped
-  int64_t blocked_log_ms = 5'000;    // how long a full disk may delay the news of the exit
-  int64_t force_ms = 10'000;         // how long a destroy or an exec kill waits for a runtime to finish by itself
-  int busy_tick_ms = 250;            // between two looks at what no descriptor tells
-  int quiet_ms = 1'000;              // without large output before memory goes back
+  size_t connections = 128;        // one more is closed at once
+  size_t execs = 64;               // one more is refused
+  int64_t stall_ms = kStallMs;     // an attached client that reads nothing for this long is dropped
+  int64_t blocked_log_ms = 5'000;  // how long a full disk may delay the news of the exit
+  int64_t force_ms = 10'000;       // how long a destroy or an exec kill waits for a runtime to finish by itself
+  int busy_tick_ms = 250;          // between two looks at what no descriptor tells
+  int quiet_ms = 1'000;            // without large output before memory goes back
 };
 
 class Monitor {
@@ -123,19 +123,19 @@ class Monitor {
   pid_t init_ = 0;
   sys::PidFd init_fd_;
   bool init_reaped_ = false;
-  std::optional<int> early_exit_;  // reaped before the runtime's start has ended
+  std::optional<int> early_exit_;   // reaped before the runtime's start has ended
   std::optional<ExitRecord> exit_;  // known, and published once phase_ is kExited
   bool exit_written_ = false;
-  int64_t exit_give_up_ms_ = 0;    // publish even though the log is blocked
+  int64_t exit_give_up_ms_ = 0;  // publish even though the log is blocked
   int64_t started_at_ = 0;
   std::string error_;
-  uint64_t log_offset_ = 0;        // of the runtime's log, where the run under way began
-  sys::UniqueFd run_stderr_;       // read end of the running runtime's stderr, where it is not the container's
+  uint64_t log_offset_ = 0;   // of the runtime's log, where the run under way began
+  sys::UniqueFd run_stderr_;  // read end of the running runtime's stderr, where it is not the container's
   sys::UniqueFd console_listener_;
-  sys::UniqueFd terminal_;         // for TIOCSWINSZ; the pump and stdin have duplicates
+  sys::UniqueFd terminal_;  // for TIOCSWINSZ; the pump and stdin have duplicates
   sys::UniqueFd oom_file_;
   uint64_t oom_before_ = 0;
-  std::vector<Reaped> reaped_;     // not known as anybody's, while a runtime run is under way
+  std::vector<Reaped> reaped_;  // not known as anybody's, while a runtime run is under way
 
   std::unique_ptr<Pump> pumps_[2];
   ContainerStdin stdin_;
@@ -144,7 +144,7 @@ class Monitor {
 
   bool destroying_ = false;
   bool init_killed_ = false;
-  int64_t destroy_force_ms_ = 0;   // when the runtime that is under way gets killed
+  int64_t destroy_force_ms_ = 0;  // when the runtime that is under way gets killed
   bool finished_ = false;
 };
 

@@ -12,7 +12,8 @@
 
 namespace davit::monitor {
 Status Monitor::HandleExec(Connection& connection, Request request, std::vector<sys::UniqueFd> fds) {
-  if (phase_ != Phase::kRunning || exit_ || destroying_) return FailedPrecondition("exec: the container is not running");
+  if (phase_ != Phase::kRunning || exit_ || destroying_)
+    return FailedPrecondition("exec: the container is not running");
   if (execs_.size() >= limits_.execs) {
     return ResourceExhausted("exec: " + std::to_string(limits_.execs) + " execs are running");
   }
@@ -75,7 +76,8 @@ void Monitor::OnExecRuntimeDone(ExecRun& run, int code) {
   if (run.pid > 0) {
     ended = TakeReaped(run.pid);
     if (!ended && !IsOwnChild(run.pid)) {
-      if (terminal.ok()) terminal = Internal("runtime exec: process " + std::to_string(run.pid) + " is not ours to reap");
+      if (terminal.ok())
+        terminal = Internal("runtime exec: process " + std::to_string(run.pid) + " is not ours to reap");
       run.pid = 0;
     } else if (!ended) {
       // runc makes the process the leader of a session; crun only with a terminal, else the leader is a helper

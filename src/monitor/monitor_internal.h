@@ -25,10 +25,10 @@ struct Monitor::Pump final : Pollable {
   Stream stream;
   PolledFd watch;
   size_t pipe_bytes = kDefaultPipeBytes;  // what the pipe holds; 0: a terminal
-  bool grown = false;        // asked for a larger pipe since the last quiet time
-  int64_t read_at_us = 0;    // the last read's time
-  int quick_reads = 0;       // in a row, each close behind the one before
-  bool hung_up = false;      // terminal without an open slave: polled again at hung_up_until
+  bool grown = false;                     // asked for a larger pipe since the last quiet time
+  int64_t read_at_us = 0;                 // the last read's time
+  int quick_reads = 0;                    // in a row, each close behind the one before
+  bool hung_up = false;                   // terminal without an open slave: polled again at hung_up_until
   int64_t hung_up_until = 0;
   bool finish_wanted = false;  // the last line could not be written yet (log blocked)
 };
@@ -53,10 +53,10 @@ struct Monitor::ExecRun {
   pid_t pid = 0;                     // the process, once known
   pid_t session = 0;                 // the session that is its own
   sys::UniqueFd console_listener;
-  sys::UniqueFd error_pipe;          // the runtime's stderr, terminal only
+  sys::UniqueFd error_pipe;  // the runtime's stderr, terminal only
   bool kill_wanted = false;
-  int64_t force_ms = 0;              // when the runtime itself gets killed
-  bool ended = false;                // deleted by the next Sweep
+  int64_t force_ms = 0;  // when the runtime itself gets killed
+  bool ended = false;    // deleted by the next Sweep
 };
 
 }  // namespace davit::monitor

@@ -21,7 +21,7 @@ constexpr size_t kBusyPipeBytes = 256 * 1024;  // so that writer and monitor nee
 constexpr int64_t kQuickUs = 300;              // reads this close to each other are one burst
 constexpr int kQuickReads = 4;                 // so many before it counts as one
 constexpr size_t kLargeRead = 16 * 1024;
-constexpr size_t kPauseBytesPerUs = 512;       // a pause per pipe size: no writer fills it that fast in small pieces
+constexpr size_t kPauseBytesPerUs = 512;  // a pause per pipe size: no writer fills it that fast in small pieces
 
 }  // namespace
 

@@ -64,12 +64,15 @@ void Monitor::Handle(Connection& connection, Request request, std::vector<sys::U
   }
   connection.role = Role::kAnswered;
   switch (request.type) {
-    case RequestType::kQuery: return Send(connection, {.state = CurrentState()});
+    case RequestType::kQuery:
+      return Send(connection, {.state = CurrentState()});
     case RequestType::kWatch:
       connection.role = Role::kWatch;
       return Send(connection, {.state = CurrentState()});
-    case RequestType::kStart: return HandleStart(connection);
-    case RequestType::kSignal: return ReplyStatus(connection, HandleSignal(request));
+    case RequestType::kStart:
+      return HandleStart(connection);
+    case RequestType::kSignal:
+      return ReplyStatus(connection, HandleSignal(request));
     case RequestType::kReopenLog:
       return ReplyStatus(connection, log_ ? log_->Reopen() : FailedPrecondition("reopen log: no log yet"));
     case RequestType::kResize: {
@@ -85,21 +88,27 @@ void Monitor::Handle(Connection& connection, Request request, std::vector<sys::U
         ReplyStatus(connection, std::move(status));
       }
       return;
-    case RequestType::kAttach: return ReplyStatus(connection, HandleAttach(connection, request, std::move(fds)));
+    case RequestType::kAttach:
+      return ReplyStatus(connection, HandleAttach(connection, request, std::move(fds)));
     case RequestType::kDestroy:
       connection.role = Role::kDestroy;
       destroying_ = true;
       return;
-    case RequestType::kExecKill: return ReplyStatus(connection, FailedPrecondition("kill exec: no exec here"));
+    case RequestType::kExecKill:
+      return ReplyStatus(connection, FailedPrecondition("kill exec: no exec here"));
   }
 }
 
 void Monitor::HandleStart(Connection& connection) {
   switch (phase_) {
-    case Phase::kRunning: return Send(connection, {.state = CurrentState()});
-    case Phase::kCreating: return ReplyStatus(connection, FailedPrecondition("start: not created yet"));
-    case Phase::kExited: return ReplyStatus(connection, FailedPrecondition("start: the container has ended"));
-    case Phase::kCreated: break;
+    case Phase::kRunning:
+      return Send(connection, {.state = CurrentState()});
+    case Phase::kCreating:
+      return ReplyStatus(connection, FailedPrecondition("start: not created yet"));
+    case Phase::kExited:
+      return ReplyStatus(connection, FailedPrecondition("start: the container has ended"));
+    case Phase::kCreated:
+      break;
   }
   if (exit_ || destroying_) return ReplyStatus(connection, FailedPrecondition("start: the container has ended"));
   if (start_pid_ == 0) {

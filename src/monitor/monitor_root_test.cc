@@ -254,7 +254,8 @@ TEST_P(RootMonitorTest, ExecDiesWithItsSession) {
 
 TEST_P(RootMonitorTest, ExecWithTerminal) {
   RunContainer("a", {.script = "sleep 1000"});
-  Result<ExecSession> session = Exec(Dir("a"), ExecOf("a", {"/bin/sh", "-c", "tty; read x; echo [$x]; exit 5"}, true), Soon());
+  Result<ExecSession> session =
+      Exec(Dir("a"), ExecOf("a", {"/bin/sh", "-c", "tty; read x; echo [$x]; exit 5"}, true), Soon());
   ASSERT_TRUE(session.ok()) << session.status().ToString();
   sys::UniqueFd terminal = session->TakeTerminal();
   ASSERT_TRUE(terminal.valid());

@@ -51,8 +51,8 @@ class PolledFd {
   [[nodiscard]] bool open() const { return fd_.valid(); }
 
  private:
-  Poller& poller_;     // owned by the Monitor, outlives this
-  Pollable* target_;   // the owner of this
+  Poller& poller_;    // owned by the Monitor, outlives this
+  Pollable* target_;  // the owner of this
   sys::UniqueFd fd_;
   uint32_t events_ = 0;
 };

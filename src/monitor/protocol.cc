@@ -83,46 +83,112 @@ constexpr uint8_t kReplyKind = 100;
 constexpr uint8_t kOptionsKind = 101;
 
 // Tags of requests.
-enum : uint8_t { kSignalTag = 1, kAllTag, kWidthTag, kHeightTag, kArgTag, kEnvTag, kPidFileTag, kConsoleTag,
-                 kTerminalTag, kRuntimeLogTag, kStdinTag, kStdoutTag, kStderrTag };
+enum : uint8_t {
+  kSignalTag = 1,
+  kAllTag,
+  kWidthTag,
+  kHeightTag,
+  kArgTag,
+  kEnvTag,
+  kPidFileTag,
+  kConsoleTag,
+  kTerminalTag,
+  kRuntimeLogTag,
+  kStdinTag,
+  kStdoutTag,
+  kStderrTag
+};
 // Tags of replies.
-enum : uint8_t { kCodeTag = 1, kMessageTag, kPhaseTag, kPidTag, kMonitorPidTag, kStartedTag, kErrorTag, kExitCodeTag,
-                 kExitStartedTag, kExitFinishedTag, kExitOomTag, kExecPidTag, kExecCodeTag };
+enum : uint8_t {
+  kCodeTag = 1,
+  kMessageTag,
+  kPhaseTag,
+  kPidTag,
+  kMonitorPidTag,
+  kStartedTag,
+  kErrorTag,
+  kExitCodeTag,
+  kExitStartedTag,
+  kExitFinishedTag,
+  kExitOomTag,
+  kExecPidTag,
+  kExecCodeTag
+};
 // Tags of launch options.
-enum : uint8_t { kDirectoryTag = 1, kLogPathTag, kTerminalOptTag, kOpenStdinTag, kStdinOnceTag, kCreateArgTag,
-                 kStartArgTag, kEnvironmentTag, kPidFileOptTag, kConsoleOptTag, kRuntimeLogOptTag, kOomFileTag,
-                 kMaxLineTag };
+enum : uint8_t {
+  kDirectoryTag = 1,
+  kLogPathTag,
+  kTerminalOptTag,
+  kOpenStdinTag,
+  kStdinOnceTag,
+  kCreateArgTag,
+  kStartArgTag,
+  kEnvironmentTag,
+  kPidFileOptTag,
+  kConsoleOptTag,
+  kRuntimeLogOptTag,
+  kOomFileTag,
+  kMaxLineTag
+};
 
 Status ReadRequestField(const Field& field, Request& request) {
   switch (field.tag) {
-    case kArgTag: return Append(request.exec.argv, field);
-    case kEnvTag: return Append(request.exec.environment, field);
-    case kPidFileTag: return ReadText(field, request.exec.pid_file);
-    case kConsoleTag: return ReadText(field, request.exec.console_socket);
-    case kRuntimeLogTag: return ReadText(field, request.exec.runtime_log);
-    default: break;
+    case kArgTag:
+      return Append(request.exec.argv, field);
+    case kEnvTag:
+      return Append(request.exec.environment, field);
+    case kPidFileTag:
+      return ReadText(field, request.exec.pid_file);
+    case kConsoleTag:
+      return ReadText(field, request.exec.console_socket);
+    case kRuntimeLogTag:
+      return ReadText(field, request.exec.runtime_log);
+    default:
+      break;
   }
   if (field.tag > kStderrTag) return {};
   ASSIGN_OR_RETURN(int64_t number, field.Int());
   switch (field.tag) {
-    case kSignalTag: request.signal = number >= 0 && number <= 64 ? static_cast<int>(number) : -1; break;
-    case kAllTag: request.all = number != 0; break;
-    case kWidthTag: request.width = static_cast<uint16_t>(number); break;
-    case kHeightTag: request.height = static_cast<uint16_t>(number); break;
-    case kTerminalTag: request.exec.terminal = number != 0; break;
-    case kStdinTag: request.exec.stdin_fd = request.attach.stdin_fd = 0; break;
-    case kStdoutTag: request.exec.stdout_fd = request.attach.stdout_fd = 0; break;
-    case kStderrTag: request.exec.stderr_fd = request.attach.stderr_fd = 0; break;
-    default: break;
+    case kSignalTag:
+      request.signal = number >= 0 && number <= 64 ? static_cast<int>(number) : -1;
+      break;
+    case kAllTag:
+      request.all = number != 0;
+      break;
+    case kWidthTag:
+      request.width = static_cast<uint16_t>(number);
+      break;
+    case kHeightTag:
+      request.height = static_cast<uint16_t>(number);
+      break;
+    case kTerminalTag:
+      request.exec.terminal = number != 0;
+      break;
+    case kStdinTag:
+      request.exec.stdin_fd = request.attach.stdin_fd = 0;
+      break;
+    case kStdoutTag:
+      request.exec.stdout_fd = request.attach.stdout_fd = 0;
+      break;
+    case kStderrTag:
+      request.exec.stderr_fd = request.attach.stderr_fd = 0;
+      break;
+    default:
+      break;
   }
   return {};
 }
 
 Status ReadReplyField(const Field& field, Reply& reply, StatusCode& code, std::string& message) {
   switch (field.tag) {
-    case kMessageTag: message = field.value; return {};
-    case kErrorTag: reply.state.error = field.value; return {};
-    default: break;
+    case kMessageTag:
+      message = field.value;
+      return {};
+    case kErrorTag:
+      reply.state.error = field.value;
+      return {};
+    default:
+      break;
   }
   if (field.tag > kExecCodeTag) return {};
   ASSIGN_OR_RETURN(int64_t number, field.Int());
@@ -137,44 +203,80 @@ Status ReadReplyField(const Field& field, Reply& reply, StatusCode& code, std::s
       if (number < 0 || number > 3) return InvalidArgument("monitor message: unknown phase");
       reply.state.phase = static_cast<Phase>(number);
       break;
-    case kPidTag: reply.state.pid = static_cast<pid_t>(number); break;
-    case kMonitorPidTag: reply.state.monitor_pid = static_cast<pid_t>(number); break;
-    case kStartedTag: reply.state.started_at_nanos = number; break;
-    case kExitCodeTag: reply.state.exit->code = static_cast<int>(number); break;
-    case kExitStartedTag: reply.state.exit->started_at_nanos = number; break;
-    case kExitFinishedTag: reply.state.exit->finished_at_nanos = number; break;
-    case kExitOomTag: reply.state.exit->oom_killed = number != 0; break;
-    case kExecPidTag: reply.exec_pid = static_cast<pid_t>(number); break;
-    case kExecCodeTag: reply.exec_code = static_cast<int>(number); break;
-    default: break;
+    case kPidTag:
+      reply.state.pid = static_cast<pid_t>(number);
+      break;
+    case kMonitorPidTag:
+      reply.state.monitor_pid = static_cast<pid_t>(number);
+      break;
+    case kStartedTag:
+      reply.state.started_at_nanos = number;
+      break;
+    case kExitCodeTag:
+      reply.state.exit->code = static_cast<int>(number);
+      break;
+    case kExitStartedTag:
+      reply.state.exit->started_at_nanos = number;
+      break;
+    case kExitFinishedTag:
+      reply.state.exit->finished_at_nanos = number;
+      break;
+    case kExitOomTag:
+      reply.state.exit->oom_killed = number != 0;
+      break;
+    case kExecPidTag:
+      reply.exec_pid = static_cast<pid_t>(number);
+      break;
+    case kExecCodeTag:
+      reply.exec_code = static_cast<int>(number);
+      break;
+    default:
+      break;
   }
   return {};
 }
 
 Status ReadOptionsField(const Field& field, LaunchOptions& options) {
   switch (field.tag) {
-    case kDirectoryTag: return ReadText(field, options.directory);
-    case kLogPathTag: return ReadText(field, options.log_path);
-    case kCreateArgTag: return Append(options.create_argv, field);
-    case kStartArgTag: return Append(options.start_argv, field);
-    case kEnvironmentTag: return Append(options.environment, field);
-    case kPidFileOptTag: return ReadText(field, options.pid_file);
-    case kConsoleOptTag: return ReadText(field, options.console_socket);
-    case kRuntimeLogOptTag: return ReadText(field, options.runtime_log);
-    case kOomFileTag: return ReadText(field, options.oom_file);
-    default: break;
+    case kDirectoryTag:
+      return ReadText(field, options.directory);
+    case kLogPathTag:
+      return ReadText(field, options.log_path);
+    case kCreateArgTag:
+      return Append(options.create_argv, field);
+    case kStartArgTag:
+      return Append(options.start_argv, field);
+    case kEnvironmentTag:
+      return Append(options.environment, field);
+    case kPidFileOptTag:
+      return ReadText(field, options.pid_file);
+    case kConsoleOptTag:
+      return ReadText(field, options.console_socket);
+    case kRuntimeLogOptTag:
+      return ReadText(field, options.runtime_log);
+    case kOomFileTag:
+      return ReadText(field, options.oom_file);
+    default:
+      break;
   }
   if (field.tag > kMaxLineTag) return {};
   ASSIGN_OR_RETURN(int64_t number, field.Int());
   switch (field.tag) {
-    case kTerminalOptTag: options.terminal = number != 0; break;
-    case kOpenStdinTag: options.open_stdin = number != 0; break;
-    case kStdinOnceTag: options.stdin_once = number != 0; break;
+    case kTerminalOptTag:
+      options.terminal = number != 0;
+      break;
+    case kOpenStdinTag:
+      options.open_stdin = number != 0;
+      break;
+    case kStdinOnceTag:
+      options.stdin_once = number != 0;
+      break;
     case kMaxLineTag:
       if (number < 256 || number > 1024 * 1024) return InvalidArgument("max_log_line_bytes: outside 256 to 1048576");
       options.max_log_line_bytes = static_cast<uint32_t>(number);
       break;
-    default: break;
+    default:
+      break;
   }
   return {};
 }
@@ -209,7 +311,8 @@ std::string EncodeRequest(const Request& request) {
     case RequestType::kAttach:
       descriptors(request.attach.stdin_fd, request.attach.stdout_fd, request.attach.stderr_fd);
       break;
-    default: break;
+    default:
+      break;
   }
   return out.Take();
 }

@@ -26,16 +26,16 @@ inline constexpr int kListenFd = 3;
 inline constexpr int kOptionsFd = 4;
 
 enum class RequestType : uint8_t {
-  kQuery = 1,   // reply: state
-  kStart,       // reply: state, when the start is over
-  kWatch,       // replies: a state each
-  kSignal,      // reply
-  kReopenLog,   // reply
-  kResize,      // reply
-  kExec,        // replies: started (with the terminal), then ended
-  kAttach,      // reply, then end of file at the end
-  kDestroy,     // reply
-  kExecKill,    // only on a connection that did kExec; its ended reply answers it
+  kQuery = 1,  // reply: state
+  kStart,      // reply: state, when the start is over
+  kWatch,      // replies: a state each
+  kSignal,     // reply
+  kReopenLog,  // reply
+  kResize,     // reply
+  kExec,       // replies: started (with the terminal), then ended
+  kAttach,     // reply, then end of file at the end
+  kDestroy,    // reply
+  kExecKill,   // only on a connection that did kExec; its ended reply answers it
 };
 
 struct Request {
@@ -53,8 +53,8 @@ struct Request {
 struct Reply {
   Status status;
   State state;
-  pid_t exec_pid = 0;   // > 0: exec started
-  int exec_code = -1;   // >= 0: exec ended
+  pid_t exec_pid = 0;  // > 0: exec started
+  int exec_code = -1;  // >= 0: exec ended
 };
 
 std::string EncodeRequest(const Request& request);

@@ -68,7 +68,10 @@ TEST(ProtocolTest, ReplySurvivesTheTrip) {
 
 TEST(ProtocolTest, UnknownFieldsAreSkippedUnknownTypesAreNot) {
   std::string packet = EncodeRequest({.type = RequestType::kQuery});
-  packet += std::string("\xf0\x03\x00\x00\x00" "abc", 8);
+  packet += std::string(
+      "\xf0\x03\x00\x00\x00"
+      "abc",
+      8);
   EXPECT_TRUE(DecodeRequest(packet).ok());
   packet[1] = 77;
   EXPECT_EQ(DecodeRequest(packet).code(), StatusCode::kUnimplemented);

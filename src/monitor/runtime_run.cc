@@ -144,7 +144,8 @@ uint64_t FileSize(const std::string& path) {
 Result<pid_t> ReadPidFile(const std::string& path) {
   ASSIGN_OR_RETURN(std::string text, sys::ReadFile(path, 64));
   std::optional<uint64_t> pid = ParseUint64(Trim(text));
-  if (!pid || *pid < 1 || *pid > 0x7fffffff) return Internal("pid file " + path + ": no process id: " + Printable(text));
+  if (!pid || *pid < 1 || *pid > 0x7fffffff)
+    return Internal("pid file " + path + ": no process id: " + Printable(text));
   return static_cast<pid_t>(*pid);
 }
 

@@ -15,7 +15,7 @@ enum class Phase : uint8_t {
   kCreating = 0,  // `runtime create` runs
   kCreated = 1,   // the first process waits for start
   kRunning = 2,
-  kExited = 3,    // the first process was reaped, its output is in the log file
+  kExited = 3,  // the first process was reaped, its output is in the log file
 };
 
 // How the container's first process ended (docs/formats/exit-record.md).
@@ -30,11 +30,11 @@ struct ExitRecord {
 
 struct State {
   Phase phase = Phase::kCreating;
-  pid_t pid = 0;                 // first process, in the host's PID namespace; 0 before kCreated
+  pid_t pid = 0;  // first process, in the host's PID namespace; 0 before kCreated
   pid_t monitor_pid = 0;
-  int64_t started_at_nanos = 0;  // wall clock; 0 before the start
+  int64_t started_at_nanos = 0;    // wall clock; 0 before the start
   std::optional<ExitRecord> exit;  // set in kExited
-  std::string error;             // why create or start failed: the runtime's message, else empty
+  std::string error;               // why create or start failed: the runtime's message, else empty
 
   friend bool operator==(const State&, const State&) = default;
 };

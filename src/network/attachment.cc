@@ -1,6 +1,5 @@
-#include "network/network.h"
-
 #include "base/strings.h"
+#include "network/network.h"
 #include "oci/json.h"
 
 namespace davit::network {

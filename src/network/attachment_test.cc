@@ -10,9 +10,8 @@ TEST(AttachmentTest, RoundTrips) {
   attachment.config = R"({"name":"n","plugins":[]})";
   attachment.result = R"({"ips":[]})";
   attachment.ips = {"10.0.0.2", "fd00::2"};
-  attachment.ports = {{Protocol::kUdp, 53, 5353, "127.0.0.1"},
-                      {Protocol::kSctp, 1, 65535, ""},
-                      {Protocol::kTcp, 80, 80, ""}};
+  attachment.ports = {
+      {Protocol::kUdp, 53, 5353, "127.0.0.1"}, {Protocol::kSctp, 1, 65535, ""}, {Protocol::kTcp, 80, 80, ""}};
   auto again = Attachment::Parse(attachment.ToJson());
   ASSERT_TRUE(again.ok()) << again.status().ToString();
   EXPECT_EQ(*again, attachment);

@@ -197,9 +197,8 @@ Result<Attachment> CniNetwork::Plan(const NetworkRequest& request) {
       return FailedPrecondition("host ports are asked for, but no plugin of network " + config.name +
                                 " has the capability portMappings: " + found.status().message());
     }
-    config.plugins.push_back({"portmap",
-                              {"portMappings"},
-                              R"({"type":"portmap","capabilities":{"portMappings":true},"snat":true})"});
+    config.plugins.push_back(
+        {"portmap", {"portMappings"}, R"({"type":"portmap","capabilities":{"portMappings":true},"snat":true})"});
   }
   // Here and not only at ADD: a pod that can never be attached leaves no trace at all.
   for (const PluginConfig& plugin : config.plugins) {

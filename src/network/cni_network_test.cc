@@ -139,9 +139,8 @@ TEST_F(CniNetworkTest, ALoopbackFileAloneIsNoNetwork) {
 
 TEST_F(CniNetworkTest, PortmapRunsOnlyForHostPorts) {
   MakeDirectory();
-  conf_.Write("net.d/10.conflist",
-              R"({"cniVersion":"1.0.0","name":"n","plugins":[{"type":"main"},)"
-              R"({"type":"portmap","capabilities":{"portMappings":true}}]})");
+  conf_.Write("net.d/10.conflist", R"({"cniVersion":"1.0.0","name":"n","plugins":[{"type":"main"},)"
+                                   R"({"type":"portmap","capabilities":{"portMappings":true}}]})");
   plugins_.AddWithResult("main", kResult);
   plugins_.AddWithResult("portmap", kResult);
   auto network = Network();

@@ -85,8 +85,8 @@ NetworkConfig NetworkConfig::Without(std::string_view type) const {
 
 std::string NetworkConfig::ToJson() const {
   // The plugins are JSON text already, so that nothing of them is lost on the way.
-  std::string text = "{\"cniVersion\":" + oci::QuoteJson(cni_version) + ",\"name\":" + oci::QuoteJson(name) +
-                     ",\"plugins\":[";
+  std::string text =
+      "{\"cniVersion\":" + oci::QuoteJson(cni_version) + ",\"name\":" + oci::QuoteJson(name) + ",\"plugins\":[";
   for (size_t i = 0; i < plugins.size(); ++i) {
     if (i > 0) text += ',';
     text += plugins[i].json;

@@ -20,8 +20,8 @@ struct ConfigSnapshot {
   };
 
   std::string directory;
-  std::string missing;  // why the directory could not be read; empty when it could
-  std::string file;     // name of the chosen file; empty when there is none
+  std::string missing;                  // why the directory could not be read; empty when it could
+  std::string file;                     // name of the chosen file; empty when there is none
   std::optional<NetworkConfig> config;  // without "loopback" plugins
   std::vector<Rejected> rejected;
 };

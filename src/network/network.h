@@ -42,8 +42,8 @@ struct PortMapping {
 };
 
 struct NetworkRequest {
-  PodId pod;               // CNI_CONTAINERID
-  std::string name;        // pod metadata, for CNI_ARGS
+  PodId pod;         // CNI_CONTAINERID
+  std::string name;  // pod metadata, for CNI_ARGS
   std::string namespace_;
   std::string uid;
   std::string netns_path;  // pinned namespace; may be gone at Detach
@@ -57,9 +57,9 @@ struct NetworkRequest {
 
 // What a pod has, or may have, of the network. A value that the pod's record holds as text.
 struct Attachment {
-  std::string config;            // the exact configuration list (JSON) that ADD and DEL run with
-  std::string result;            // the last plugin's result (JSON); empty while unknown
-  std::vector<std::string> ips;  // bare addresses in the order of the result, the primary one first
+  std::string config;              // the exact configuration list (JSON) that ADD and DEL run with
+  std::string result;              // the last plugin's result (JSON); empty while unknown
+  std::vector<std::string> ips;    // bare addresses in the order of the result, the primary one first
   std::vector<PortMapping> ports;  // those with a host port
 
   // One JSON object. Parse takes at most 8 MiB and what ToJson of this or the version before wrote;

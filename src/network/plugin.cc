@@ -25,8 +25,8 @@ Status CheckTrust(const std::string& path, const struct stat& st, unsigned owner
     return FailedPrecondition("plugin " + path + " is not an executable file");
   }
   if (st.st_uid != owner) {
-    return FailedPrecondition(fmt::format("plugin {} belongs to uid {} and not to uid {}: chown it", path, st.st_uid,
-                                          owner));
+    return FailedPrecondition(
+        fmt::format("plugin {} belongs to uid {} and not to uid {}: chown it", path, st.st_uid, owner));
   }
   if ((st.st_mode & 022) != 0) {
     return FailedPrecondition(fmt::format("plugin {} can be written by group or others (mode {:04o}): chmod go-w it",

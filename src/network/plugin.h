@@ -27,7 +27,7 @@ struct PluginContext {
   std::string container_id;
   std::string netns_path;  // empty: gone (DEL only)
   std::string interface;
-  std::string args;        // CNI_ARGS
+  std::string args;                                    // CNI_ARGS
   std::map<std::string, std::string> capability_args;  // capability -> JSON text
 };
 

@@ -54,10 +54,13 @@ class TempDir {
 class ScriptPlugins {
  public:
   void Add(const std::string& name, const std::string& body) const {
-    std::string script = "#!/bin/sh\ncd " + dir_.path() +
-                         "\necho \"$CNI_COMMAND " + name + "\" >> calls\n"
-                         "cat > " + name + ".$CNI_COMMAND.in\n"
-                         "env | grep ^CNI_ | sort > " + name + ".$CNI_COMMAND.env\n" + body + "\n";
+    std::string script = "#!/bin/sh\ncd " + dir_.path() + "\necho \"$CNI_COMMAND " + name +
+                         "\" >> calls\n"
+                         "cat > " +
+                         name +
+                         ".$CNI_COMMAND.in\n"
+                         "env | grep ^CNI_ | sort > " +
+                         name + ".$CNI_COMMAND.env\n" + body + "\n";
     dir_.Write(name, script, 0755);
   }
   // A plugin whose ADD gives this result.

@@ -29,9 +29,9 @@ class PluginTest : public ::testing::Test {
     context_.args = "IgnoreUnknown=1";
   }
   static NetworkConfig Config(const std::string& version = "1.0.0") {
-    auto config = ParseNetworkConfig(
-        R"({"cniVersion":")" + version +
-        R"(","name":"n","plugins":[{"type":"first"},{"type":"second"},{"type":"third"}]})");
+    auto config =
+        ParseNetworkConfig(R"({"cniVersion":")" + version +
+                           R"(","name":"n","plugins":[{"type":"first"},{"type":"second"},{"type":"third"}]})");
     EXPECT_TRUE(config.ok());
     return *config;
   }
@@ -54,7 +54,8 @@ TEST_F(PluginTest, AddRunsInOrderAndHandsTheResultOn) {
   EXPECT_THAT(plugins_.Input("third", "ADD"), HasSubstr(R"("domain":"second")"));
   EXPECT_EQ(plugins_.Environment("first", "ADD"),
             "CNI_ARGS=IgnoreUnknown=1\nCNI_COMMAND=ADD\nCNI_CONTAINERID=c1\nCNI_IFNAME=eth0\n"
-            "CNI_NETNS=/proc/self/ns/net\nCNI_PATH=/nonexistent:" + plugins_.dir().path() + "\n");
+            "CNI_NETNS=/proc/self/ns/net\nCNI_PATH=/nonexistent:" +
+                plugins_.dir().path() + "\n");
 }
 
 TEST_F(PluginTest, DelRunsInReverseWithTheCachedResult) {

@@ -63,9 +63,8 @@ Result<std::string> BandwidthJson(const std::map<std::string, std::string>& anno
 // The factor of a quantity's suffix; nullopt when it is none.
 std::optional<double> SuffixFactor(std::string_view suffix) {
   static const std::map<std::string, double, std::less<>> factors = {
-      {"", 1},         {"m", 1e-3},       {"k", 1e3},          {"M", 1e6},          {"G", 1e9},
-      {"T", 1e12},     {"P", 1e15},       {"Ki", 1024.0},      {"Mi", 1048576.0},   {"Gi", 1073741824.0},
-      {"Ti", 0x1p40},  {"Pi", 0x1p50}};
+      {"", 1},     {"m", 1e-3},    {"k", 1e3},        {"M", 1e6},           {"G", 1e9},     {"T", 1e12},
+      {"P", 1e15}, {"Ki", 1024.0}, {"Mi", 1048576.0}, {"Gi", 1073741824.0}, {"Ti", 0x1p40}, {"Pi", 0x1p50}};
   if (auto it = factors.find(suffix); it != factors.end()) return it->second;
   if (suffix.size() < 2 || (suffix[0] != 'e' && suffix[0] != 'E')) return std::nullopt;
   auto exponent = ParseInt64(suffix.substr(1));

@@ -48,10 +48,13 @@ TEST(HostPortsTest, OneHostPortMayServeTwoProtocolsOrAddresses) {
 
 TEST(HostPortsTest, RefusesBadMappings) {
   const std::vector<PortMapping> bad[] = {
-      {{Protocol::kTcp, 0, 80, ""}},         {{Protocol::kTcp, 65536, 80, ""}},
-      {{Protocol::kTcp, 80, -1, ""}},        {{Protocol::kTcp, 80, 65536, ""}},
+      {{Protocol::kTcp, 0, 80, ""}},
+      {{Protocol::kTcp, 65536, 80, ""}},
+      {{Protocol::kTcp, 80, -1, ""}},
+      {{Protocol::kTcp, 80, 65536, ""}},
       {{Protocol::kTcp, 80, 80, std::string("10.0.0.1\0x", 10)}},
-      {{Protocol::kTcp, 80, 80, "localhost"}}, {{Protocol::kTcp, 80, 80, ""}, {Protocol::kTcp, 81, 80, "0.0.0.0"}},
+      {{Protocol::kTcp, 80, 80, "localhost"}},
+      {{Protocol::kTcp, 80, 80, ""}, {Protocol::kTcp, 81, 80, "0.0.0.0"}},
       std::vector<PortMapping>(kMaxPorts + 1, PortMapping{Protocol::kTcp, 80, 0, ""}),
   };
   for (const auto& ports : bad) EXPECT_EQ(HostPorts(ports).code(), StatusCode::kInvalidArgument);
@@ -68,8 +71,8 @@ TEST(BandwidthTest, ReadsQuantities) {
 }
 
 TEST(BandwidthTest, RefusesOthers) {
-  for (const char* text : {"", "M", "-1M", "1X", "1.2.3", ".", "0", "1e99", "1e", "2000P", "1 M",
-                           "99999999999999999999999999999999999"}) {
+  for (const char* text :
+       {"", "M", "-1M", "1X", "1.2.3", ".", "0", "1e99", "1e", "2000P", "1 M", "99999999999999999999999999999999999"}) {
     EXPECT_EQ(ParseBandwidth(text), std::nullopt) << text;
   }
 }
@@ -77,9 +80,8 @@ TEST(BandwidthTest, RefusesOthers) {
 TEST(CapabilityArgsTest, AnyAddressMeansNoHostIp) {
   auto args = CapabilityArgs(Request(), {{Protocol::kUdp, 53, 5353, "0.0.0.0"}, {Protocol::kTcp, 80, 81, "127.0.0.1"}});
   ASSERT_TRUE(args.ok());
-  EXPECT_EQ(args->at("portMappings"),
-            R"([{"hostPort":5353,"containerPort":53,"protocol":"udp"},)"
-            R"({"hostPort":81,"containerPort":80,"protocol":"tcp","hostIP":"127.0.0.1"}])");
+  EXPECT_EQ(args->at("portMappings"), R"([{"hostPort":5353,"containerPort":53,"protocol":"udp"},)"
+                                      R"({"hostPort":81,"containerPort":80,"protocol":"tcp","hostIP":"127.0.0.1"}])");
 }
 
 TEST(CapabilityArgsTest, BandwidthComesFromTheAnnotations) {
@@ -93,9 +95,7 @@ TEST(CapabilityArgsTest, BandwidthComesFromTheAnnotations) {
   EXPECT_EQ(CapabilityArgs(request, {}).code(), StatusCode::kInvalidArgument);
 }
 
-TEST(CapabilityArgsTest, NothingAskedForIsNothingGiven) {
-  EXPECT_TRUE(CapabilityArgs(Request(), {})->empty());
-}
+TEST(CapabilityArgsTest, NothingAskedForIsNothingGiven) { EXPECT_TRUE(CapabilityArgs(Request(), {})->empty()); }
 
 }  // namespace
 }  // namespace davit::network

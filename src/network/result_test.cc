@@ -27,10 +27,12 @@ const Golden kGolden[] = {
     {"0.4.0 two",
      R"({"cniVersion":"0.4.0","ips":[{"version":"6","address":"fd00::7/64"},{"version":"4","address":"10.1.0.7/16"}]})",
      {"fd00::7", "10.1.0.7"}},
-    {"1.0.0", R"({"cniVersion":"1.0.0","interfaces":[{"name":"br0","mac":"aa"},{"name":"eth0","sandbox":"/ns"}],
+    {"1.0.0",
+     R"({"cniVersion":"1.0.0","interfaces":[{"name":"br0","mac":"aa"},{"name":"eth0","sandbox":"/ns"}],
         "ips":[{"interface":0,"address":"10.1.0.1/16"},{"interface":1,"address":"10.1.0.8/16"}]})",
      {"10.1.0.8"}},
-    {"1.1.0", R"({"cniVersion":"1.1.0","interfaces":[{"name":"eth0","sandbox":"/ns","mtu":1500}],
+    {"1.1.0",
+     R"({"cniVersion":"1.1.0","interfaces":[{"name":"eth0","sandbox":"/ns","mtu":1500}],
         "ips":[{"interface":0,"address":"10.1.0.9/16"}],"routes":[{"dst":"0.0.0.0/0","mtu":1400}]})",
      {"10.1.0.9"}},
     {"index past the end", R"({"ips":[{"interface":7,"address":"10.1.0.10/16"}]})", {"10.1.0.10"}},
@@ -95,8 +97,8 @@ TEST(CniErrorTest, CodesBecomeStatusCodes) {
       {7, StatusCode::kFailedPrecondition}, {11, StatusCode::kUnavailable},       {50, StatusCode::kUnavailable},
       {5, StatusCode::kInternal},           {999, StatusCode::kInternal}};
   for (const auto& [number, code] : codes) {
-    Status status = ParseCniError("{\"code\":" + std::to_string(number) +
-                                  R"(,"msg":"no address left","details":"range 1"})");
+    Status status =
+        ParseCniError("{\"code\":" + std::to_string(number) + R"(,"msg":"no address left","details":"range 1"})");
     EXPECT_EQ(status.code(), code) << number;
     EXPECT_EQ(status.message(), "no address left: range 1");
   }

@@ -51,9 +51,7 @@ class PrivateNode {
   }
   PrivateNode(const PrivateNode&) = delete;
   PrivateNode& operator=(const PrivateNode&) = delete;
-  ~PrivateNode() {
-    EXPECT_EQ(::setns(before_.get(), CLONE_NEWNET), 0);
-  }
+  ~PrivateNode() { EXPECT_EQ(::setns(before_.get(), CLONE_NEWNET), 0); }
 
  private:
   sys::UniqueFd before_;
@@ -131,7 +129,8 @@ class BridgeHarness {
   [[nodiscard]] std::string Config(const std::string& version = "1.0.0") const {
     return R"({"cniVersion":")" + version + R"(","name":"davit-test","plugins":[
       {"type":"bridge","bridge":"dvttest0","isGateway":true,"ipMasq":true,"hairpinMode":true,
-       "ipam":{"type":"host-local","dataDir":")" + conf_.Join("ipam") + R"(",
+       "ipam":{"type":"host-local","dataDir":")" +
+           conf_.Join("ipam") + R"(",
                "ranges":[[{"subnet":"10.213.7.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}},
       {"type":"portmap","capabilities":{"portMappings":true},"snat":true}]})";
   }
@@ -259,7 +258,8 @@ TEST_F(RootNetworkTest, ASinglePluginFileOfVersion020WorksWithHostPorts) {
 TEST_F(RootNetworkTest, DualStackGivesBothAddresses) {
   harness_->UseConfig("10-dual.conflist",
                       R"({"cniVersion":"0.4.0","name":"dual","plugins":[{"type":"bridge","bridge":"dvttest2",
-      "isGateway":true,"ipam":{"type":"host-local","dataDir":")" + harness_->ipam() + R"(",
+      "isGateway":true,"ipam":{"type":"host-local","dataDir":")" +
+                          harness_->ipam() + R"(",
       "ranges":[[{"subnet":"10.213.9.0/24"}],[{"subnet":"fd00:d::/64"}]]}}]})");
   NetworkRequest pod = harness_->NewPod();
   Attachment attachment = Attach(pod);
@@ -285,7 +285,8 @@ TEST_F(RootNetworkTest, TheLeaseIsGivenBackWhenTheNamespaceIsGone) {
 TEST_F(RootNetworkTest, AFailedAddLeavesNothing) {
   // The second plugin refuses what the first made: tuning of a sysctl that is not there.
   harness_->UseConfig("10-bad.conflist", R"({"cniVersion":"1.0.0","name":"bad","plugins":[{"type":"bridge",
-      "bridge":"dvttest3","isGateway":true,"ipam":{"type":"host-local","dataDir":")" + harness_->ipam() + R"(",
+      "bridge":"dvttest3","isGateway":true,"ipam":{"type":"host-local","dataDir":")" +
+                                             harness_->ipam() + R"(",
       "ranges":[[{"subnet":"10.213.10.0/24"}]]}},{"type":"tuning","sysctl":{"net.ipv4.conf.nonsense.x":"1"}}]})");
   NetworkRequest pod = harness_->NewPod();
   auto attached = network().Attach(pod, *network().Plan(pod), TestDeadline());

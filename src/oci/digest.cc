@@ -1,8 +1,8 @@
 #include "oci/digest.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "base/strings.h"
 
@@ -10,8 +10,7 @@ namespace davit::oci {
 namespace {
 
 bool IsLowerHex(std::string_view text) {
-  return std::all_of(text.begin(), text.end(),
-                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 }  // namespace
@@ -30,14 +29,14 @@ Result<Digest> Digest::Parse(std::string_view text) {
       if (digest.ok()) return digest;
     }
   }
-  return InvalidArgument(
-      fmt::format("digest \"{}\" is not sha256 or sha512 and the right number of lower-case hex digits",
-                  Printable(text)));
+  return InvalidArgument(fmt::format(
+      "digest \"{}\" is not sha256 or sha512 and the right number of lower-case hex digits", Printable(text)));
 }
 
 Result<Digest> Digest::ParseHex(DigestAlgorithm algorithm, std::string_view hex) {
   if (hex.size() != 2 * DigestSize(algorithm) || !IsLowerHex(hex)) {
-    return InvalidArgument(fmt::format("\"{}\" is not {} lower-case hex digits", Printable(hex), 2 * DigestSize(algorithm)));
+    return InvalidArgument(
+        fmt::format("\"{}\" is not {} lower-case hex digits", Printable(hex), 2 * DigestSize(algorithm)));
   }
   return FromRaw(algorithm, HexDecode(hex).value_or(""));
 }

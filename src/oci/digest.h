@@ -43,9 +43,7 @@ class Digest {
   [[nodiscard]] bool empty() const { return size_ == 0; }
   [[nodiscard]] DigestAlgorithm algorithm() const { return algorithm_; }
   // The binary hash; a view into this object, empty for an empty digest.
-  [[nodiscard]] std::string_view raw() const {
-    return {reinterpret_cast<const char*>(bytes_.data()), size_};
-  }
+  [[nodiscard]] std::string_view raw() const { return {reinterpret_cast<const char*>(bytes_.data()), size_}; }
   // Lower-case hex without the algorithm; "" when empty. Safe as one component of a path.
   [[nodiscard]] std::string hex() const;
   // "sha256:<hex>"; "" when empty.
@@ -55,7 +53,7 @@ class Digest {
 
  private:
   DigestAlgorithm algorithm_ = DigestAlgorithm::kSha256;
-  uint8_t size_ = 0;                  // bytes of bytes_ in use; the rest stays zero
+  uint8_t size_ = 0;  // bytes of bytes_ in use; the rest stays zero
   std::array<uint8_t, 64> bytes_{};
 };
 

@@ -1,10 +1,10 @@
 #include "oci/image_spec.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <limits>
-
-#include <fmt/format.h>
 
 #include "base/strings.h"
 #include "oci/descriptor_json.h"
@@ -35,13 +35,14 @@ std::string_view KindName(ManifestKind kind) { return kind == ManifestKind::kInd
 // Go's JSON decoder, which other tools verify and scan images with, takes "Layers" for "layers". A
 // document that means one thing to them and another to us is refused.
 Status CheckKeySpelling(const JsonNode& root) {
-  static constexpr std::array<std::string_view, 6> kKeys = {"layers", "manifests",     "config",
+  static constexpr std::array<std::string_view, 6> kKeys = {"layers",    "manifests",     "config",
                                                             "mediaType", "schemaVersion", "fsLayers"};
   ASSIGN_OR_RETURN(std::vector<std::string> names, root.Keys());
   for (const std::string& name : names) {
     for (std::string_view key : kKeys) {
       if (name != key && Lower(name) == Lower(key)) {
-        return root.Error(fmt::format("ambiguous key \"{}\": readers that ignore case take it for \"{}\"", Printable(name), key));
+        return root.Error(
+            fmt::format("ambiguous key \"{}\": readers that ignore case take it for \"{}\"", Printable(name), key));
       }
     }
   }
@@ -50,7 +51,8 @@ Status CheckKeySpelling(const JsonNode& root) {
 
 Status CheckSchema(const JsonNode& root, const std::string& inner_type) {
   if (inner_type == kMediaDockerSchema1 || inner_type == kMediaDockerSchema1Signed || root.Key("fsLayers").present()) {
-    return Unimplemented("docker image manifest version 2 schema 1 is not supported: push the image again with a current tool");
+    return Unimplemented(
+        "docker image manifest version 2 schema 1 is not supported: push the image again with a current tool");
   }
   ASSIGN_OR_RETURN(int64_t version, root.Key("schemaVersion").Int64Or(2));
   if (version == 1) return Unimplemented("manifest schemaVersion 1 is not supported");

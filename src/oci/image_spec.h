@@ -43,7 +43,8 @@ inline constexpr std::string_view kMediaDockerConfig = "application/vnd.docker.c
 inline constexpr std::string_view kMediaDockerLayer = "application/vnd.docker.image.rootfs.diff.tar";
 inline constexpr std::string_view kMediaDockerLayerGzip = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 inline constexpr std::string_view kMediaDockerLayerZstd = "application/vnd.docker.image.rootfs.diff.tar.zstd";
-inline constexpr std::string_view kMediaDockerForeignLayer = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+inline constexpr std::string_view kMediaDockerForeignLayer =
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 inline constexpr std::string_view kMediaDockerSchema1 = "application/vnd.docker.distribution.manifest.v1+json";
 inline constexpr std::string_view kMediaDockerSchema1Signed =
     "application/vnd.docker.distribution.manifest.v1+prettyjws";
@@ -63,7 +64,7 @@ std::optional<LayerKind> LayerKindOf(std::string_view media_type);
 struct Platform {
   std::string architecture;  // Go's names: "amd64", "arm64"
   std::string os;
-  std::string variant;       // "v8", …; often empty
+  std::string variant;  // "v8", …; often empty
   std::string os_version;
   friend bool operator==(const Platform&, const Platform&) = default;
 };
@@ -126,13 +127,13 @@ struct ImageConfig {
   std::string created;  // RFC 3339, as written
   std::string author;
   // The "config" object.
-  std::string user;     // "uid", "user", "uid:gid", …: as written, to be resolved in the rootfs
+  std::string user;                        // "uid", "user", "uid:gid", …: as written, to be resolved in the rootfs
   std::vector<std::string> exposed_ports;  // "80/tcp"
   std::vector<std::string> env;            // "K=V"
   std::vector<std::string> entrypoint;
   std::vector<std::string> cmd;
   std::string working_dir;
-  std::vector<std::string> volumes;        // paths as written: untrusted
+  std::vector<std::string> volumes;  // paths as written: untrusted
   std::map<std::string, std::string> labels;
   std::string stop_signal;
   std::optional<Healthcheck> healthcheck;

@@ -23,7 +23,8 @@ std::string ManifestText(std::string_view media_type = kMediaOciManifest, std::s
 
 std::string IndexText(std::string_view media_type = kMediaOciIndex, std::string_view more = "") {
   return fmt::format(R"({{"schemaVersion":2,"mediaType":"{}","manifests":[{}]{}}})", media_type,
-                     DescriptorText(kMediaOciManifest, 'd', R"(,"platform":{"architecture":"amd64","os":"linux"})"), more);
+                     DescriptorText(kMediaOciManifest, 'd', R"(,"platform":{"architecture":"amd64","os":"linux"})"),
+                     more);
 }
 
 TEST(ManifestTest, ReadsConfigAndLayersInOrder) {
@@ -47,9 +48,12 @@ TEST(ManifestTest, RefusesBadDescriptors) {
   auto with_config = [](std::string_view config) {
     return ParseManifest(fmt::format(R"({{"schemaVersion":2,"config":{},"layers":[]}})", config)).status();
   };
-  EXPECT_THAT(with_config(R"({"digest":"sha256:../../x","size":1})").message(), HasSubstr("manifest.config.digest: digest"));
-  EXPECT_THAT(with_config(fmt::format(R"({{"digest":"{}","size":-1}})", Sha('a'))).message(), HasSubstr("negative size"));
-  EXPECT_THAT(with_config(fmt::format(R"({{"digest":"{}"}})", Sha('a'))).message(), HasSubstr("manifest.config.size: missing"));
+  EXPECT_THAT(with_config(R"({"digest":"sha256:../../x","size":1})").message(),
+              HasSubstr("manifest.config.digest: digest"));
+  EXPECT_THAT(with_config(fmt::format(R"({{"digest":"{}","size":-1}})", Sha('a'))).message(),
+              HasSubstr("negative size"));
+  EXPECT_THAT(with_config(fmt::format(R"({{"digest":"{}"}})", Sha('a'))).message(),
+              HasSubstr("manifest.config.size: missing"));
   EXPECT_THAT(with_config(fmt::format(R"({{"digest":"{}","size":9223372036854775808}})", Sha('a'))).message(),
               HasSubstr("too large"));
   EXPECT_THAT(with_config("[]").message(), HasSubstr("expected a descriptor"));
@@ -58,8 +62,8 @@ TEST(ManifestTest, RefusesBadDescriptors) {
 TEST(ManifestTest, CapsLayersAndManifests) {
   std::string layers;
   for (size_t i = 0; i <= kMaxLayers; ++i) layers += (i ? "," : "") + DescriptorText(kMediaOciLayer, 'b');
-  auto manifest = ParseManifest(fmt::format(R"({{"schemaVersion":2,"config":{},"layers":[{}]}})",
-                                            DescriptorText(kMediaOciConfig, 'a'), layers));
+  auto manifest = ParseManifest(
+      fmt::format(R"({{"schemaVersion":2,"config":{},"layers":[{}]}})", DescriptorText(kMediaOciConfig, 'a'), layers));
   EXPECT_EQ(manifest.code(), StatusCode::kResourceExhausted);
   std::string entries;
   for (size_t i = 0; i <= kMaxIndexManifests; ++i) entries += (i ? "," : "") + DescriptorText(kMediaOciManifest, 'b');
@@ -74,7 +78,8 @@ TEST(ManifestKindTest, GoesByShapeWhenNothingElseIsKnown) {
 }
 
 TEST(ManifestKindTest, RefusesAmbiguousDocuments) {
-  EXPECT_THAT(DetectManifestKind(ManifestText("", R"(,"manifests":[])"), "").status().message(), HasSubstr("ambiguous"));
+  EXPECT_THAT(DetectManifestKind(ManifestText("", R"(,"manifests":[])"), "").status().message(),
+              HasSubstr("ambiguous"));
   EXPECT_THAT(DetectManifestKind(IndexText("", R"(,"layers":[])"), "").status().message(), HasSubstr("ambiguous"));
   EXPECT_THAT(DetectManifestKind(IndexText("", R"(,"Layers":[])"), "").status().message(), HasSubstr("ambiguous key"));
   EXPECT_FALSE(ParseManifest(ManifestText("", R"(,"manifests":[])")).ok());

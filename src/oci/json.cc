@@ -1,13 +1,12 @@
 #include "oci/json.h"
 
-#include <boost/json/parser.hpp>
-#include <boost/json/serialize.hpp>
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/json/parser.hpp>
+#include <boost/json/serialize.hpp>
 #include <cmath>
 #include <limits>
-
-#include <fmt/format.h>
 
 #include "base/strings.h"
 
@@ -17,14 +16,21 @@ namespace {
 
 std::string_view KindName(const json::value& value) {
   switch (value.kind()) {
-    case json::kind::null: return "null";
-    case json::kind::bool_: return "a boolean";
+    case json::kind::null:
+      return "null";
+    case json::kind::bool_:
+      return "a boolean";
     case json::kind::int64:
-    case json::kind::uint64: return "an integer";
-    case json::kind::double_: return "a number with a fraction or exponent";
-    case json::kind::string: return "a string";
-    case json::kind::array: return "an array";
-    case json::kind::object: return "an object";
+    case json::kind::uint64:
+      return "an integer";
+    case json::kind::double_:
+      return "a number with a fraction or exponent";
+    case json::kind::string:
+      return "a string";
+    case json::kind::array:
+      return "an array";
+    case json::kind::object:
+      return "an object";
   }
   return "something else";
 }

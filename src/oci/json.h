@@ -15,7 +15,6 @@
 
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
-
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -30,7 +29,7 @@ namespace davit::oci {
 
 inline constexpr size_t kMaxJsonBytes = 4u << 20;  // the cap that registries put on manifests
 inline constexpr size_t kMaxJsonDepth = 64;
-inline constexpr size_t kMaxJsonEntries = 16384;   // elements of one array, members of one object
+inline constexpr size_t kMaxJsonEntries = 16384;  // elements of one array, members of one object
 
 // One whole JSON text. kResourceExhausted when it is longer than max_bytes; kInvalidArgument when it
 // is malformed, deeper than max_depth, followed by anything but blanks, or has a number that no double holds.
@@ -68,7 +67,7 @@ class JsonNode {
 
   // Required: absence is an error.
   [[nodiscard]] Result<std::string> String() const;
-  [[nodiscard]] Result<int64_t> Int64() const;    // integers only; 1.0 is an error
+  [[nodiscard]] Result<int64_t> Int64() const;  // integers only; 1.0 is an error
   [[nodiscard]] Result<uint64_t> Uint64() const;
   [[nodiscard]] Result<bool> Bool() const;
 

@@ -38,7 +38,8 @@ TEST(JsonTest, ErrorsNameThePath) {
             "doc.f: expected an integer, found a number with a fraction or exponent");
   EXPECT_EQ(root.Key("f").Key("x").Key("y").StringOr("").status().message(),
             "doc.f: expected an object, found a number with a fraction or exponent");
-  EXPECT_THAT(root.Key("neg").Uint64().status().message(), HasSubstr("doc.neg: expected a number that is not negative"));
+  EXPECT_THAT(root.Key("neg").Uint64().status().message(),
+              HasSubstr("doc.neg: expected a number that is not negative"));
   EXPECT_EQ(root.Key("a").Bool().status().code(), StatusCode::kInvalidArgument);
 }
 

@@ -25,19 +25,21 @@ class JsonWriter {
   JsonWriter& Bool(bool flag);
   JsonWriter& Int(int64_t number);
   JsonWriter& Uint(uint64_t number);
-  JsonWriter& Raw(std::string_view json);     // a value that is JSON already
+  JsonWriter& Raw(std::string_view json);  // a value that is JSON already
 
   // Key and value in one.
   JsonWriter& Field(std::string_view key, std::string_view text) { return Key(key).String(text); }
   JsonWriter& Field(std::string_view key, const char* text) { return Key(key).String(text); }
   JsonWriter& Field(std::string_view key, const std::string& text) { return Key(key).String(text); }
   template <class T>
-    requires std::is_integral_v<T>
-  JsonWriter& Field(std::string_view key, T value) {
+  requires std::is_integral_v<T> JsonWriter& Field(std::string_view key, T value) {
     Key(key);
-    if constexpr (std::is_same_v<T, bool>) return Bool(value);
-    else if constexpr (std::is_signed_v<T>) return Int(value);
-    else return Uint(value);
+    if constexpr (std::is_same_v<T, bool>)
+      return Bool(value);
+    else if constexpr (std::is_signed_v<T>)
+      return Int(value);
+    else
+      return Uint(value);
   }
   // Left out when there is no value, or an empty one.
   template <class T>

@@ -30,8 +30,8 @@ const Platform kArm64{"arm64", "linux", "v8", ""};
 const Platform kArmV7{"arm", "linux", "v7", ""};
 
 TEST(PlatformTest, TakesTheFirstExactMatch) {
-  Index index = MakeIndex({Platform{"arm64", "linux", "v8", ""}, Platform{"amd64", "linux", "", ""},
-                           Platform{"amd64", "linux", "", ""}});
+  Index index = MakeIndex(
+      {Platform{"arm64", "linux", "v8", ""}, Platform{"amd64", "linux", "", ""}, Platform{"amd64", "linux", "", ""}});
   EXPECT_EQ(Chosen(index, kAmd64), 1);
   EXPECT_EQ(Chosen(index, kArm64), 0);
 }
@@ -45,8 +45,8 @@ TEST(PlatformTest, NormalForms) {
 }
 
 TEST(PlatformTest, ArmTakesTheHighestLowerVariant) {
-  Index index = MakeIndex({Platform{"arm", "linux", "v5", ""}, Platform{"arm", "linux", "v6", ""},
-                           Platform{"arm", "linux", "v8", ""}});
+  Index index = MakeIndex(
+      {Platform{"arm", "linux", "v5", ""}, Platform{"arm", "linux", "v6", ""}, Platform{"arm", "linux", "v8", ""}});
   EXPECT_EQ(Chosen(index, kArmV7), 1);
   EXPECT_EQ(Chosen(MakeIndex({Platform{"arm64", "linux", "v9", ""}}), kArm64), -1);
 }
@@ -66,9 +66,11 @@ TEST(PlatformTest, ASingleEntryWithoutPlatformIsTheLastResort) {
 }
 
 TEST(PlatformTest, TheErrorNamesTheOffers) {
-  auto chosen = SelectPlatform(MakeIndex({Platform{"s390x", "linux", "", ""}, Platform{"amd64", "windows", "", ""}}), kArm64);
+  auto chosen =
+      SelectPlatform(MakeIndex({Platform{"s390x", "linux", "", ""}, Platform{"amd64", "windows", "", ""}}), kArm64);
   ASSERT_EQ(chosen.code(), StatusCode::kNotFound);
-  EXPECT_THAT(chosen.status().message(), HasSubstr("no image for linux/arm64/v8: the index offers linux/s390x, windows/amd64"));
+  EXPECT_THAT(chosen.status().message(),
+              HasSubstr("no image for linux/arm64/v8: the index offers linux/s390x, windows/amd64"));
   EXPECT_THAT(SelectPlatform({}, kArm64).status().message(), HasSubstr("offers nothing"));
 }
 

@@ -9,7 +9,6 @@
 #include <boost/describe.hpp>
 #include <boost/json.hpp>
 #include <boost/mp11.hpp>
-
 #include <concepts>
 #include <map>
 #include <optional>
@@ -90,7 +89,8 @@ Status Unreflect(const boost::json::value& json, T& value, std::string_view name
       ASSIGN_OR_RETURN(value, T::Parse(std::string_view(json.as_string().data(), json.as_string().size())));
     }
   } else if constexpr (std::is_enum_v<T> || std::is_integral_v<T>) {
-    using Number = typename std::conditional_t<std::is_enum_v<T>, std::type_identity<int64_t>, std::type_identity<T>>::type;
+    using Number =
+        typename std::conditional_t<std::is_enum_v<T>, std::type_identity<int64_t>, std::type_identity<T>>::type;
     boost::json::error_code error;
     Number number = json.to_number<Number>(error);
     if (error) return wrong();

@@ -9,8 +9,12 @@ std::vector<SpecMount> DefaultMounts() {
       {"/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}, {}, {}},
       {"/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}, {}, {}},
       // Group 5 is "tty" in every distribution; glibc's grantpt(3) wants it.
-      {"/dev/pts", "devpts", "devpts",
-       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}, {}, {}},
+      {"/dev/pts",
+       "devpts",
+       "devpts",
+       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"},
+       {},
+       {}},
       {"/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}, {}, {}},
       {"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"}, {}, {}},
       {"/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", "ro"}, {}, {}},
@@ -19,9 +23,18 @@ std::vector<SpecMount> DefaultMounts() {
 
 std::vector<std::string> DefaultMaskedPaths(unsigned cpus) {
   std::vector<std::string> paths = {
-      "/proc/acpi",       "/proc/asound",      "/proc/interrupts", "/proc/kcore",
-      "/proc/keys",       "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
-      "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+      "/proc/acpi",
+      "/proc/asound",
+      "/proc/interrupts",
+      "/proc/kcore",
+      "/proc/keys",
+      "/proc/latency_stats",
+      "/proc/sched_debug",
+      "/proc/scsi",
+      "/proc/timer_list",
+      "/proc/timer_stats",
+      "/sys/devices/virtual/powercap",
+      "/sys/firmware",
   };
   for (unsigned cpu = 0; cpu < cpus; ++cpu) {
     paths.push_back(fmt::format("/sys/devices/system/cpu/cpu{}/thermal_throttle", cpu));
@@ -34,8 +47,8 @@ std::vector<std::string> DefaultReadonlyPaths() {
 }
 
 std::vector<std::string> DefaultCapabilities() {
-  return {"CAP_AUDIT_WRITE", "CAP_CHOWN",   "CAP_DAC_OVERRIDE",     "CAP_FOWNER",  "CAP_FSETID",
-          "CAP_KILL",        "CAP_MKNOD",   "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP",
+  return {"CAP_AUDIT_WRITE", "CAP_CHOWN",   "CAP_DAC_OVERRIDE",     "CAP_FOWNER",    "CAP_FSETID",
+          "CAP_KILL",        "CAP_MKNOD",   "CAP_NET_BIND_SERVICE", "CAP_NET_RAW",   "CAP_SETFCAP",
           "CAP_SETGID",      "CAP_SETPCAP", "CAP_SETUID",           "CAP_SYS_CHROOT"};
 }
 

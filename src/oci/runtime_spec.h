@@ -54,8 +54,8 @@ struct Process {
   std::optional<ConsoleSize> console_size;
   User user;
   std::vector<std::string> args;
-  std::vector<std::string> env;  // "K=V"
-  std::string cwd = "/";         // absolute
+  std::vector<std::string> env;                // "K=V"
+  std::string cwd = "/";                       // absolute
   std::optional<CapabilitySets> capabilities;  // nullopt: left out, and the runtime decides: always set it
   std::vector<Rlimit> rlimits;
   bool no_new_privileges = false;
@@ -108,18 +108,18 @@ struct DeviceRule {
 };
 
 struct MemoryLimits {
-  std::optional<int64_t> limit;        // bytes; -1: none
+  std::optional<int64_t> limit;  // bytes; -1: none
   std::optional<int64_t> reservation;
-  std::optional<int64_t> swap;         // memory + swap
+  std::optional<int64_t> swap;  // memory + swap
   std::optional<uint64_t> swappiness;
   std::optional<bool> disable_oom_killer;
 };
 
 struct CpuLimits {
   std::optional<uint64_t> shares;
-  std::optional<int64_t> quota;   // microseconds in a period
-  std::optional<uint64_t> period; // microseconds
-  std::string cpus;               // "0-3,7"
+  std::optional<int64_t> quota;    // microseconds in a period
+  std::optional<uint64_t> period;  // microseconds
+  std::string cpus;                // "0-3,7"
   std::string mems;
 };
 
@@ -144,12 +144,12 @@ struct Linux {
   std::vector<IdMapping> gid_mappings;
   std::vector<Device> devices;
   Resources resources;
-  std::string cgroups_path;         // "/kubepods/pod1/id", or "slice:prefix:name" for systemd
-  std::string rootfs_propagation;   // "rslave", "rshared", "rprivate"
+  std::string cgroups_path;        // "/kubepods/pod1/id", or "slice:prefix:name" for systemd
+  std::string rootfs_propagation;  // "rslave", "rshared", "rprivate"
   std::vector<std::string> masked_paths;
   std::vector<std::string> readonly_paths;
   std::map<std::string, std::string> sysctl;
-  std::string seccomp;              // a whole JSON object, rendered by us; empty: none
+  std::string seccomp;  // a whole JSON object, rendered by us; empty: none
   std::string mount_label;
 };
 
@@ -159,13 +159,13 @@ struct RuntimeSpec {
   std::string hostname;
   std::vector<SpecMount> mounts;  // in order
   std::map<std::string, std::string> annotations;
-  Linux linux_;                   // "linux" is a macro of some compilers
+  Linux linux_;  // "linux" is a macro of some compilers
 };
 
 // Compact JSON. Texts must be UTF-8 (protobuf and oci/json.h see to it); bytes pass through as they are.
-std::string ToJson(const RuntimeSpec& spec);      // config.json
-std::string ToJson(const Process& process);       // for `exec --process`
-std::string ToJson(const Resources& resources);   // for `update --resources -`
+std::string ToJson(const RuntimeSpec& spec);     // config.json
+std::string ToJson(const Process& process);      // for `exec --process`
+std::string ToJson(const Resources& resources);  // for `update --resources -`
 
 // --- Defaults: functions, so that each caller has its own copy to change ---
 

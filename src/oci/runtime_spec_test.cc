@@ -1,9 +1,9 @@
 #include "oci/runtime_spec.h"
 
-#include <algorithm>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
 
 #include "oci/json.h"
 #include "oci/json_writer.h"

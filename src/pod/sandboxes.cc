@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,7 +12,7 @@
 #include "pod/files.h"
 #include "pod/sysctls.h"
 #include "sys/atomic_file.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 #include "sys/namespaces.h"
 #include "sys/process.h"
 
@@ -32,9 +31,12 @@ std::string InitCgroup(const PodRecord& record) { return record.cgroup + "/davit
 
 network::Protocol ToNetwork(Protocol protocol) {
   switch (protocol) {
-    case Protocol::kUdp: return network::Protocol::kUdp;
-    case Protocol::kSctp: return network::Protocol::kSctp;
-    case Protocol::kTcp: break;
+    case Protocol::kUdp:
+      return network::Protocol::kUdp;
+    case Protocol::kSctp:
+      return network::Protocol::kSctp;
+    case Protocol::kTcp:
+      break;
   }
   return network::Protocol::kTcp;
 }
@@ -95,7 +97,7 @@ network::NetworkRequest Sandboxes::RequestFor(const PodRecord& record) const {
 Result<PodRecord> Sandboxes::Plan(PodRecord record) const {
   RETURN_IF_ERROR(Validate(record.spec));
   bool host_network = record.spec.network == NamespaceMode::kNode;
-  record.hostname = host_network                   ? NodeHostname()
+  record.hostname = host_network                    ? NodeHostname()
                     : !record.spec.hostname.empty() ? record.spec.hostname
                                                     : record.id.str().substr(0, 12);
   if (record.spec.cgroup_parent.empty()) {
@@ -118,8 +120,8 @@ Result<PodRecord> Sandboxes::Run(PodRecord record, Deadline deadline) {
   FaultPoint("pod.run.namespaces");
   if (record.spec.network != NamespaceMode::kNode) {
     ASSIGN_OR_RETURN(network::Attachment planned, network::Attachment::Parse(record.attachment));
-    ASSIGN_OR_RETURN_WITH(network::Attachment attached, network_.Attach(RequestFor(record), planned, NetworkDeadline(deadline)),
-                          "attach network");
+    ASSIGN_OR_RETURN_WITH(network::Attachment attached,
+                          network_.Attach(RequestFor(record), planned, NetworkDeadline(deadline)), "attach network");
     record.attachment = attached.ToJson();
     record.ips = attached.ips;
   }
@@ -241,8 +243,8 @@ Result<PodRecord> Sandboxes::Stop(PodRecord record, Deadline deadline) {
     record.attachment.clear();
     record.ips.clear();
   } else {
-    LogWarning("pod {} ({}/{}): detach network: {}; will be tried again", record.id.Short(),
-               record.spec.namespace_name, record.spec.name, detached.message());
+    LogWarning("pod {} ({}/{}): detach network: {}; will be tried again", record.id.Short(), record.spec.namespace_name,
+               record.spec.name, detached.message());
   }
   FaultPoint("pod.stop.network");
   RETURN_IF_ERROR(DropNamespaces(record));
@@ -258,7 +260,8 @@ Status Sandboxes::Destroy(const PodRecord& record, Deadline deadline) {
   if (!stopped.attachment.empty()) {
     // Once more for the caller's sake: the reason belongs into its error.
     ASSIGN_OR_RETURN(network::Attachment attachment, network::Attachment::Parse(stopped.attachment));
-    RETURN_IF_ERROR(network_.Detach(RequestFor(record), attachment, NetworkDeadline(deadline)).Annotate("detach network"));
+    RETURN_IF_ERROR(
+        network_.Detach(RequestFor(record), attachment, NetworkDeadline(deadline)).Annotate("detach network"));
   }
   if (record.owns_cgroup) RETURN_IF_ERROR(sys::RemoveCgroup(cgroups_, record.cgroup));
   FaultPoint("pod.destroy.cgroup");

@@ -22,7 +22,7 @@ namespace davit::pod {
 
 struct SandboxesOptions {
   Paths paths;
-  std::string init_path;  // the davit-init binary
+  std::string init_path;                     // the davit-init binary
   std::chrono::seconds network_timeout{60};  // for all plugins of one ADD or DEL together
 };
 

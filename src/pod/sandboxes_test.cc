@@ -5,7 +5,7 @@
 
 #include "network/fake_network.h"
 #include "sys/atomic_file.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 #include "sys/temp_dir.h"
 #include "sys/unique_fd.h"
 

@@ -10,7 +10,9 @@ namespace {
 
 constexpr size_t kMaxSysctls = 256;
 
-bool StartsWith(const std::string& text, std::string_view prefix) { return text.compare(0, prefix.size(), prefix) == 0; }
+bool StartsWith(const std::string& text, std::string_view prefix) {
+  return text.compare(0, prefix.size(), prefix) == 0;
+}
 
 // "net/ipv4/ip_forward" and "net.ipv4.ip_forward" are one name (sysctl(8)): the first separator decides
 // which of the two is the separator; the other one is part of a word then ("net/ipv4/conf/eth0.1/…").
@@ -41,7 +43,8 @@ Status ValidateSysctls(const PodSpec& spec) {
     }
     bool printable = std::all_of(value.begin(), value.end(), [](unsigned char c) { return c >= 0x20 || c == '\t'; });
     if (value.empty() || value.size() > 4096 || !printable) {
-      return InvalidArgument(shown + ": value \"" + Printable(value) + "\" is empty, too long or has control characters");
+      return InvalidArgument(shown + ": value \"" + Printable(value) +
+                             "\" is empty, too long or has control characters");
     }
   }
   return {};

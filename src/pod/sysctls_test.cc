@@ -19,8 +19,8 @@ TEST(SysctlsTest, TakesWhatTheKernelKeepsForEachNamespace) {
                            "kernel.msgmax", "kernel.sem", "fs.mqueue.msg_max"}) {
     EXPECT_TRUE(Validate(good).ok()) << good;
   }
-  for (const char* bad : {"kernel.core_pattern", "vm.swappiness", "kernel.semx", "fs.file-max", "", "netx.y",
-                          "kernel.hostname"}) {
+  for (const char* bad :
+       {"kernel.core_pattern", "vm.swappiness", "kernel.semx", "fs.file-max", "", "netx.y", "kernel.hostname"}) {
     EXPECT_EQ(Validate(bad).code(), StatusCode::kInvalidArgument) << bad;
   }
 }

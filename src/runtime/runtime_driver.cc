@@ -1,13 +1,12 @@
 #include "runtime/runtime_driver.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <iterator>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "base/strings.h"
 #include "runtime/runtime_log.h"
@@ -181,7 +180,8 @@ std::string HybridRemedy(std::string_view controllers) {
   for (const std::string& name : names) {
     // The one controller whose name differs between the versions.
     std::string v1 = name == "io" ? "blkio" : name;
-    commands.push_back(fmt::format("mkdir -p /sys/fs/cgroup/{0} && mount -t cgroup -o {0} cgroup /sys/fs/cgroup/{0}", v1));
+    commands.push_back(
+        fmt::format("mkdir -p /sys/fs/cgroup/{0} && mount -t cgroup -o {0} cgroup /sys/fs/cgroup/{0}", v1));
   }
   return fmt::format(
       "crun refuses a hybrid cgroup host while controllers are left on cgroup2 ({}): mount each as version 1 ({}), or "

@@ -35,10 +35,10 @@ struct RuntimeHandler {
 // What a runtime can do, as far as that is known. All false for a runtime without a `features` command,
 // except crun, of which it is known.
 struct RuntimeFeatures {
-  bool known = false;                        // the rest means something
-  bool recursive_read_only_mounts = false;   // mount option "rro"
-  bool idmap_mounts = false;                 // linux.mountExtensions.idmap
-  bool user_namespaces = false;              // namespace "user"
+  bool known = false;                       // the rest means something
+  bool recursive_read_only_mounts = false;  // mount option "rro"
+  bool idmap_mounts = false;                // linux.mountExtensions.idmap
+  bool user_namespaces = false;             // namespace "user"
   bool seccomp = false;
   bool apparmor = false;
   bool selinux = false;

@@ -15,7 +15,7 @@
 #include "oci/runtime_spec.h"
 #include "sys/atomic_file.h"
 #include "sys/cgroup.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 #include "sys/process.h"
 #include "sys/unique_fd.h"
 
@@ -24,7 +24,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
 
 Deadline Soon() { return Deadline::After(std::chrono::seconds(60)); }
 
@@ -42,9 +41,10 @@ class TempDirectory {
 
 TEST(RuntimeArgvTest, Create) {
   RuntimeDriver driver({"crun", "/usr/bin/crun", "/run/davit/runtime/crun", CgroupDriver::kCgroupfs});
-  EXPECT_THAT(driver.CreateArgv("id", "/b", "/b/pid", "/b/console.sock", "/b/log"),
-              ElementsAre("/usr/bin/crun", "--root", "/run/davit/runtime/crun", "--log", "/b/log", "--log-format", "json",
-                          "create", "--bundle", "/b", "--pid-file", "/b/pid", "--console-socket", "/b/console.sock", "id"));
+  EXPECT_THAT(
+      driver.CreateArgv("id", "/b", "/b/pid", "/b/console.sock", "/b/log"),
+      ElementsAre("/usr/bin/crun", "--root", "/run/davit/runtime/crun", "--log", "/b/log", "--log-format", "json",
+                  "create", "--bundle", "/b", "--pid-file", "/b/pid", "--console-socket", "/b/console.sock", "id"));
   EXPECT_THAT(driver.CreateArgv("id", "/b", "/b/pid", "", ""),
               ElementsAre("/usr/bin/crun", "--root", "/run/davit/runtime/crun", "--log-format", "json", "create",
                           "--bundle", "/b", "--pid-file", "/b/pid", "id"));
@@ -93,11 +93,14 @@ TEST(RuntimeFeaturesTest, MissingMeansNo) {
 }
 
 TEST(RuntimeFeaturesTest, OldCrunIsKnownByItsVersion) {
-  RuntimeFeatures features = FeaturesOfCrunVersion("crun version 1.8.1\ncommit: x\n+SYSTEMD +SELINUX +CAP +SECCOMP +EBPF\n");
-  EXPECT_TRUE(features.known && features.recursive_read_only_mounts && features.idmap_mounts && features.user_namespaces);
+  RuntimeFeatures features =
+      FeaturesOfCrunVersion("crun version 1.8.1\ncommit: x\n+SYSTEMD +SELINUX +CAP +SECCOMP +EBPF\n");
+  EXPECT_TRUE(features.known && features.recursive_read_only_mounts && features.idmap_mounts &&
+              features.user_namespaces);
   EXPECT_TRUE(features.seccomp && features.selinux);
   EXPECT_FALSE(features.apparmor);
-  for (const char* text : {"", "crun version ", "crun version 1.7", "crun version 0.21", "crun version x.y", "runc version 1.8.1"}) {
+  for (const char* text :
+       {"", "crun version ", "crun version 1.7", "crun version 0.21", "crun version x.y", "runc version 1.8.1"}) {
     EXPECT_FALSE(FeaturesOfCrunVersion(text).known) << text;
   }
 }
@@ -135,9 +138,11 @@ TEST_F(FakeRuntimeTest, DeleteReportsTheRuntimesError) {
 
 TEST_F(FakeRuntimeTest, DeleteOfARunningContainerIsAPrecondition) {
   MakeState("c1");
-  auto runc_like = Make(R"(echo '{"level":"error","msg":"cannot delete container c1 that is not stopped: running"}' >&2; exit 1)");
+  auto runc_like =
+      Make(R"(echo '{"level":"error","msg":"cannot delete container c1 that is not stopped: running"}' >&2; exit 1)");
   EXPECT_EQ(runc_like.Delete("c1", false, Soon()).code(), StatusCode::kFailedPrecondition);
-  auto crun_like = Make("echo '{\"msg\":\"the container `c1` is not in `created` or `stopped` state\",\"level\":\"error\"}' >&2; exit 1");
+  auto crun_like = Make(
+      "echo '{\"msg\":\"the container `c1` is not in `created` or `stopped` state\",\"level\":\"error\"}' >&2; exit 1");
   EXPECT_EQ(crun_like.Delete("c1", false, Soon()).code(), StatusCode::kFailedPrecondition);
 }
 
@@ -165,7 +170,8 @@ TEST_F(FakeRuntimeTest, TheDeadlineEndsAStuckRuntime) {
 }
 
 TEST_F(FakeRuntimeTest, FeaturesOfARuntimeWithoutTheCommand) {
-  auto driver = Make("[ $1 = --version ] && echo fake version 2.0 && exit; echo 'unknown command features' >&2; exit 1");
+  auto driver =
+      Make("[ $1 = --version ] && echo fake version 2.0 && exit; echo 'unknown command features' >&2; exit 1");
   auto features = driver.Features(Soon());
   ASSERT_TRUE(features.ok()) << features.status().ToString();
   EXPECT_FALSE(features->known);
@@ -210,7 +216,8 @@ class RootRuntimeTest : public ::testing::TestWithParam<std::string> {
     ASSERT_EQ(::chmod(directory_.path().c_str(), 0755), 0);
     auto busybox = sys::ReadFile("/bin/busybox", 16u << 20);
     ASSERT_TRUE(busybox.ok());
-    ASSERT_TRUE(sys::WriteFileAtomic(directory_.path() + "/rootfs/bin/busybox", *busybox, 0755, sys::Durability::kAtomic).ok());
+    ASSERT_TRUE(
+        sys::WriteFileAtomic(directory_.path() + "/rootfs/bin/busybox", *busybox, 0755, sys::Durability::kAtomic).ok());
   }
 
   void TearDown() override {
@@ -254,7 +261,8 @@ class RootRuntimeTest : public ::testing::TestWithParam<std::string> {
   }
 
   Status Create(const oci::RuntimeSpec& spec) {
-    RETURN_IF_ERROR(sys::WriteFileAtomic(directory_.path() + "/config.json", oci::ToJson(spec), 0600, sys::Durability::kAtomic));
+    RETURN_IF_ERROR(
+        sys::WriteFileAtomic(directory_.path() + "/config.json", oci::ToJson(spec), 0600, sys::Durability::kAtomic));
     return Call(driver_->CreateArgv(id_, directory_.path(), pid_file_, "", log_));
   }
 
@@ -263,7 +271,9 @@ class RootRuntimeTest : public ::testing::TestWithParam<std::string> {
     return sys::PidFd::Open(static_cast<pid_t>(ParseUint64(Trim(text)).value_or(0)));
   }
 
-  std::string Out(const std::string& name) { return sys::ReadFile(directory_.path() + "/out/" + name, 65536).value_or("(none)"); }
+  std::string Out(const std::string& name) {
+    return sys::ReadFile(directory_.path() + "/out/" + name, 65536).value_or("(none)");
+  }
 
   TempDirectory directory_;
   std::unique_ptr<RuntimeDriver> driver_;
@@ -274,10 +284,12 @@ class RootRuntimeTest : public ::testing::TestWithParam<std::string> {
 };
 
 TEST_P(RootRuntimeTest, RunsAContainerAsTheSpecSays) {
-  ASSERT_EQ(Create(Spec("cd /out; busybox id > id; busybox hostname > name; echo $MARK > mark;"
-                        "busybox grep -E 'Cap(Inh|Prm|Eff|Amb)|NoNewPrivs' /proc/self/status > status;"
-                        "busybox wc -c < /proc/keys > keys; echo x > /sys/x; busybox touch /proc/sys/kernel/x || echo ro > ro")),
-            Status());
+  ASSERT_EQ(
+      Create(
+          Spec("cd /out; busybox id > id; busybox hostname > name; echo $MARK > mark;"
+               "busybox grep -E 'Cap(Inh|Prm|Eff|Amb)|NoNewPrivs' /proc/self/status > status;"
+               "busybox wc -c < /proc/keys > keys; echo x > /sys/x; busybox touch /proc/sys/kernel/x || echo ro > ro")),
+      Status());
   auto process = Process(pid_file_);
   ASSERT_TRUE(process.ok()) << process.status().ToString();
   ASSERT_EQ(Call(driver_->StartArgv(id_, log_)), Status());
@@ -285,9 +297,10 @@ TEST_P(RootRuntimeTest, RunsAContainerAsTheSpecSays) {
   EXPECT_EQ(Out("id"), "uid=1000 gid=50 groups=77\n");
   EXPECT_EQ(Out("name"), "davit-test\n");
   EXPECT_EQ(Out("mark"), "a\"b\n");
-  EXPECT_EQ(Out("status"),
-            "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapAmb:\t0000000000000000\n"
-            "NoNewPrivs:\t1\n");
+  EXPECT_EQ(
+      Out("status"),
+      "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapAmb:\t0000000000000000\n"
+      "NoNewPrivs:\t1\n");
   EXPECT_EQ(Out("keys"), "0\n");
   EXPECT_EQ(Out("ro"), "ro\n");
 }

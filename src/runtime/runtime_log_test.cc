@@ -42,7 +42,9 @@ TEST(RuntimeLogTest, ReadsOnlyTheTailOfAFile) {
   ASSERT_NE(::mkdtemp(directory.data()), nullptr);
   std::string file = directory + "/log";
   EXPECT_EQ(ReadRuntimeError(file), "");
-  std::string text = R"({"level":"error","msg":"too far up"})" "\n" + std::string(70000, 'x') + "\n";
+  std::string text = R"({"level":"error","msg":"too far up"})"
+                     "\n" +
+                     std::string(70000, 'x') + "\n";
   ASSERT_TRUE(sys::WriteFileAtomic(file, text, 0600, sys::Durability::kAtomic).ok());
   EXPECT_EQ(ReadRuntimeError(file), "");
   text += R"({"level":"error","msg":"the one"})";

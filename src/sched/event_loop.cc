@@ -231,8 +231,7 @@ EventLoop::Token EventLoop::After(Clock::duration delay, std::function<void()> c
     token = state_->next_token++;
     auto due = state_->due.emplace(at, token);
     earliest = due == state_->due.begin();
-    state_->timers.emplace(token,
-                           State::TimerEntry{due, std::make_shared<std::function<void()>>(std::move(callback))});
+    state_->timers.emplace(token, State::TimerEntry{due, std::make_shared<std::function<void()>>(std::move(callback))});
   }
   if (earliest && !state_->OnLoopThread()) state_->Wake();
   return token;

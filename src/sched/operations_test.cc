@@ -35,8 +35,10 @@ TEST(OperationsTest, AfterTheEndANewOneStarts) {
     ++started;
     f("x");
   };
-  operations.Join("k", [](const Result<std::string>&) {}, start);
-  operations.Join("k", [](const Result<std::string>&) {}, start);
+  operations.Join(
+      "k", [](const Result<std::string>&) {}, start);
+  operations.Join(
+      "k", [](const Result<std::string>&) {}, start);
   EXPECT_EQ(started, 2);
 }
 
@@ -44,7 +46,8 @@ TEST(OperationsTest, SecondFinishIsIgnored) {
   Operations<std::string> operations;
   Finish finish;
   int done = 0;
-  operations.Join("k", [&](const Result<std::string>&) { ++done; }, [&](Finish f) { finish = std::move(f); });
+  operations.Join(
+      "k", [&](const Result<std::string>&) { ++done; }, [&](Finish f) { finish = std::move(f); });
   finish("one");
   finish("two");
   EXPECT_EQ(done, 1);

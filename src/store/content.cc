@@ -36,9 +36,9 @@ Result<oci::Digest> HashOf(oci::DigestAlgorithm algorithm, std::string_view byte
 }  // namespace
 
 struct Content::State {
-  std::string dir;  // <root>/content
-  std::mutex change;         // one change of files at a time
-  mutable std::mutex mutex;  // held for memory only
+  std::string dir;                        // <root>/content
+  std::mutex change;                      // one change of files at a time
+  mutable std::mutex mutex;               // held for memory only
   std::map<oci::Digest, uint64_t> sizes;  // what is there
 
   std::string DirOf(oci::DigestAlgorithm algorithm) const {

@@ -16,7 +16,7 @@
 #include "store/rootfs.h"
 #include "store/test_dir.h"
 #include "store/trash.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 #include "sys/process.h"
 
 namespace davit::store {
@@ -69,9 +69,7 @@ Status PullAndCollect(Store& store) {
   RETURN_IF_ERROR(store.database->Put(Kind::kIntent, "pull image", "", Durability::kAtomic));
   RETURN_IF_ERROR(store.database->Apply(batch, Durability::kDurable));
   RETURN_IF_ERROR(store.layers->Remove(TestDigest(3)));
-  {
-    ASSIGN_OR_RETURN(LayerStaging given_up, store.layers->Begin(TestDigest(4)));
-  }
+  { ASSIGN_OR_RETURN(LayerStaging given_up, store.layers->Begin(TestDigest(4))); }
   return {};
 }
 
@@ -156,7 +154,8 @@ TEST(CrashTest, RecoveryMayItselfBeKilled) {
     }
     ASSERT_OK(sys::RemoveTree(root + "/layers/" + TestDigest(1).hex()));
     ASSERT_OK(sys::RemoveTree(root + "/layers/" + TestDigest(2).hex()));
-    ASSERT_OK_AND_ASSIGN(sys::CommandResult killed, RunChild("Recover", root, {std::string("DAVIT_FAULT_KILL=") + step}));
+    ASSERT_OK_AND_ASSIGN(sys::CommandResult killed,
+                         RunChild("Recover", root, {std::string("DAVIT_FAULT_KILL=") + step}));
     EXPECT_EQ(killed.exit.signal, SIGKILL) << killed.out;
     { ASSERT_OK_AND_ASSIGN(Store store, OpenStore(root)); }
     ASSERT_OK_AND_ASSIGN(Store store, OpenStore(root));

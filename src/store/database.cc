@@ -60,8 +60,8 @@ Status CheckIdentity(const Connection& connection, int version, int tables) {
 Status Upgrade(const Connection& connection, int from) {
   std::string sql = "BEGIN IMMEDIATE;";
   for (size_t step = static_cast<size_t>(from); step < kUpgrades.size(); ++step) sql += kUpgrades[step];
-  sql += fmt::format("PRAGMA application_id={};PRAGMA user_version={};COMMIT;", kApplicationId,
-                     Database::kSchemaVersion);
+  sql +=
+      fmt::format("PRAGMA application_id={};PRAGMA user_version={};COMMIT;", kApplicationId, Database::kSchemaVersion);
   Status done = connection.Execute(sql);
   if (!done.ok() && connection.InTransaction()) {
     Status undo = connection.Execute("ROLLBACK");
@@ -82,8 +82,9 @@ Status PrepareFile(const Connection& connection) {
     return FailedPrecondition(fmt::format("database {}: the filesystem cannot hold a write-ahead log (journal mode {})",
                                           connection.path(), journal));
   }
-  RETURN_IF_ERROR(connection.Execute("PRAGMA synchronous=NORMAL;PRAGMA cache_size=-256;PRAGMA journal_size_limit=4194304;"
-                                     "PRAGMA temp_store=MEMORY"));
+  RETURN_IF_ERROR(
+      connection.Execute("PRAGMA synchronous=NORMAL;PRAGMA cache_size=-256;PRAGMA journal_size_limit=4194304;"
+                         "PRAGMA temp_store=MEMORY"));
   if (version < Database::kSchemaVersion) return Upgrade(connection, version);
   return {};
 }
@@ -139,11 +140,16 @@ Result<sys::UniqueFd> LockFile(const std::string& path) {
 
 std::string_view KindName(Kind kind) {
   switch (kind) {
-    case Kind::kPod: return "pod";
-    case Kind::kContainer: return "container";
-    case Kind::kImage: return "image";
-    case Kind::kLayer: return "layer";
-    case Kind::kIntent: return "intent";
+    case Kind::kPod:
+      return "pod";
+    case Kind::kContainer:
+      return "container";
+    case Kind::kImage:
+      return "image";
+    case Kind::kLayer:
+      return "layer";
+    case Kind::kIntent:
+      return "intent";
   }
   return "unknown";
 }
@@ -167,8 +173,8 @@ struct Database::State {
   std::unique_ptr<Connection> connection;
   std::mutex mutex;  // `connection` and `statements`
   std::mutex checkpoint_mutex;
-  std::unique_ptr<Connection> checkpointer;  // opened at first use; destroyed before `connection`
-  std::array<Statements, kKinds> statements;      // destroyed before the connection
+  std::unique_ptr<Connection> checkpointer;   // opened at first use; destroyed before `connection`
+  std::array<Statements, kKinds> statements;  // destroyed before the connection
 
   Statements& Of(Kind kind) { return statements[static_cast<size_t>(kind)]; }
 

@@ -37,9 +37,7 @@ struct Record {
 // Changes that are made together.
 class Batch {
  public:
-  void Put(Kind kind, std::string id, std::string body) {
-    changes_.push_back({kind, std::move(id), std::move(body)});
-  }
+  void Put(Kind kind, std::string id, std::string body) { changes_.push_back({kind, std::move(id), std::move(body)}); }
   void Delete(Kind kind, std::string id) { changes_.push_back({kind, std::move(id), std::nullopt}); }
   [[nodiscard]] bool empty() const { return changes_.empty(); }
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "store/test_dir.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace davit::store {
 namespace {
@@ -224,9 +224,7 @@ class RootDatabaseDiskFullTest : public ::testing::Test {
     if (::geteuid() != 0) GTEST_SKIP() << "mounting a small tmpfs needs root";
     ASSERT_OK(sys::Mount("tmpfs", dir_.path(), "tmpfs", 0, "size=1m"));
   }
-  void TearDown() override {
-    EXPECT_TRUE(sys::Unmount(dir_.path()).ok());
-  }
+  void TearDown() override { EXPECT_TRUE(sys::Unmount(dir_.path()).ok()); }
   TestDir dir_;
 };
 

@@ -8,13 +8,14 @@
 #include <cerrno>
 
 #include "base/time.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace davit::store {
 
 Result<std::string> MountPointOf(const std::string& path) {
   struct statx info {};
-  if (::statx(AT_FDCWD, path.c_str(), 0, STATX_MNT_ID, &info) != 0) return ErrnoError(errno, fmt::format("stat {}", path));
+  if (::statx(AT_FDCWD, path.c_str(), 0, STATX_MNT_ID, &info) != 0)
+    return ErrnoError(errno, fmt::format("stat {}", path));
   if ((info.stx_mask & STATX_MNT_ID) == 0) return Unimplemented("the kernel does not tell mount ids (before 5.8)");
   ASSIGN_OR_RETURN(std::vector<sys::MountInfo> mounts, sys::ReadMountInfo());
   for (const sys::MountInfo& mount : mounts) {

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "store/test_dir.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace davit::store {
 namespace {

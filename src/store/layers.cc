@@ -295,8 +295,7 @@ Status DirectoryLayers::Remove(const oci::Digest& diff_id) {
   std::lock_guard guard(state_->change);
   if (!state_->Has(diff_id)) return {};
   std::string intent = fmt::format("remove layer {}", diff_id.ToString());
-  RETURN_IF_ERROR(
-      state_->database.Delete(Kind::kLayer, diff_id.ToString(), Durability::kDurable).Annotate(intent));
+  RETURN_IF_ERROR(state_->database.Delete(Kind::kLayer, diff_id.ToString(), Durability::kDurable).Annotate(intent));
   FaultPoint("store.layer.remove.unrecorded");
   state_->Erase(diff_id);
   return state_->trash.Discard(state_->DirOf(diff_id)).Annotate(intent);

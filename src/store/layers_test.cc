@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "store/test_dir.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace davit::store {
 namespace {
@@ -49,7 +49,8 @@ class LayersTest : public ::testing::Test {
 
   [[nodiscard]] std::vector<std::string> Names(const std::string& below) const {
     std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(dir_ / below)) names.push_back(entry.path().filename());
+    for (const auto& entry : std::filesystem::directory_iterator(dir_ / below))
+      names.push_back(entry.path().filename());
     return names;
   }
 
@@ -186,8 +187,8 @@ TEST_F(LayersTest, EightThreadsCommitAndRemove) {
     threads.emplace_back([this, t] {
       for (int i = 0; i < 10; ++i) {
         // Half of the layers are everybody's, half are this thread's own.
-        oci::Digest diff_id = i % 2 == 0 ? TestDigest(static_cast<uint8_t>(200 + i))
-                                         : TestDigest(static_cast<uint8_t>(1 + t * 10 + i));
+        oci::Digest diff_id =
+            i % 2 == 0 ? TestDigest(static_cast<uint8_t>(200 + i)) : TestDigest(static_cast<uint8_t>(1 + t * 10 + i));
         Result<LayerStaging> staging = layers_->Begin(diff_id);
         ASSERT_TRUE(staging.ok());
         WriteText(staging->fs() + "/file", "x");

@@ -16,7 +16,7 @@
 #include "store/directory.h"
 #include "store/tree_usage.h"
 #include "sys/atomic_file.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace davit::store {
 namespace {
@@ -89,11 +89,12 @@ struct Rootfs::State {
     // The last one at a mount point is the one that is seen.
     for (auto mount = mounts.rbegin(); mount != mounts.rend(); ++mount) {
       if (mount->mount_point != target) continue;
-      if (mount->fs_type == "overlay" && (NamesPath(mount->super_options, UpperOf(id)) ||
-                                          NamesPath(mount->super_options, EmptyOf(id)))) {
+      if (mount->fs_type == "overlay" &&
+          (NamesPath(mount->super_options, UpperOf(id)) || NamesPath(mount->super_options, EmptyOf(id)))) {
         return true;
       }
-      return FailedPrecondition(fmt::format("{} holds another mount ({} of {})", target, mount->fs_type, mount->source));
+      return FailedPrecondition(
+          fmt::format("{} holds another mount ({} of {})", target, mount->fs_type, mount->source));
     }
     return FailedPrecondition(fmt::format("{} holds another mount", target));
   }

@@ -10,7 +10,7 @@
 #include <filesystem>
 
 #include "store/test_dir.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace davit::store {
 namespace {

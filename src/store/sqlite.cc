@@ -68,8 +68,8 @@ Result<std::unique_ptr<Connection>> Connection::Open(const std::string& path) {
 
 Result<Statement> Connection::Prepare(std::string_view sql) const {
   sqlite3_stmt* raw = nullptr;
-  int code = sqlite3_prepare_v3(handle_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &raw,
-                                nullptr);
+  int code =
+      sqlite3_prepare_v3(handle_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
   Statement statement;
   statement.connection_ = this;
   statement.statement_.reset(raw);
@@ -107,9 +107,10 @@ Status Connection::Checkpoint() const {
 }
 
 Status Connection::Damaged(std::string_view why) const {
-  return DataLoss(fmt::format("database {} is damaged ({}): put back a copy of it, or move it and its -wal and -shm "
-                              "files away to start with an empty one; nothing was changed",
-                              path_, why));
+  return DataLoss(
+      fmt::format("database {} is damaged ({}): put back a copy of it, or move it and its -wal and -shm "
+                  "files away to start with an empty one; nothing was changed",
+                  path_, why));
 }
 
 Status Connection::Error(int code, std::string_view what) const {

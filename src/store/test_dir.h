@@ -63,15 +63,15 @@ inline oci::Digest TestDigest(uint8_t n) {
 
 }  // namespace davit::store
 
-#define ASSERT_OK(expr)                                        \
-  do {                                                         \
-    ::davit::Status davit_test_status_ = (expr);               \
+#define ASSERT_OK(expr)                                                    \
+  do {                                                                     \
+    ::davit::Status davit_test_status_ = (expr);                           \
     ASSERT_TRUE(davit_test_status_.ok()) << davit_test_status_.ToString(); \
   } while (false)
 
 #define ASSERT_OK_AND_ASSIGN(lhs, expr) \
   DAVIT_ASSERT_OK_AND_ASSIGN_INNER(DAVIT_CONCAT(davit_test_result_, __COUNTER__), lhs, expr)
-#define DAVIT_ASSERT_OK_AND_ASSIGN_INNER(tmp, lhs, expr)  \
-  auto tmp = (expr);                                      \
-  ASSERT_TRUE(tmp.ok()) << tmp.status().ToString();       \
+#define DAVIT_ASSERT_OK_AND_ASSIGN_INNER(tmp, lhs, expr) \
+  auto tmp = (expr);                                     \
+  ASSERT_TRUE(tmp.ok()) << tmp.status().ToString();      \
   lhs = std::move(*tmp)

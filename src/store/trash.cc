@@ -50,10 +50,10 @@ struct Trash::State {
 
   std::mutex mutex;
   std::condition_variable changed;
-  int holds = 0;         // living PauseDeletions
+  int holds = 0;  // living PauseDeletions
   bool stopping = false;
-  bool running = false;  // a task is queued or at work
-  bool pending = false;  // something came since the task last listed the directory
+  bool running = false;         // a task is queued or at work
+  bool pending = false;         // something came since the task last listed the directory
   std::set<std::string> stuck;  // names that cannot be deleted; only the task touches this
   size_t count = 0;             // entries since the last rest; only the task touches this
 

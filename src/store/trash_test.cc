@@ -10,7 +10,7 @@
 #include <filesystem>
 
 #include "store/test_dir.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace davit::store {
 namespace {
@@ -126,7 +126,8 @@ TEST_F(RootTrashTest, MountPointIsRefusedAndAMountBelowIsLeftAlone) {
   ASSERT_OK(trash->Discard(dir_ / "tree"));
   EXPECT_TRUE(trash->WaitIdle(kSoon));
   std::string below;
-  for (const auto& entry : std::filesystem::directory_iterator(trash->dir())) below = entry.path().string() + "/sub/deeper";
+  for (const auto& entry : std::filesystem::directory_iterator(trash->dir()))
+    below = entry.path().string() + "/sub/deeper";
   EXPECT_EQ(ReadText(below + "/precious"), "data");
   EXPECT_TRUE(sys::Unmount(below).ok());
 }

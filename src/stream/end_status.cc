@@ -25,18 +25,17 @@ std::string EndStatusText(const Result<int>& exit, int version) {
   if (exit.ok() && *exit == 0) {
     return version >= kFirstJsonVersion ? R"({"metadata":{},"status":"Success"})" : "";
   }
-  std::string message = exit.ok() ? fmt::format("command terminated with exit code {}", *exit) : exit.status().message();
+  std::string message =
+      exit.ok() ? fmt::format("command terminated with exit code {}", *exit) : exit.status().message();
   if (version < kFirstJsonVersion) return message;
   if (exit.ok()) {
-    return fmt::format(
-        R"({{"metadata":{{}},"status":"Failure","message":{},"reason":"NonZeroExitCode",)"
-        R"("details":{{"causes":[{{"reason":"ExitCode","message":"{}"}}]}}}})",
-        JsonString(message), *exit);
+    return fmt::format(R"({{"metadata":{{}},"status":"Failure","message":{},"reason":"NonZeroExitCode",)"
+                       R"("details":{{"causes":[{{"reason":"ExitCode","message":"{}"}}]}}}})",
+                       JsonString(message), *exit);
   }
-  return fmt::format(
-      R"({{"metadata":{{}},"status":"Failure","message":{},"reason":"InternalError",)"
-      R"("details":{{"causes":[{{"message":{}}}]}},"code":500}})",
-      JsonString("Internal error occurred: " + message), JsonString(message));
+  return fmt::format(R"({{"metadata":{{}},"status":"Failure","message":{},"reason":"InternalError",)"
+                     R"("details":{{"causes":[{{"message":{}}}]}},"code":500}})",
+                     JsonString("Internal error occurred: " + message), JsonString(message));
 }
 
 }  // namespace davit::stream

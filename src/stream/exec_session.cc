@@ -44,8 +44,7 @@ void ExecSession::OnStream(uint32_t id, const StreamInfo& info) {
 
 bool ExecSession::HasAllStreams() const {
   return ids_[kError] && (!wants_.stdin || ids_[kStdin]) && (!wants_.stdout || ids_[kStdout]) &&
-         (!wants_.stderr || ids_[kStderr]) &&
-         (!wants_.terminal || version_ < kFirstResizeVersion || ids_[kResize]);
+         (!wants_.stderr || ids_[kStderr]) && (!wants_.terminal || version_ < kFirstResizeVersion || ids_[kResize]);
 }
 
 std::optional<ExecSession::Role> ExecSession::RoleOf(uint32_t id) const {

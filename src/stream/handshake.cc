@@ -82,8 +82,7 @@ template <size_t N>
 Handshake NegotiateWebSocket(const RequestHead& head, const std::array<Protocol, N>& supported) {
   if (head.method != "GET") return {std::nullopt, ErrorResponse(405, "a WebSocket begins with GET", "Allow: GET\r\n")};
   if (head.Header("sec-websocket-version") != "13") {
-    return {std::nullopt,
-            ErrorResponse(426, "only WebSocket version 13 is spoken", "Sec-WebSocket-Version: 13\r\n")};
+    return {std::nullopt, ErrorResponse(426, "only WebSocket version 13 is spoken", "Sec-WebSocket-Version: 13\r\n")};
   }
   std::string_view key = head.Header("sec-websocket-key");
   if (!http::IsWebSocketKey(key)) {
@@ -92,8 +91,7 @@ Handshake NegotiateWebSocket(const RequestHead& head, const std::array<Protocol,
   std::vector<std::string> offered = head.HeaderItems("sec-websocket-protocol");
   const Protocol* chosen = Choose(offered, supported);
   if (!chosen && !offered.empty()) return Unacceptable(supported);
-  Upgrade upgrade{chosen ? chosen->framing : Framing::kChannels, chosen ? chosen->version : 1,
-                  chosen && chosen->base64,
+  Upgrade upgrade{chosen ? chosen->framing : Framing::kChannels, chosen ? chosen->version : 1, chosen && chosen->base64,
                   "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"};
   upgrade.answer += "Sec-WebSocket-Accept: " + http::WebSocketAccept(key) + "\r\n";
   if (chosen) upgrade.answer += "Sec-WebSocket-Protocol: " + std::string(chosen->name) + "\r\n";

@@ -14,7 +14,8 @@ http::RequestHead Parse(const std::string& text) {
 }
 
 TEST(HandshakeTest, TakesTheClientsFirstKnownProtocol) {
-  auto handshake = Negotiate(Parse(SpdyRequest("/exec/x", "v9.channel.k8s.io, v3.channel.k8s.io, v4.channel.k8s.io")), false);
+  auto handshake =
+      Negotiate(Parse(SpdyRequest("/exec/x", "v9.channel.k8s.io, v3.channel.k8s.io, v4.channel.k8s.io")), false);
   ASSERT_TRUE(handshake.upgrade);
   EXPECT_EQ(handshake.upgrade->version, 3);
   EXPECT_NE(handshake.upgrade->answer.find("\r\nX-Stream-Protocol-Version: v3.channel.k8s.io\r\n"), std::string::npos);

@@ -1,8 +1,8 @@
 #include "stream/port_session.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "base/strings.h"
 
@@ -64,18 +64,19 @@ void PortSession::OpenPair(PairKey key) {
     return;
   }
   int number = static_cast<int>(*port);
-  if (!request_.ports.empty() && std::find(request_.ports.begin(), request_.ports.end(), number) == request_.ports.end()) {
+  if (!request_.ports.empty() &&
+      std::find(request_.ports.begin(), request_.ports.end(), number) == request_.ports.end()) {
     Fail(key, fmt::format("port {} is not one that was asked for", number));
     return;
   }
   ++opening_;
-  host_.pool().Post([weak = weak_from_this(), key, pod = request_.pod, number, &backend = host_.backend(),
-                     &loop = host_.loop()] {
-    auto opened = std::make_shared<Result<sys::UniqueFd>>(backend.OpenPort(pod, number));
-    loop.Post([weak, key, number, opened] {
-      if (auto self = weak.lock()) self->OnOpened(key, number, std::move(*opened));
-    });
-  });
+  host_.pool().Post(
+      [weak = weak_from_this(), key, pod = request_.pod, number, &backend = host_.backend(), &loop = host_.loop()] {
+        auto opened = std::make_shared<Result<sys::UniqueFd>>(backend.OpenPort(pod, number));
+        loop.Post([weak, key, number, opened] {
+          if (auto self = weak.lock()) self->OnOpened(key, number, std::move(*opened));
+        });
+      });
 }
 
 void PortSession::OnOpened(PairKey key, int port, Result<sys::UniqueFd> fd) {

@@ -36,12 +36,12 @@ class PortSession final : public Program, public std::enable_shared_from_this<Po
     bool has_error = false;
     bool has_data = false;
     std::shared_ptr<FdStream> socket;
-    std::string early;           // data before the socket is there
-    bool client_ended = false;   // half-closed by the client
-    bool server_ended = false;   // half-closed by the pod
-    bool full = false;           // its buffer stops the client
-    size_t unwritten = 0;        // taken from the client and not credited yet
-    Timer timer;                 // until both streams are there
+    std::string early;          // data before the socket is there
+    bool client_ended = false;  // half-closed by the client
+    bool server_ended = false;  // half-closed by the pod
+    bool full = false;          // its buffer stops the client
+    size_t unwritten = 0;       // taken from the client and not credited yet
+    Timer timer;                // until both streams are there
   };
 
   void OpenPair(PairKey key);

@@ -1,6 +1,7 @@
 #include "stream/server.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -9,8 +10,6 @@
 #include <csignal>
 #include <future>
 #include <unordered_map>
-
-#include <fmt/format.h>
 
 #include "base/log.h"
 #include "stream/session.h"
@@ -166,7 +165,8 @@ Result<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Back
   }
   state->port = ntohs(address.v6 ? reinterpret_cast<sockaddr_in6*>(&bound.storage)->sin6_port
                                  : reinterpret_cast<sockaddr_in*>(&bound.storage)->sin_port);
-  state->base_url = fmt::format("http://{}:{}/", address.v6 ? "[" + options.address + "]" : options.address, state->port);
+  state->base_url =
+      fmt::format("http://{}:{}/", address.v6 ? "[" + options.address + "]" : options.address, state->port);
   ASSIGN_OR_RETURN(state->loop, sched::EventLoop::Start("stream-io"));
   state->pool = std::make_unique<sched::ThreadPool>("stream-work", options.worker_threads);
   state->context.loop = state->loop.get();

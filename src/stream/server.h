@@ -23,15 +23,15 @@ struct ServerOptions {
   std::string address = "127.0.0.1";  // numeric IPv4 or IPv6; anything but loopback is refused (no TLS yet)
   int port = 0;                       // 0: any free one
 
-  std::chrono::milliseconds idle_timeout = std::chrono::hours(4);       // no byte either way
-  std::chrono::milliseconds header_timeout = std::chrono::seconds(10);  // for the whole request head
-  std::chrono::milliseconds stream_timeout = std::chrono::seconds(30);  // until every stream is there
-  std::chrono::milliseconds close_timeout = std::chrono::seconds(5);    // for the client to hang up at the end
+  std::chrono::milliseconds idle_timeout = std::chrono::hours(4);          // no byte either way
+  std::chrono::milliseconds header_timeout = std::chrono::seconds(10);     // for the whole request head
+  std::chrono::milliseconds stream_timeout = std::chrono::seconds(30);     // until every stream is there
+  std::chrono::milliseconds close_timeout = std::chrono::seconds(5);       // for the client to hang up at the end
   std::chrono::milliseconds drain_quiet = std::chrono::milliseconds(100);  // after exit: silence that ends output
   std::chrono::milliseconds drain_limit = std::chrono::seconds(2);  // after exit: output ends even without silence
   std::chrono::seconds ticket_lifetime = std::chrono::seconds(60);
 
-  size_t max_sessions = 1024;        // connections, from accept to close
+  size_t max_sessions = 1024;  // connections, from accept to close
   size_t max_pending_tickets = 1000;
   size_t max_header_bytes = 64 * 1024;
   size_t stream_buffer_bytes = 256 * 1024;  // towards a process or port that does not read, and per client

@@ -23,7 +23,8 @@ class ServerTest : public testing::Test {
     server_ = std::move(*server);
   }
   std::string MintShell(const std::string& script, bool terminal = false, bool want_stdin = false) {
-    auto url = server_->MintExec({ContainerId::Mint(), {"/bin/sh", "-c", script}, terminal, want_stdin, true, !terminal});
+    auto url =
+        server_->MintExec({ContainerId::Mint(), {"/bin/sh", "-c", script}, terminal, want_stdin, true, !terminal});
     EXPECT_TRUE(url.ok()) << url.status().ToString();
     return PathOf(*url);
   }
@@ -47,8 +48,8 @@ class ServerTest : public testing::Test {
 // An exec over SPDY with its streams open.
 struct SpdyExec {
   SpdyExec(int port, const std::string& path, bool with_stdin, bool terminal, const std::string& protocol)
-      : connection(port), spdy([this](std::string_view bytes) { connection.Send(bytes); },
-                               [this] { return connection.Receive(); }) {
+      : connection(port),
+        spdy([this](std::string_view bytes) { connection.Send(bytes); }, [this] { return connection.Receive(); }) {
     connection.Send(SpdyRequest(path, protocol));
     head = connection.ReceiveHead();
     if (!head.starts_with("HTTP/1.1 101 ")) return;
@@ -244,7 +245,8 @@ TEST_F(ServerTest, ChecksAddressAndRequests) {
   options.port = server_->port();
   EXPECT_EQ(Server::Start(options, backend_).status().code(), StatusCode::kAlreadyExists);
   EXPECT_EQ(server_->MintExec({ContainerId::Mint(), {"x"}}).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(server_->MintExec({ContainerId::Mint(), {"x"}, true, false, true, true}).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(server_->MintExec({ContainerId::Mint(), {"x"}, true, false, true, true}).code(),
+            StatusCode::kInvalidArgument);
   server_->Stop();
   EXPECT_EQ(server_->MintPortForward({PodId::Mint(), {}}).code(), StatusCode::kUnavailable);
 }
@@ -272,8 +274,10 @@ TEST_F(ServerTest, OpeningAndClosingLeavesNoDescriptors) {
       SpdyExec exec(server_->port(), MintShell("cat", false, true), true, false, "v4.channel.k8s.io");
     }
   }
-  EXPECT_TRUE(Eventually([&] { return server_->sessions() == 0 && backend_.released == backend_.opened && count() <= before; }))
-      << count() << " descriptors, " << before << " before";
+  EXPECT_TRUE(Eventually([&] {
+    return server_->sessions() == 0 && backend_.released == backend_.opened && count() <= before;
+  })) << count()
+      << " descriptors, " << before << " before";
 }
 
 // A listener on loopback that answers each connection with what it got, in upper case, at its end of input.

@@ -69,7 +69,7 @@ class Session final : public Host, public WireEvents, public std::enable_shared_
   std::unique_ptr<Wire> wire_;
   std::shared_ptr<Program> program_;
   bool congested_ = false;
-  Timer timer_;       // header, then close
+  Timer timer_;  // header, then close
   Timer idle_timer_;
   std::chrono::steady_clock::time_point last_activity_;
 };

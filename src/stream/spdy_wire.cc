@@ -126,7 +126,7 @@ void SpdyWire::OnPing(uint32_t id) {
   if (id % 2 == 1) out_(http::SpdyEncoder::Ping(id));
 }
 
-void SpdyWire::OnGoAway(uint32_t, uint32_t) {}       // the client opens no more; it closes when it is done
+void SpdyWire::OnGoAway(uint32_t, uint32_t) {}        // the client opens no more; it closes when it is done
 void SpdyWire::OnWindowUpdate(uint32_t, uint32_t) {}  // see the header
 
 }  // namespace davit::stream

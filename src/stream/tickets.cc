@@ -34,15 +34,14 @@ Result<std::string> Tickets::Mint(TicketRequest request) {
   std::lock_guard lock(mutex_);
   std::erase_if(tickets_, [&](const Ticket& ticket) { return ticket.expires <= now; });
   if (tickets_.size() >= max_pending_) {
-    return ResourceExhausted("mint " + std::string(KindName(request)) + " ticket: " +
-                             std::to_string(max_pending_) + " tickets wait for their clients");
+    return ResourceExhausted("mint " + std::string(KindName(request)) + " ticket: " + std::to_string(max_pending_) +
+                             " tickets wait for their clients");
   }
   tickets_.push_back({token, now + lifetime_, std::move(request)});
   return token;
 }
 
-std::vector<Tickets::Ticket>::const_iterator Tickets::FindLocked(std::string_view kind,
-                                                                  std::string_view token) const {
+std::vector<Tickets::Ticket>::const_iterator Tickets::FindLocked(std::string_view kind, std::string_view token) const {
   auto found = tickets_.end();
   if (token.size() != kTokenDigits) return found;
   Clock::time_point now = now_();

@@ -21,7 +21,8 @@ class WebSocketSessionTest : public testing::Test {
   }
   // Opens the session and leaves the connection behind the answer's head.
   void Open(const std::string& script, const std::string& protocol, bool want_stdin, bool terminal = false) {
-    auto url = server_->MintExec({ContainerId::Mint(), {"/bin/sh", "-c", script}, terminal, want_stdin, true, !terminal});
+    auto url =
+        server_->MintExec({ContainerId::Mint(), {"/bin/sh", "-c", script}, terminal, want_stdin, true, !terminal});
     ASSERT_TRUE(url.ok());
     connection_ = std::make_unique<TestConnection>(server_->port());
     connection_->Send(WebSocketRequest(PathOf(*url), protocol));
@@ -48,8 +49,8 @@ TEST_F(WebSocketSessionTest, Version5HalfClosesStdin) {
 }
 
 TEST_F(WebSocketSessionTest, EveryVersionGivesOutputAndStatus) {
-  for (const char* protocol : {"v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io",
-                               "channel.k8s.io", ""}) {
+  for (const char* protocol :
+       {"v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io", ""}) {
     Open("echo out; echo err >&2; exit 6", protocol, false);
     auto channels = socket_->Channels();
     EXPECT_EQ(channels[1], "out\n") << protocol;

@@ -110,7 +110,7 @@ struct CloseDir {
 // filesystems, so a directory is read again until a pass has found nothing to remove.
 struct Level {
   std::unique_ptr<DIR, CloseDir> dir;
-  std::string name;  // in the level above
+  std::string name;      // in the level above
   uint64_t removed = 0;  // entries that went away in this pass
   [[nodiscard]] int fd() const { return ::dirfd(dir.get()); }
 };
@@ -213,7 +213,9 @@ class TreeRemover {
     if (!name.empty()) add(name);
     return path;
   }
-  [[nodiscard]] Status Error(int err, const std::string& name) const { return ErrnoError(err, "remove " + PathOf(name)); }
+  [[nodiscard]] Status Error(int err, const std::string& name) const {
+    return ErrnoError(err, "remove " + PathOf(name));
+  }
   [[nodiscard]] Status MountError(const std::string& name) const {
     return FailedPrecondition("remove " + PathOf(name) + ": a mount is there");
   }

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "sys/mount.h"
+#include "sys/mounts.h"
 #include "sys/temp_dir.h"
 #include "sys/unique_fd.h"
 

@@ -24,9 +24,9 @@ constexpr size_t kMaxFileBytes = size_t{16} << 20;
 constexpr int kMaxDepth = 128;
 
 // Everything else in a v1 mount's options is a mount option and no controller.
-constexpr std::array<std::string_view, 14> kV1Controllers = {
-    "cpu",     "cpuacct",  "cpuset",   "memory",     "devices", "freezer", "blkio",
-    "pids",    "net_cls",  "net_prio", "perf_event", "hugetlb", "rdma",    "misc"};
+constexpr std::array<std::string_view, 14> kV1Controllers = {"cpu",        "cpuacct", "cpuset", "memory",  "devices",
+                                                             "freezer",    "blkio",   "pids",   "net_cls", "net_prio",
+                                                             "perf_event", "hugetlb", "rdma",   "misc"};
 
 bool IsDirectory(const std::string& path) {
   struct stat st;
@@ -147,7 +147,7 @@ void EnableControllers(const std::string& parent) {
 
 struct Hierarchy {
   std::string mount_point;
-  bool cpuset = false;   // a v1 cpuset
+  bool cpuset = false;  // a v1 cpuset
   bool unified = false;
 };
 
@@ -259,7 +259,8 @@ Result<std::string> CleanCgroupPath(const std::string& path) {
   auto bad = [&path](const char* why) { return InvalidArgument("cgroup \"" + Printable(path) + "\" " + why); };
   if (path.empty() || path.front() != '/') return bad("is not absolute");
   if (path.size() > 4096) return bad("is longer than 4096 bytes");
-  if (path.find('\0') != std::string::npos || path.find('\n') != std::string::npos) return bad("has a NUL or a newline");
+  if (path.find('\0') != std::string::npos || path.find('\n') != std::string::npos)
+    return bad("has a NUL or a newline");
   std::string clean = path;
   if (clean.back() == '/') clean.pop_back();
   if (clean.empty()) return clean;
@@ -291,7 +292,8 @@ bool CgroupExists(const CgroupLayout& layout, const std::string& cgroup) {
 Status AddProcess(const CgroupLayout& layout, const std::string& cgroup, pid_t pid) {
   ASSIGN_OR_RETURN(std::string clean, CleanCgroupPath(cgroup));
   for (const std::string& directory : layout.Directories(clean)) {
-    RETURN_IF_ERROR(WriteValue(directory + "/cgroup.procs", std::to_string(pid)).Annotate("add process to cgroup " + clean));
+    RETURN_IF_ERROR(
+        WriteValue(directory + "/cgroup.procs", std::to_string(pid)).Annotate("add process to cgroup " + clean));
   }
   return {};
 }

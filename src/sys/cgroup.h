@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace davit::sys {
 
@@ -68,7 +68,7 @@ struct CgroupStats {
   std::optional<uint64_t> memory_usage_bytes;
   std::optional<uint64_t> memory_working_set_bytes;  // usage less inactive file cache, as the kubelet defines it
   std::optional<uint64_t> memory_rss_bytes;
-  std::optional<uint64_t> memory_limit_bytes;        // absent when unlimited
+  std::optional<uint64_t> memory_limit_bytes;  // absent when unlimited
   std::optional<uint64_t> page_faults;
   std::optional<uint64_t> major_page_faults;
   std::optional<uint64_t> swap_usage_bytes;

@@ -50,8 +50,9 @@ struct MemoryNames {
   const char* page_faults;
   const char* major_page_faults;
 };
-constexpr MemoryNames kV1Memory = {"/memory.usage_in_bytes", "/memory.limit_in_bytes", "total_inactive_file",
-                                   "total_rss",              "total_pgfault",          "total_pgmajfault"};
+constexpr MemoryNames kV1Memory = {"/memory.usage_in_bytes", "/memory.limit_in_bytes",
+                                   "total_inactive_file",    "total_rss",
+                                   "total_pgfault",          "total_pgmajfault"};
 constexpr MemoryNames kV2Memory = {"/memory.current", "/memory.max", "inactive_file", "anon", "pgfault", "pgmajfault"};
 
 void ReadMemory(const std::string& directory, const MemoryNames& names, CgroupStats& stats) {

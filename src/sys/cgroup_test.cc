@@ -24,10 +24,10 @@ MountInfo CgroupMount(const std::string& type, const std::string& point, const s
 }
 
 TEST(CgroupLayoutTest, FindsControllersFromMountinfo) {
-  auto layout = CgroupLayout::FromMounts({CgroupMount("cgroup", "/inner", "rw,memory", "/docker/x"),
-                                          CgroupMount("cgroup", "/cg/a", "rw,cpu,cpuacct"),
-                                          CgroupMount("cgroup", "/cg/b", "rw,xattr,name=systemd,release_agent=/x"),
-                                          CgroupMount("cgroup", "/cg/m", "rw,memory"), CgroupMount("cgroup2", "/cg/u", "rw")});
+  auto layout = CgroupLayout::FromMounts(
+      {CgroupMount("cgroup", "/inner", "rw,memory", "/docker/x"), CgroupMount("cgroup", "/cg/a", "rw,cpu,cpuacct"),
+       CgroupMount("cgroup", "/cg/b", "rw,xattr,name=systemd,release_agent=/x"),
+       CgroupMount("cgroup", "/cg/m", "rw,memory"), CgroupMount("cgroup2", "/cg/u", "rw")});
   ASSERT_TRUE(layout.ok());
   EXPECT_EQ(layout->mode(), CgroupMode::kHybrid);
   EXPECT_EQ(layout->V1MountPoint("cpuacct"), "/cg/a");

@@ -15,16 +15,19 @@
 
 #include "base/rollback.h"
 #include "base/strings.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace davit::sys {
 namespace {
 
 int CloneFlag(NamespaceKind kind) {
   switch (kind) {
-    case NamespaceKind::kNet: return CLONE_NEWNET;
-    case NamespaceKind::kIpc: return CLONE_NEWIPC;
-    case NamespaceKind::kUts: return CLONE_NEWUTS;
+    case NamespaceKind::kNet:
+      return CLONE_NEWNET;
+    case NamespaceKind::kIpc:
+      return CLONE_NEWIPC;
+    case NamespaceKind::kUts:
+      return CLONE_NEWUTS;
   }
   return 0;
 }
@@ -88,8 +91,8 @@ Status CreateInThisThread(const std::vector<PinRequest>& requests, const std::fu
 Result<std::string> SysctlPath(const std::string& name) {
   auto bad = [&name] { return InvalidArgument("sysctl name \"" + Printable(name) + "\" is not valid"); };
   auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.' ||
-           c == '/';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+           c == '.' || c == '/';
   };
   if (name.size() > 255 || name.find("..") != std::string::npos || !std::all_of(name.begin(), name.end(), allowed)) {
     return bad();
@@ -115,9 +118,12 @@ Result<std::string> SysctlPath(const std::string& name) {
 
 std::string_view NamespaceName(NamespaceKind kind) {
   switch (kind) {
-    case NamespaceKind::kNet: return "net";
-    case NamespaceKind::kIpc: return "ipc";
-    case NamespaceKind::kUts: return "uts";
+    case NamespaceKind::kNet:
+      return "net";
+    case NamespaceKind::kIpc:
+      return "ipc";
+    case NamespaceKind::kUts:
+      return "uts";
   }
   return "";
 }

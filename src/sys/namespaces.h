@@ -13,7 +13,8 @@ namespace davit::sys {
 
 enum class NamespaceKind { kNet, kIpc, kUts };
 
-std::string_view NamespaceName(NamespaceKind kind);  // "net", "ipc", "uts": file names and OCI types ("net" is OCI "network")
+std::string_view NamespaceName(
+    NamespaceKind kind);  // "net", "ipc", "uts": file names and OCI types ("net" is OCI "network")
 
 struct PinRequest {
   NamespaceKind kind;

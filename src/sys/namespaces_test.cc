@@ -11,7 +11,7 @@
 #include <cstring>
 
 #include "base/strings.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 #include "sys/process.h"
 #include "sys/temp_dir.h"
 
@@ -19,7 +19,8 @@ namespace davit::sys {
 namespace {
 
 TEST(SysctlTest, RefusesNamesThatLeaveTheTree) {
-  for (const char* name : {"", ".", "/", "net..x", "../x", "net/../../etc/passwd", "net/", ".net", "a b", "a;b", "net//x"}) {
+  for (const char* name :
+       {"", ".", "/", "net..x", "../x", "net/../../etc/passwd", "net/", ".net", "a b", "a;b", "net//x"}) {
     EXPECT_EQ(WriteSysctl(name, "1").code(), StatusCode::kInvalidArgument) << name;
   }
   EXPECT_EQ(WriteSysctl("davit.no.such.key", "1").code(), StatusCode::kNotFound);
@@ -53,7 +54,9 @@ class RootNamespacesTest : public testing::Test {
     for (const char* name : {"net", "ipc", "uts"}) EXPECT_TRUE(Unpin(dir_.At(name)).ok());
   }
   std::vector<PinRequest> All() {
-    return {{NamespaceKind::kNet, dir_.At("net")}, {NamespaceKind::kIpc, dir_.At("ipc")}, {NamespaceKind::kUts, dir_.At("uts")}};
+    return {{NamespaceKind::kNet, dir_.At("net")},
+            {NamespaceKind::kIpc, dir_.At("ipc")},
+            {NamespaceKind::kUts, dir_.At("uts")}};
   }
   TempDir dir_;
 };
@@ -140,8 +143,8 @@ TEST_F(RootNamespacesTest, SysctlSeparatorsFollowTheFirstOne) {
               }).ok());
   EXPECT_EQ(RunInNamespace(dir_.At("net"), NamespaceKind::kNet,
                            [] { return WriteSysctl("net.ipv4.conf.eth0/1.rp_filter", "1"); })
-                .message()
-                .find("eth0.1/rp_filter") == std::string::npos,
+                    .message()
+                    .find("eth0.1/rp_filter") == std::string::npos,
             false);
 }
 

@@ -9,14 +9,14 @@
 
 #include "base/strings.h"
 #include "sys/atomic_file.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace davit::sys {
 namespace {
 
 constexpr const char* kSource = "davit";
 
-// The C library declares these only in the header that src/sys/mount.h hides.
+// The C library declares these only in <sys/mount.h>, which clashes with <linux/mount.h>.
 int FsOpen(const char* type) { return static_cast<int>(::syscall(SYS_fsopen, type, FSOPEN_CLOEXEC)); }
 int FsConfig(int fs, unsigned command, const char* key, const char* value) {
   return static_cast<int>(::syscall(SYS_fsconfig, fs, command, key, value, 0));
@@ -103,7 +103,8 @@ Status MountByOptionString(const OverlayOptions& options, const std::string& tar
   }
   // mount(2) cuts the string at one page without a word.
   if (data.size() >= static_cast<size_t>(::sysconf(_SC_PAGESIZE))) {
-    return InvalidArgument(std::to_string(options.lower.size()) + " lower directories do not fit into one page of mount options");
+    return InvalidArgument(std::to_string(options.lower.size()) +
+                           " lower directories do not fit into one page of mount options");
   }
   return Mount(kSource, target, "overlay", 0, data);
 }

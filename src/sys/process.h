@@ -56,10 +56,10 @@ struct SpawnOptions {
   std::string cwd;                // empty: the caller's
   // {fd of the parent, number in the child}. Numbers 0 to 2 that are not named are /dev/null.
   std::vector<std::pair<int, int>> fds;
-  bool new_session = false;       // setsid(2)
-  int death_signal = 0;           // PR_SET_PDEATHSIG; mind: it follows the *thread* that spawned
-  int netns_fd = -1;              // setns(2) before exec, when >= 0
-  int oom_score_adj = 1001;       // written to /proc/self/oom_score_adj when <= 1000; a refusal is ignored
+  bool new_session = false;  // setsid(2)
+  int death_signal = 0;      // PR_SET_PDEATHSIG; mind: it follows the *thread* that spawned
+  int netns_fd = -1;         // setns(2) before exec, when >= 0
+  int oom_score_adj = 1001;  // written to /proc/self/oom_score_adj when <= 1000; a refusal is ignored
 };
 
 // Starts the process. The error names argv[0]: kNotFound when it is not there, kPermissionDenied when

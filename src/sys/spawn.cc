@@ -238,13 +238,20 @@ Result<Child> ForkWithPipe(ChildPlan& plan) {
 
 Status DescribeError(const ChildError& error, const SpawnOptions& options) {
   switch (error.step) {
-    case Step::kNone: return {};
-    case Step::kDeathSignal: return ErrnoError(error.err, "set death signal");
-    case Step::kParentGone: return Internal("the parent died");
-    case Step::kNetns: return ErrnoError(error.err, "join network namespace");
-    case Step::kFds: return ErrnoError(error.err, "place descriptors");
-    case Step::kCwd: return ErrnoError(error.err, "change directory to " + options.cwd);
-    case Step::kExec: return ErrnoError(error.err, "exec");
+    case Step::kNone:
+      return {};
+    case Step::kDeathSignal:
+      return ErrnoError(error.err, "set death signal");
+    case Step::kParentGone:
+      return Internal("the parent died");
+    case Step::kNetns:
+      return ErrnoError(error.err, "join network namespace");
+    case Step::kFds:
+      return ErrnoError(error.err, "place descriptors");
+    case Step::kCwd:
+      return ErrnoError(error.err, "change directory to " + options.cwd);
+    case Step::kExec:
+      return ErrnoError(error.err, "exec");
   }
   return Internal("unknown step");
 }

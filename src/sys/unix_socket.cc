@@ -153,7 +153,8 @@ Status SendWithFds(int fd, std::string_view data, const std::vector<int>& fds) {
     if (errno == EINTR) continue;
     if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN) return Unavailable("send: the peer is gone");
     if (errno == EAGAIN) return Unavailable("send: the peer does not read");
-    if (errno == EMSGSIZE) return InvalidArgument("send: message of " + std::to_string(data.size()) + " bytes is too long");
+    if (errno == EMSGSIZE)
+      return InvalidArgument("send: message of " + std::to_string(data.size()) + " bytes is too long");
     return ErrnoError(errno, "send");
   }
 }
@@ -182,7 +183,8 @@ Result<Message> ReceiveWithFds(int fd, size_t max_bytes, Deadline deadline) {
     if ((header.msg_flags & MSG_TRUNC) != 0) {
       return OutOfRange("receive: message is longer than " + std::to_string(max_bytes) + " bytes");
     }
-    if ((header.msg_flags & MSG_CTRUNC) != 0) return OutOfRange("receive: message has more descriptors than 16 or than fit");
+    if ((header.msg_flags & MSG_CTRUNC) != 0)
+      return OutOfRange("receive: message has more descriptors than 16 or than fit");
     message.data.resize(static_cast<size_t>(n));
     return message;
   }

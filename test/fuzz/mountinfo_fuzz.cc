@@ -5,7 +5,7 @@
 #include "base/strings.h"
 #include "fuzz.h"
 #include "sys/cgroup.h"
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 namespace sys = davit::sys;
 

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-
 #include <cerrno>
 #include <climits>
 #include <cstdio>
@@ -109,8 +108,8 @@ Status Serve(const Flags& flags) {
   ASSIGN_OR_RETURN(davit::config::Config config, LoadConfig(flags));
   davit::cmd::StartLogging(config.log_level);
   ASSIGN_OR_RETURN(davit::engine::Programs programs, FindPrograms(config));
-  ASSIGN_OR_RETURN_WITH(std::unique_ptr<davit::engine::Engine> engine,
-                        davit::engine::Engine::Start(config, programs), "start");
+  ASSIGN_OR_RETURN_WITH(std::unique_ptr<davit::engine::Engine> engine, davit::engine::Engine::Start(config, programs),
+                        "start");
   RETURN_IF_ERROR(davit::sys::MakeDirectories(ParentDirectory(config.api.listen), 0700));
   ASSIGN_OR_RETURN(std::unique_ptr<davit::cri::Server> server, davit::cri::Server::Start(*engine, config.api.listen));
   davit::LogInfo("davitd {} serves CRI v1 on {}", davit::cri::kVersion, config.api.listen);
@@ -147,7 +146,8 @@ int main(int argc, char** argv) {
       "  davitd                                   serve on /run/davit/davit.sock\n"
       "  davitd --config ./davit.toml --log-level debug\n"
       "  davitd --print-config                    the effective configuration\n"};
-  app.add_option("--config", flags.config_file, "configuration file; drop-ins are FILE.d/*.toml")->capture_default_str();
+  app.add_option("--config", flags.config_file, "configuration file; drop-ins are FILE.d/*.toml")
+      ->capture_default_str();
   app.add_option("--root", flags.root, "persistent data (overrides the file)");
   app.add_option("--state", flags.state, "state of this boot (overrides the file)");
   app.add_option("--listen", flags.listen, "unix socket of the API (overrides the file)");

@@ -174,9 +174,11 @@ TEST_F(RootInitTest, ReapsOrphansAndOnlyTheOutsideCanEndIt) {
 }
 
 TEST_F(RootInitTest, ErrorsNameTheOperandAndPrintNoProcess) {
-  for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{"--netns", "/nonexistent/net"}, {"--utsns", "/proc/self/ns/net"},
-        {"--cgroup-procs", "/nonexistent/procs"}, {"--netns"}, {"--no-such", "thing"}}) {
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"--netns", "/nonexistent/net"},
+                                                    {"--utsns", "/proc/self/ns/net"},
+                                                    {"--cgroup-procs", "/nonexistent/procs"},
+                                                    {"--netns"},
+                                                    {"--no-such", "thing"}}) {
     Result<sys::CommandResult> result = RunInit(arguments);
     ASSERT_TRUE(result.ok()) << result.status().ToString();
     EXPECT_EQ(result->exit.code, 1);

@@ -149,7 +149,8 @@ Failure DropPrivileges() {
   prctl(PR_SET_NAME, "davit-init", 0UL, 0UL, 0UL);
   Failure failure = LeaveHostMounts();
   if (failure.step == nullptr) failure = DropPrivileges();
-  if (write(channel, &failure, sizeof failure) != static_cast<ssize_t>(sizeof failure) || failure.step != nullptr) _exit(1);
+  if (write(channel, &failure, sizeof failure) != static_cast<ssize_t>(sizeof failure) || failure.step != nullptr)
+    _exit(1);
   // Only after the parent has printed the number: if it is killed before, nobody would know of this process.
   if (read(channel, &go, 1) != 1) _exit(1);
   syscall(SYS_close_range, 0U, ~0U, 0U);
@@ -162,7 +163,8 @@ int Supervise(const Arguments& arguments, int channel, pid_t child) {
   }
   Failure failure;
   if (write(channel, "g", 1) != 1) return Die("start process 1", nullptr, errno);
-  if (read(channel, &failure, sizeof failure) != static_cast<ssize_t>(sizeof failure)) return Die("process 1 ended", nullptr, 0);
+  if (read(channel, &failure, sizeof failure) != static_cast<ssize_t>(sizeof failure))
+    return Die("process 1 ended", nullptr, 0);
   if (failure.step != nullptr) return Die(failure.step, nullptr, failure.err);
   if (dprintf(1, "%d\n", static_cast<int>(child)) < 0) return Die("write", "stdout", errno);
   if (write(channel, "g", 1) != 1) return Die("start process 1", nullptr, errno);
@@ -187,7 +189,8 @@ int main(int argc, char** argv) {
     return 1;
   }
   int channel[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) != 0) return Die("create socket pair", nullptr, errno);
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) != 0)
+    return Die("create socket pair", nullptr, errno);
   if (unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) return Die("unshare", nullptr, errno);
   pid_t child = fork();
   if (child < 0) return Die("fork", nullptr, errno);

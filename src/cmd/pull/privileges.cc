@@ -15,7 +15,7 @@
 namespace davit::pull {
 namespace {
 
-constexpr std::initializer_list<int> kKept = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID,
+constexpr std::initializer_list<int> kKept = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER,   CAP_FSETID,
                                               CAP_MKNOD, CAP_SETFCAP,      CAP_SYS_ADMIN};
 
 uint64_t KeptMask() {
@@ -27,9 +27,10 @@ uint64_t KeptMask() {
 }  // namespace
 
 Status DropPrivileges() {
-  // By number: with src/ as include root, <sys/mount.h> is our own header.
+  // By number: <linux/mount.h> here and the C library's <sys/mount.h> do not go into one file.
   if (::unshare(CLONE_NEWNS) == 0) {
-    if (::syscall(SYS_mount, nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return ErrnoError(errno, "make mounts private");
+    if (::syscall(SYS_mount, nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+      return ErrnoError(errno, "make mounts private");
   } else if (errno != EPERM) {
     return ErrnoError(errno, "unshare the mount namespace");
   }

@@ -17,9 +17,9 @@ namespace davit::sys {
 struct MountInfo {
   uint64_t id = 0;
   uint64_t parent_id = 0;
-  std::string root;         // path inside the filesystem
-  std::string mount_point;  // unescaped
-  std::string options;      // per mount
+  std::string root;                          // path inside the filesystem
+  std::string mount_point;                   // unescaped
+  std::string options;                       // per mount
   std::vector<std::string> optional_fields;  // "shared:1", "master:2", ...
   std::string fs_type;
   std::string source;
@@ -44,7 +44,7 @@ struct OverlayOptions {
   std::vector<std::string> lower;  // topmost first, absolute, at least one
   std::string upper;               // empty: read-only overlay
   std::string work;
-  bool is_volatile = true;         // "volatile": no sync on umount (containers die with the boot anyway)
+  bool is_volatile = true;  // "volatile": no sync on umount (containers die with the boot anyway)
 };
 // Mounts an overlay at target. Any number of lower directories that the kernel allows (500): uses
 // fsconfig(2) "lowerdir+" where the kernel has it, else lowerdir= with paths short enough for one page,

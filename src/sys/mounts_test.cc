@@ -1,4 +1,4 @@
-#include "sys/mount.h"
+#include "sys/mounts.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -31,7 +31,8 @@ TEST(MountInfoTest, ParsesOptionalFieldsAndEscapes) {
 }
 
 TEST(MountInfoTest, NamesTheMalformedLine) {
-  for (const char* line : {"x 35 98:0 / / rw - ext3 a b", "36 35 98:0 / / rw ext3 a b", "36", "1 2 0:1 / / rw - ext3"}) {
+  for (const char* line :
+       {"x 35 98:0 / / rw - ext3 a b", "36 35 98:0 / / rw ext3 a b", "36", "1 2 0:1 / / rw - ext3"}) {
     auto mounts = ParseMountInfo(line);
     EXPECT_EQ(mounts.code(), StatusCode::kInvalidArgument) << line;
     EXPECT_NE(mounts.status().message().find(line), std::string::npos);
