@@ -73,47 +73,44 @@ void Engine::CreateContainer(const std::string& pod_text, container::ContainerSp
 
 void Engine::StartContainer(const std::string& text, Done<Nothing> done) {
   State* state = state_.get();
-  Result<ContainerPtr> record = state->View()->FindContainer(text);
-  if (!record.ok()) {
-    done(record.status());
-    return;
-  }
-  ContainerId id = (*record)->id;
-  PodId pod = (*record)->pod;
-  state->verbs.Join("start/" + id.str(), std::move(done), [state, id, pod](auto finish) {
-    state->Post(pod.str(), [state, id, finish] {
-      finish(ToResult(state->StartContainerNow(id).Annotate("start container " + id.Short())));
-    });
-  });
+  state->ContainerVerb(
+      text, "start", State::Unknown::kIsError,
+      [state](const ContainerId& id, const State::Finish& finish) {
+        finish(ToResult(state->StartContainerNow(id).Annotate("start container " + id.Short())));
+      },
+      std::move(done));
 }
 
 void Engine::StopContainer(const std::string& text, std::chrono::seconds grace, Done<Nothing> done) {
   State* state = state_.get();
-  Result<ContainerPtr> record = state->View()->FindContainer(text);
-  if (!record.ok()) {
-    done(record.code() == StatusCode::kNotFound ? Result<Nothing>(Nothing{}) : Result<Nothing>(record.status()));
-    return;
-  }
-  ContainerId id = (*record)->id;
-  PodId pod = (*record)->pod;
-  state->verbs.Join("stop/" + id.str(), std::move(done), [state, id, pod, grace](auto finish) {
-    state->Post(pod.str(), [state, id, grace, finish] { state->BeginStop(id, grace, finish); });
-  });
+  state->ContainerVerb(
+      text, "stop", State::Unknown::kIsDone,
+      [state, grace](const ContainerId& id, const State::Finish& finish) { state->BeginStop(id, grace, finish); },
+      std::move(done));
 }
 
 void Engine::RemoveContainer(const std::string& text, Done<Nothing> done) {
   State* state = state_.get();
-  Result<ContainerPtr> record = state->View()->FindContainer(text);
+  state->ContainerVerb(
+      text, "remove", State::Unknown::kIsDone,
+      [state](const ContainerId& id, const State::Finish& finish) {
+        finish(ToResult(state->RemoveContainerNow(id).Annotate("remove container " + id.Short())));
+      },
+      std::move(done));
+}
+
+void Engine::State::ContainerVerb(const std::string& text, const std::string& verb, Unknown unknown,
+                                  std::function<void(const ContainerId&, const Finish&)> now, Done<Nothing> done) {
+  Result<ContainerPtr> record = View()->FindContainer(text);
   if (!record.ok()) {
-    done(record.code() == StatusCode::kNotFound ? Result<Nothing>(Nothing{}) : Result<Nothing>(record.status()));
+    bool is_done = unknown == Unknown::kIsDone && record.code() == StatusCode::kNotFound;
+    done(is_done ? Result<Nothing>(Nothing{}) : Result<Nothing>(record.status()));
     return;
   }
   ContainerId id = (*record)->id;
   PodId pod = (*record)->pod;
-  state->verbs.Join("remove/" + id.str(), std::move(done), [state, id, pod](auto finish) {
-    state->Post(pod.str(), [state, id, finish] {
-      finish(ToResult(state->RemoveContainerNow(id).Annotate("remove container " + id.Short())));
-    });
+  verbs.Join(verb + " container " + id.str(), std::move(done), [this, id, pod, now = std::move(now)](auto finish) {
+    Post(pod.str(), [id, now, finish] { now(id, finish); });
   });
 }
 
@@ -240,8 +237,7 @@ Status Engine::State::StartContainerNow(const ContainerId& id) {
   return {};
 }
 
-void Engine::State::BeginStop(const ContainerId& id, std::chrono::seconds grace,
-                              std::function<void(Result<Nothing>)> finish) {
+void Engine::State::BeginStop(const ContainerId& id, std::chrono::seconds grace, const Finish& finish) {
   ContainerPtr record = Container(id);
   if (!record || !Alive(*record)) {
     finish(Nothing{});
@@ -257,8 +253,7 @@ void Engine::State::BeginStop(const ContainerId& id, std::chrono::seconds grace,
 }
 
 // No thread waits for the grace period: a timer does, and the exit itself ends the stop at once.
-void Engine::State::KillAfter(const ContainerId& id, std::chrono::seconds grace,
-                              std::function<void(Result<Nothing>)> finish) {
+void Engine::State::KillAfter(const ContainerId& id, std::chrono::seconds grace, const Finish& finish) {
   auto kill = [this, id, finish] {
     ContainerPtr record = Container(id);
     if (!record || !Alive(*record)) return;  // its exit has been told

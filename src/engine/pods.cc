@@ -34,34 +34,25 @@ void Engine::RunPod(pod::PodSpec spec, Done<PodId> done) {
 }
 
 void Engine::StopPod(const std::string& text, Done<Nothing> done) {
-  State* state = state_.get();
-  Result<PodPtr> pod = state->View()->FindPod(text);
-  if (!pod.ok()) {
-    // The kubelet repeats a stop until it succeeds: an unknown pod is a stopped one.
-    done(pod.code() == StatusCode::kNotFound ? Result<Nothing>(Nothing{}) : Result<Nothing>(pod.status()));
-    return;
-  }
-  PodId id = (*pod)->id;
-  state->verbs.Join("stop-pod/" + id.str(), std::move(done), [state, id](auto finish) {
-    state->Post(id.str(), [state, id, finish] {
-      Status status = state->StopPodNow(id);
-      finish(status.ok() ? Result<Nothing>(Nothing{}) : status.Annotate("stop pod " + id.Short()));
-    });
-  });
+  state_->PodVerb(text, "stop", &State::StopPodNow, std::move(done));
 }
 
 void Engine::RemovePod(const std::string& text, Done<Nothing> done) {
-  State* state = state_.get();
-  Result<PodPtr> pod = state->View()->FindPod(text);
+  state_->PodVerb(text, "remove", &State::RemovePodNow, std::move(done));
+}
+
+void Engine::State::PodVerb(const std::string& text, const std::string& verb, Status (State::*now)(const PodId&),
+                            Done<Nothing> done) {
+  Result<PodPtr> pod = View()->FindPod(text);
   if (!pod.ok()) {
     done(pod.code() == StatusCode::kNotFound ? Result<Nothing>(Nothing{}) : Result<Nothing>(pod.status()));
     return;
   }
   PodId id = (*pod)->id;
-  state->verbs.Join("remove-pod/" + id.str(), std::move(done), [state, id](auto finish) {
-    state->Post(id.str(), [state, id, finish] {
-      Status status = state->RemovePodNow(id);
-      finish(status.ok() ? Result<Nothing>(Nothing{}) : status.Annotate("remove pod " + id.Short()));
+  verbs.Join(verb + " pod " + id.str(), std::move(done), [this, id, verb, now](auto finish) {
+    Post(id.str(), [this, id, verb, now, finish] {
+      Status status = (this->*now)(id);
+      finish(status.ok() ? Result<Nothing>(Nothing{}) : status.Annotate(verb + " pod " + id.Short()));
     });
   });
 }

@@ -81,6 +81,14 @@ struct Engine::State {
   // A task on the pod's strand; dropped once the engine ends (recovery takes over from the records).
   void Post(const std::string& pod, std::function<void()> task);
 
+  // ---- The shape of the verbs about something that is there: find it, join, run on its pod's strand ----
+  using Finish = std::function<void(Result<Nothing>)>;
+  enum class Unknown { kIsError, kIsDone };  // clients repeat a stop or removal until it succeeds
+  void PodVerb(const std::string& text, const std::string& verb, Status (State::*now)(const PodId&),
+               Done<Nothing> done);
+  void ContainerVerb(const std::string& text, const std::string& verb, Unknown unknown,
+                     std::function<void(const ContainerId&, const Finish&)> now, Done<Nothing> done);
+
   // ---- Shared steps; those with a record run on the pod's strand ----
   Result<PodId> RunPodNow(const PodId& id, const pod::PodSpec& spec);
   Status StopPodNow(const PodId& id);
@@ -91,8 +99,8 @@ struct Engine::State {
   Result<container::ContainerRecord> MakeContainer(container::ContainerRecord record, const pod::PodRecord& pod);
   Status StartContainerNow(const ContainerId& id);
   Status RemoveContainerNow(const ContainerId& id);
-  void BeginStop(const ContainerId& id, std::chrono::seconds grace, std::function<void(Result<Nothing>)> finish);
-  void KillAfter(const ContainerId& id, std::chrono::seconds grace, std::function<void(Result<Nothing>)> finish);
+  void BeginStop(const ContainerId& id, std::chrono::seconds grace, const Finish& finish);
+  void KillAfter(const ContainerId& id, std::chrono::seconds grace, const Finish& finish);
   // Ends it by force and records the exit; returns when it is gone.
   Status Settle(const ContainerId& id);
 

@@ -48,6 +48,16 @@ Status CheckMount(const RootfsMount& mount) {
   return {};
 }
 
+// The root of an overlay shows the upper directory's owner and mode, and an image may want others for its "/"
+// (0555, say): the topmost layer has the image's last word on them.
+Status CopyOwnerAndMode(const std::string& from, const std::string& to) {
+  struct stat info {};
+  if (::stat(from.c_str(), &info) != 0) return ErrnoError(errno, fmt::format("stat layer {}", from));
+  if (::chown(to.c_str(), info.st_uid, info.st_gid) != 0) return ErrnoError(errno, fmt::format("chown {}", to));
+  if (::chmod(to.c_str(), info.st_mode & 07777) != 0) return ErrnoError(errno, fmt::format("chmod {}", to));
+  return {};
+}
+
 // Whether an option list ("rw,upperdir=/a/b,workdir=/a/c") names this path as a value.
 bool NamesPath(const std::string& options, const std::string& path) {
   for (const std::string& option : Split(options, ',')) {
@@ -129,6 +139,7 @@ struct Rootfs::State {
       return overlay;
     }
     RETURN_IF_ERROR(MakeDirectory(UpperOf(id), 0755));
+    if (!mount.layers.empty()) RETURN_IF_ERROR(CopyOwnerAndMode(mount.layers[0], UpperOf(id)));
     RETURN_IF_ERROR(ForgetVolatileMount(id));
     RETURN_IF_ERROR(MakeDirectory(WorkOf(id), 0700));
     overlay.upper = UpperOf(id);

@@ -1,6 +1,6 @@
 // Rootfs: the root filesystem of each container, an overlay of image layers under a writable directory.
 //
-//   <root>/containers/<id>/upper/     what the container wrote (mode 0755: it is the container's "/")
+//   <root>/containers/<id>/upper/     what the container wrote (owner and mode of the image's own "/")
 //   <root>/containers/<id>/work/      overlayfs' own
 //   <root>/containers/<id>/empty/     the lowerdir of an image without layers
 //

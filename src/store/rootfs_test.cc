@@ -124,6 +124,19 @@ TEST_F(RootRootfsTest, TopmostLayerIsSeenAndWritesGoToTheUpperDirectory) {
   EXPECT_THAT(Known(), ElementsAre(id_));
 }
 
+TEST_F(RootRootfsTest, TheRootHasTheOwnerAndModeOfTheTopmostLayer) {
+  std::string bottom = MakeLayer("bottom", "a", "x");
+  std::string top = MakeLayer("top", "b", "x");
+  ASSERT_EQ(::chmod(top.c_str(), 0551), 0);
+  ASSERT_EQ(::chown(top.c_str(), 7, 8), 0);
+  ASSERT_OK(rootfs_->Mount(id_, {.layers = {top, bottom}, .target = target_}));
+  struct stat info {};
+  ASSERT_EQ(::stat(target_.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0551u);
+  EXPECT_EQ(info.st_uid, 7u);
+  EXPECT_EQ(info.st_gid, 8u);
+}
+
 TEST_F(RootRootfsTest, WhiteoutsAndOpaqueDirectoriesHide) {
   std::string bottom = MakeLayer("bottom", "gone", "x");
   ASSERT_OK(sys::MakeDirectories(bottom + "/dir", 0755));
