@@ -96,7 +96,7 @@ TEST_F(ServerTest, StdinEndsWithTheStream) {
   ASSERT_TRUE(exec.spdy.UntilEnded(exec.error));
   writer.join();
   EXPECT_EQ(exec.spdy.data[exec.out], big + "last done\n");
-  EXPECT_GT(exec.spdy.credit[exec.in], 150000U);
+  // The stream itself gets none any more once its end has arrived, which may be early; the session does.
   EXPECT_GT(exec.spdy.credit[0], 150000U);
 }
 
