@@ -30,6 +30,7 @@ BOOST_DESCRIBE_STRUCT(ContainerRecord, (),
                        gid, groups, created_at, started_at, finished_at, pid, exit_code, reason, message))
 
 std::string ToText(const ContainerRecord& record) { return oci::ReflectToText(record); }
+std::string ToText(const ContainerSpec& spec) { return oci::ReflectToText(spec); }
 
 Result<ContainerRecord> ParseContainerRecord(std::string_view text) {
   ASSIGN_OR_RETURN(ContainerRecord record, oci::ReflectFromText<ContainerRecord>(text));

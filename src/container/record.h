@@ -50,6 +50,8 @@ struct ContainerRecord {
 };
 
 std::string ToText(const ContainerRecord& record);
+// The request alone: equal texts are equal requests.
+std::string ToText(const ContainerSpec& spec);
 // kDataLoss when the text is no record or of a newer version.
 Result<ContainerRecord> ParseContainerRecord(std::string_view text);
 

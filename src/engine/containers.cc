@@ -60,7 +60,9 @@ void Engine::CreateContainer(const std::string& pod_text, container::ContainerSp
     return;
   }
   PodId pod_id = (*pod)->id;
-  const std::string key = pod_id.str() + "/" + spec.name + "/" + std::to_string(spec.attempt);
+  // Only an equal request joins: another one under the same name has to hear that the name is taken.
+  const std::string key = pod_id.str() + "/" + spec.name + "/" + std::to_string(spec.attempt) + " #" +
+                          std::to_string(std::hash<std::string>()(container::ToText(spec)));
   state->create_containers.Join(key, std::move(done), [state, pod_id, spec = std::move(spec)](auto finish) {
     ContainerId id = ContainerId::Mint();
     state->Post(pod_id.str(), [state, id, pod_id, spec, finish] {

@@ -21,14 +21,21 @@ std::string Describe(const pod::PodSpec& spec) { return "pod " + spec.namespace_
 
 void Engine::RunPod(pod::PodSpec spec, Done<PodId> done) {
   State* state = state_.get();
-  // The spec's own text names the operation, so the key is taken before the spec is moved.
-  const std::string key = Identity(spec);
+  // Only an equal request joins: another one with the same identity has to hear that it is taken.
+  const std::string key = Identity(spec) + " #" + std::to_string(std::hash<std::string>()(pod::ToText(spec)));
   state->run_pods.Join(key, std::move(done), [state, spec = std::move(spec)](auto finish) {
-    PodId id = PodId::Mint();
-    state->Post(id.str(), [state, id, spec, finish] {
-      Result<PodId> result = state->RunPodNow(id, spec);
-      if (!result.ok()) result = result.status().Annotate("run " + Describe(spec));
-      finish(std::move(result));
+    state->Post(Identity(spec), [state, spec, finish] {
+      const std::string intent = "run " + Describe(spec);
+      Result<pod::PodRecord> record = state->IntendPod(PodId::Mint(), spec);
+      if (!record.ok()) {
+        finish(record.status().Annotate(intent));
+        return;
+      }
+      state->Post(record->id.str(), [state, record = *record, intent, finish] {
+        Result<PodId> result = state->MakePod(record);
+        if (!result.ok()) result = result.status().Annotate(intent);
+        finish(std::move(result));
+      });
     });
   });
 }
@@ -57,7 +64,7 @@ void Engine::State::PodVerb(const std::string& text, const std::string& verb, St
   });
 }
 
-Result<PodId> Engine::State::RunPodNow(const PodId& id, const pod::PodSpec& spec) {
+Result<pod::PodRecord> Engine::State::IntendPod(const PodId& id, const pod::PodSpec& spec) {
   for (const auto& [other, record] : View()->pods) {
     // One that is only waiting to be taken away (its network is stuck, say) must not keep the name.
     if (record->phase == pod::Phase::kRemoving) continue;
@@ -81,7 +88,11 @@ Result<PodId> Engine::State::RunPodNow(const PodId& id, const pod::PodSpec& spec
   ASSIGN_OR_RETURN(record, sandboxes->Plan(std::move(record)));
   RETURN_IF_ERROR(records->Put(record));
   FaultPoint("pod.run.intent");
+  return record;
+}
 
+Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
+  pod::PodRecord record = intent;
   Result<pod::PodRecord> made = sandboxes->Run(record, Deadline::After(kVerbBudget));
   Status status = made.status();
   if (status.ok()) {
@@ -90,15 +101,15 @@ Result<PodId> Engine::State::RunPodNow(const PodId& id, const pod::PodSpec& spec
   }
   if (status.ok()) {
     FaultPoint("pod.run.ready");
-    return id;
+    return record.id;
   }
   // Undo from the record; what cannot be undone now stays recorded and is tried again.
   Status undone = sandboxes->Destroy(record, Deadline::After(kVerbBudget));
-  if (undone.ok()) undone = records->Erase(id);
+  if (undone.ok()) undone = records->Erase(record.id);
   if (!undone.ok()) {
     record.phase = pod::Phase::kRemoving;
     IgnoreError(records->Put(record));  // the intent on disk serves recovery just as well
-    RetryDetachLater(id);
+    RetryDetachLater(record.id);
   }
   return status.WithUndoError(undone);
 }

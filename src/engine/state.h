@@ -90,7 +90,10 @@ struct Engine::State {
                      std::function<void(const ContainerId&, const Finish&)> now, Done<Nothing> done);
 
   // ---- Shared steps; those with a record run on the pod's strand ----
-  Result<PodId> RunPodNow(const PodId& id, const pod::PodSpec& spec);
+  // The check and the record of intent, on a strand of the pod's identity: two requests under one identity
+  // cannot both find it free.
+  Result<pod::PodRecord> IntendPod(const PodId& id, const pod::PodSpec& spec);
+  Result<PodId> MakePod(const pod::PodRecord& intent);
   Status StopPodNow(const PodId& id);
   Status RemovePodNow(const PodId& id);
   void RetryDetachLater(const PodId& id);

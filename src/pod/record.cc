@@ -15,6 +15,7 @@ BOOST_DESCRIBE_STRUCT(PodRecord, (),
                        attachment, ips, init_pid, init_start_time))
 
 std::string ToText(const PodRecord& record) { return oci::ReflectToText(record); }
+std::string ToText(const PodSpec& spec) { return oci::ReflectToText(spec); }
 
 Result<PodRecord> ParsePodRecord(std::string_view text) {
   ASSIGN_OR_RETURN(PodRecord record, oci::ReflectFromText<PodRecord>(text));

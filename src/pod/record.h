@@ -44,6 +44,8 @@ struct PodRecord {
 };
 
 std::string ToText(const PodRecord& record);
+// The request alone: equal texts are equal requests.
+std::string ToText(const PodSpec& spec);
 // kDataLoss when the text is no record or of a newer version.
 Result<PodRecord> ParsePodRecord(std::string_view text);
 
