@@ -49,7 +49,10 @@ struct RuntimeConfig {
   std::string monitor_path;              // empty: davit-monitor in the libexec directory
   std::string init_path;                 // empty: the init for shared PID namespaces in libexec
   int64_t max_log_line_bytes = 16384;    // longer lines become partial (P) entries of the CRI log
-  int64_t pids_limit = -1;               // tasks per container; -1: no limit
+  // File of the seccomp profile RuntimeDefault, in Docker's or OCI's format. Empty: the one that the package
+  // containers-common installs, when it is there.
+  std::string seccomp_profile;
+  int64_t pids_limit = -1;  // tasks per container; -1: no limit
   // "CAP_CHOWN", …; nullopt: the usual default set. Names are stored with the prefix.
   std::optional<std::vector<std::string>> default_capabilities;
   std::map<std::string, RuntimeHandlerConfig> handlers = {{"crun", {}}, {"runc", {}}};

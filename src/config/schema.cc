@@ -84,6 +84,8 @@ std::vector<Field> RuntimeFields(RuntimeConfig& c) {
                    "init of shared PID namespaces; empty: the one that is installed with davitd"),
       Size("max_log_line_bytes", c.max_log_line_bytes, 256, 1 << 20,
            "longer lines of container output become several log entries"),
+      OptionalPath("seccomp_profile", c.seccomp_profile,
+                   "seccomp profile of RuntimeDefault (default: the one that containers-common installs)"),
       Number("pids_limit", c.pids_limit, -1, 4'194'304, "tasks in one container; -1 for no limit"),
       {"default_capabilities", FieldKind::kStrings, &c.default_capabilities,
        [&c] { return CheckCapabilities(*c.default_capabilities); },

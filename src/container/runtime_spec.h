@@ -23,6 +23,7 @@ struct NodeLimits {
   bool cgroup_v2 = false;
   int64_t pids_limit = -1;
   std::vector<std::string> default_capabilities;
+  std::string seccomp_profile;  // file of RuntimeDefault; empty: there is none
 };
 
 struct SpecInputs {

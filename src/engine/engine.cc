@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <set>
 
@@ -14,6 +15,9 @@
 
 namespace davit::engine {
 namespace {
+
+// Where Debian's golang-github-containers-common and its likes in other distributions put it.
+constexpr const char* kPackagedSeccompProfile = "/usr/share/containers/seccomp.json";
 
 Status MakePrivateDirectory(const std::string& path) {
   RETURN_IF_ERROR(sys::MakeDirectories(path, 0700));
@@ -33,6 +37,10 @@ Result<container::NodeLimits> ReadNodeLimits(const config::Config& config, const
   node.cgroup_v2 = cgroups.mode() == sys::CgroupMode::kUnified;
   node.pids_limit = config.runtime.pids_limit;
   node.default_capabilities = config.runtime.default_capabilities.value_or(oci::DefaultCapabilities());
+  node.seccomp_profile = config.runtime.seccomp_profile;
+  if (node.seccomp_profile.empty() && ::access(kPackagedSeccompProfile, R_OK) == 0) {
+    node.seccomp_profile = kPackagedSeccompProfile;
+  }
   return node;
 }
 
