@@ -92,7 +92,8 @@ void EventLoop::State::Run(const std::string& name) {
     RunPosted();
     {
       std::lock_guard lock(mutex);
-      if (stopping) return;
+      // Tasks may have come since RunPosted took its share; what was posted before the end still runs.
+      if (stopping && posted.empty()) return;
     }
     RunDueTimers();
   }
