@@ -56,7 +56,8 @@ def find_bin_dir(given: str = "") -> Path:
 
 def scratch(prefix: str) -> Path:
     """A new directory, short enough for unix socket paths, outside every watched folder."""
-    made = Path(tempfile.mkdtemp(prefix=f"davit-{prefix}-", dir="/tmp"))
+    # DAVIT_TEST_DIR: another file system, e.g. a fresh one for the pull benchmark.
+    made = Path(tempfile.mkdtemp(prefix=f"davit-{prefix}-", dir=os.environ.get("DAVIT_TEST_DIR", "/tmp")))
     # Containers in a user namespace have to pass through it to their root file system.
     made.chmod(0o755)
     return made
