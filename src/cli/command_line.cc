@@ -7,8 +7,8 @@
 #include <cstdlib>
 
 #include "base/strings.h"
+#include "base/version.h"
 #include "cli/command_tree.h"
-#include "cli/version.h"
 
 namespace davit::cli {
 namespace {

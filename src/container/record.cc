@@ -18,8 +18,8 @@ BOOST_DESCRIBE_STRUCT(SecurityProfile, (), (type, localhost_ref))
 BOOST_DESCRIBE_STRUCT(NamespaceOptions, (), (network, pid, ipc, target_id, user_namespace))
 BOOST_DESCRIBE_STRUCT(SecurityContext, (),
                       (capabilities, privileged, namespaces, run_as_user, run_as_group, run_as_username,
-                       readonly_rootfs, supplemental_groups, supplemental_groups_policy, no_new_privs, has_masked_paths,
-                       masked_paths, readonly_paths, seccomp, apparmor))
+                       readonly_rootfs, supplemental_groups, supplemental_groups_policy, no_new_privs, masked_paths,
+                       readonly_paths, seccomp, apparmor))
 BOOST_DESCRIBE_STRUCT(ImageSpec, (), (image, user_specified_image, runtime_handler, annotations))
 BOOST_DESCRIBE_STRUCT(EnvironmentVariable, (), (key, value))
 BOOST_DESCRIBE_STRUCT(ContainerSpec, (),

@@ -90,7 +90,6 @@ struct SecurityContext {
   std::vector<int64_t> supplemental_groups;
   GroupsPolicy supplemental_groups_policy = GroupsPolicy::kMerge;
   bool no_new_privs = false;
-  bool has_masked_paths = false;  // CRI cannot tell "none" from "not said" but by the privileged flag
   std::vector<std::string> masked_paths;
   std::vector<std::string> readonly_paths;
   std::optional<SecurityProfile> seccomp;

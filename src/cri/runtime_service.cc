@@ -1,10 +1,10 @@
 #include "cri/runtime_service.h"
 
 #include "base/time.h"
+#include "base/version.h"
 #include "cri/convert.h"
 #include "cri/reactors.h"
 #include "cri/verbose_info.h"
-#include "cri/version.h"
 
 namespace davit::cri {
 namespace {

@@ -88,9 +88,8 @@ Result<std::string> ReadBootId() {
   return std::string(Trim(text));
 }
 
-Status CheckCgroupDriver(const config::Config& config, const sys::CgroupLayout& cgroups) {
+Status CheckCgroupDriver(const config::Config& config) {
   if (config.runtime.cgroup_driver != "systemd") return {};
-  (void)cgroups;
   return Unimplemented("runtime.cgroup_driver = \"systemd\" is not built yet: set it to \"cgroupfs\"");
 }
 
@@ -165,7 +164,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   raw->config = config;
   ASSIGN_OR_RETURN(raw->boot_id, ReadBootId());
   ASSIGN_OR_RETURN(raw->cgroups, sys::CgroupLayout::Detect());
-  RETURN_IF_ERROR(CheckCgroupDriver(config, raw->cgroups));
+  RETURN_IF_ERROR(CheckCgroupDriver(config));
   // Orphans of monitors and inits are ours to reap: PID 1 of some machines takes seconds.
   RETURN_IF_ERROR(sys::BecomeSubreaper());
   RETURN_IF_ERROR(MakePrivateDirectory(config.root));

@@ -15,11 +15,11 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "base/version.h"
 #include "cmd/davitd/logging.h"
 #include "cmd/davitd/notify.h"
 #include "config/config.h"
 #include "cri/server.h"
-#include "cri/version.h"
 #include "engine/engine.h"
 #include "sys/atomic_file.h"
 #include "sys/process.h"
@@ -112,7 +112,7 @@ Status Serve(const Flags& flags) {
                         "start");
   RETURN_IF_ERROR(davit::sys::MakeDirectories(ParentDirectory(config.api.listen), 0700));
   ASSIGN_OR_RETURN(std::unique_ptr<davit::cri::Server> server, davit::cri::Server::Start(*engine, config.api.listen));
-  davit::LogInfo("davitd {} serves CRI v1 on {}", davit::cri::kVersion, config.api.listen);
+  davit::LogInfo("davitd {} serves CRI v1 on {}", davit::kVersion, config.api.listen);
   davit::cmd::NotifyReady();
 
   sigset_t handled = HandledSignals();
@@ -155,7 +155,7 @@ int main(int argc, char** argv) {
   bool debug = false;
   app.add_flag("--debug", debug, "the same as --log-level debug");
   app.add_flag("--print-config", flags.print_config, "print the effective configuration and exit");
-  app.set_version_flag("--version", std::string("davitd ") + davit::cri::kVersion);
+  app.set_version_flag("--version", std::string("davitd ") + davit::kVersion);
   CLI11_PARSE(app, argc, argv);
   if (debug) flags.log_level = "debug";
 
