@@ -67,8 +67,10 @@ struct Engine::State {
     std::map<std::string, std::vector<Engine::PullProgress>> by_key;
   } pull_listeners;
 
-  sched::ThreadPool pool{"davit-verb", 16};
-  sched::ThreadPool exec_pool{"davit-exec", 32};
+  // A stuck verb (a runtime that hangs, a plugin that waits for a dead server) holds its thread until its
+  // deadline; others go on, on overflow threads.
+  sched::ThreadPool pool{"davit-verb", 16, std::chrono::seconds(10), {.threads = 240}};
+  sched::ThreadPool exec_pool{"davit-exec", 32, std::chrono::seconds(10), {.threads = 224}};
   sched::ThreadPool pull_pool{"davit-pull", 8};
   std::mutex strands_lock;  // guards the pointer: timers may fire while the engine ends
   std::unique_ptr<sched::Strands> strands;

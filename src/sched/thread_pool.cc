@@ -16,41 +16,72 @@
 namespace davit::sched {
 
 struct ThreadPool::State {
-  State(std::string pool_name, size_t max, std::chrono::milliseconds idle_time)
-      : name(std::move(pool_name)), max_threads(std::max<size_t>(max, 1)), idle_limit(idle_time) {}
+  using Clock = std::chrono::steady_clock;
+  struct Task {
+    std::function<void()> run;
+    Clock::time_point posted;
+  };
+
+  State(std::string pool_name, size_t max, std::chrono::milliseconds idle_time, Overflow more)
+      : name(std::move(pool_name)), max_threads(std::max<size_t>(max, 1)), idle_limit(idle_time), overflow(more) {}
 
   const std::string name;
   const size_t max_threads;
   const std::chrono::milliseconds idle_limit;
+  const Overflow overflow;
 
   std::mutex mutex;
   std::condition_variable work;
-  std::deque<std::function<void()>> queue;
+  std::condition_variable stop;  // wakes the scout early
+  std::deque<Task> queue;
   std::list<std::thread> threads;  // running
   std::list<std::thread> ended;    // about to return or returned: join does not wait for a task
   size_t idle = 0;
+  bool scouting = false;  // a thread waits for the oldest task's patience to end
   bool stopping = false;
 
-  void Run(std::list<std::thread>::iterator self);
-  void StartThreadLocked();
+  enum class Role { kWorker, kScout };
+  void Run(std::list<std::thread>::iterator self, Role role);
+  bool ScoutLocked(std::unique_lock<std::mutex>& lock);
+  void StartThreadLocked(Role role);
+  void StartScoutLocked();
 };
 
-void ThreadPool::State::StartThreadLocked() {
+void ThreadPool::State::StartThreadLocked(Role role) {
   auto self = threads.emplace(threads.end());
   try {
-    *self = std::thread([this, self] { Run(self); });
+    *self = std::thread([this, self, role] { Run(self, role); });
   } catch (const std::system_error& error) {
     // The task stays queued: a thread that is running takes it, or the next Post tries again.
     threads.erase(self);
+    if (role == Role::kScout) scouting = false;
     LogError("thread pool {}: start thread: {}", name, error.what());
   }
 }
 
-void ThreadPool::State::Run(std::list<std::thread>::iterator self) {
+void ThreadPool::State::StartScoutLocked() {
+  if (scouting || stopping || threads.size() >= max_threads + overflow.threads) return;
+  scouting = true;
+  StartThreadLocked(Role::kScout);
+}
+
+// True when the oldest task has waited for its patience and nobody took it: the scout becomes a worker.
+bool ThreadPool::State::ScoutLocked(std::unique_lock<std::mutex>& lock) {
+  while (!stopping && !queue.empty()) {
+    Clock::time_point due = queue.front().posted + overflow.patience;
+    if (Clock::now() >= due) break;
+    stop.wait_until(lock, due, [this] { return stopping; });
+  }
+  scouting = false;
+  return !queue.empty();
+}
+
+void ThreadPool::State::Run(std::list<std::thread>::iterator self, Role role) {
   ::pthread_setname_np(::pthread_self(), name.substr(0, 15).c_str());
   std::list<std::thread> join;
   std::unique_lock lock(mutex);
-  for (;;) {
+  bool wanted = role == Role::kWorker || ScoutLocked(lock);
+  while (wanted) {
     if (queue.empty()) {
       if (stopping) break;
       ++idle;
@@ -59,8 +90,10 @@ void ThreadPool::State::Run(std::list<std::thread>::iterator self) {
       if (!woken) break;
       continue;
     }
-    std::function<void()> task = std::move(queue.front());
+    std::function<void()> task = std::move(queue.front().run);
     queue.pop_front();
+    // This task may be stuck like those before it: somebody has to look after the rest.
+    if (!queue.empty() && idle == 0 && threads.size() >= max_threads) StartScoutLocked();
     lock.unlock();
     task();
     task = nullptr;  // what it captured is gone before the next one, and outside of the lock
@@ -75,14 +108,15 @@ void ThreadPool::State::Run(std::list<std::thread>::iterator self) {
   }
 }
 
-ThreadPool::ThreadPool(std::string name, size_t max_threads, std::chrono::milliseconds idle)
-    : state_(std::make_shared<State>(std::move(name), max_threads, idle)) {}
+ThreadPool::ThreadPool(std::string name, size_t max_threads, std::chrono::milliseconds idle, Overflow overflow)
+    : state_(std::make_shared<State>(std::move(name), max_threads, idle, overflow)) {}
 
 ThreadPool::~ThreadPool() {
   std::unique_lock lock(state_->mutex);
   state_->stopping = true;
-  if (!state_->queue.empty() && state_->threads.empty()) state_->StartThreadLocked();
+  if (!state_->queue.empty() && state_->threads.empty()) state_->StartThreadLocked(State::Role::kWorker);
   state_->work.notify_all();
+  state_->stop.notify_all();
   // A thread that ends moves itself from one list to the other, so look again after each join.
   while (!state_->threads.empty() || !state_->ended.empty()) {
     if (state_->ended.empty()) {
@@ -106,13 +140,15 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::Post(std::function<void()> task) {
   std::lock_guard lock(state_->mutex);
-  state_->queue.push_back(std::move(task));
+  state_->queue.push_back({std::move(task), State::Clock::now()});
   if (state_->idle >= state_->queue.size()) {
     state_->work.notify_one();
   } else if (state_->threads.size() < state_->max_threads && !state_->stopping) {
-    state_->StartThreadLocked();
+    state_->StartThreadLocked(State::Role::kWorker);
   } else if (state_->idle > 0) {
     state_->work.notify_one();
+  } else {
+    state_->StartScoutLocked();
   }
 }
 

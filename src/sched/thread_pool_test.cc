@@ -85,6 +85,33 @@ TEST(ThreadPoolTest, IdleThreadsEndAndNewOnesStart) {
   EXPECT_EQ(pool.threads(), 0u);
 }
 
+TEST(ThreadPoolTest, TasksBehindStuckOnesRunOnOverflowThreads) {
+  std::promise<void> release;
+  std::shared_future<void> released = release.get_future().share();
+  ThreadPool pool("stuck", 2, std::chrono::milliseconds(0), {.threads = 6, .patience = std::chrono::milliseconds(1)});
+  for (int i = 0; i < 5; ++i) pool.Post([released] { released.wait(); });
+  std::promise<void> ran;
+  pool.Post([&] { ran.set_value(); });
+  ran.get_future().wait();  // for ever, were the five allowed to hold it up
+  release.set_value();
+}
+
+TEST(ThreadPoolTest, OverflowHasALimitToo) {
+  std::promise<void> release;
+  std::shared_future<void> released = release.get_future().share();
+  std::atomic<int> started = 0;
+  ThreadPool pool("limit", 2, std::chrono::milliseconds(0), {.threads = 3, .patience = std::chrono::milliseconds(0)});
+  for (int i = 0; i < 20; ++i) {
+    pool.Post([&started, released] {
+      ++started;
+      released.wait();
+    });
+  }
+  while (started < 5) std::this_thread::yield();
+  EXPECT_EQ(pool.threads(), 5u);
+  release.set_value();
+}
+
 TEST(ThreadPoolTest, TaskCapturesAreGoneBeforeTheNextTask) {
   ThreadPool pool("captures", 1);
   auto held = std::make_shared<int>(1);
