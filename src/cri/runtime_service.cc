@@ -116,7 +116,8 @@ RuntimeService::Reactor* RuntimeService::PodSandboxStatus(Context* context, cons
 
 RuntimeService::Reactor* RuntimeService::ListPodSandbox(Context* context, const v1::ListPodSandboxRequest* request,
                                                         v1::ListPodSandboxResponse* response) {
-  for (const auto& [id, record] : engine_.View()->pods) {
+  const std::shared_ptr<const engine::Snapshot> view = engine_.View();  // held: the next write drops its own
+  for (const auto& [id, record] : view->pods) {
     if (engine::Listed(*record) && Matches(request->filter(), *record)) *response->add_items() = ToPodSandbox(*record);
   }
   return Answer(context, {});
@@ -164,7 +165,8 @@ RuntimeService::Reactor* RuntimeService::RemoveContainer(Context* context, const
 
 RuntimeService::Reactor* RuntimeService::ListContainers(Context* context, const v1::ListContainersRequest* request,
                                                         v1::ListContainersResponse* response) {
-  for (const auto& [id, record] : engine_.View()->containers) {
+  const std::shared_ptr<const engine::Snapshot> view = engine_.View();  // held: the next write drops its own
+  for (const auto& [id, record] : view->containers) {
     if (engine::Listed(*record) && Matches(request->filter(), *record)) {
       *response->add_containers() = ToContainer(*record);
     }

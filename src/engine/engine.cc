@@ -178,7 +178,8 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database));
   raw->images =
       std::make_unique<image::Images>(*raw->database, *raw->content, *raw->layers, [raw](const std::string& diff_id) {
-        for (const auto& [id, record] : raw->View()->containers) {
+        const std::shared_ptr<const Snapshot> view = raw->View();
+        for (const auto& [id, record] : view->containers) {
           for (const std::string& layer : record->layers) {
             if (layer == diff_id) return true;
           }

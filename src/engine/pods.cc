@@ -65,7 +65,8 @@ void Engine::State::PodVerb(const std::string& text, const std::string& verb, St
 }
 
 Result<pod::PodRecord> Engine::State::IntendPod(const PodId& id, const pod::PodSpec& spec) {
-  for (const auto& [other, record] : View()->pods) {
+  const std::shared_ptr<const Snapshot> view = View();
+  for (const auto& [other, record] : view->pods) {
     // One that is only waiting to be taken away (its network is stuck, say) must not keep the name.
     if (record->phase == pod::Phase::kRemoving) continue;
     if (Identity(record->spec) == Identity(spec)) {

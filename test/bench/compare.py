@@ -24,6 +24,7 @@ from davit_test import paths  # noqa: E402
 from davit_test.cri import CallError, Client, container_config, pod_config  # noqa: E402
 from davit_test.engine import Containerd, Davitd, remove_scratch, wait_for  # noqa: E402
 from davit_test.stage import BUSYBOX  # noqa: E402
+from davit_test.stuck import stuck_handler  # noqa: E402
 
 import images  # noqa: E402
 from oci_image import Entry, Image, Layer, Pusher, directory  # noqa: E402
@@ -125,7 +126,9 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, default=200, help="size of the pulled image")
     parser.add_argument("--pulls", type=int, default=1, help="more than one measures ext4 too: files created soon after "
                         "many were deleted cost it seconds of system time (default: 1)")
-    parser.add_argument("--only", default="start,list,memory,pull,restart,log")
+    parser.add_argument("--busy-containers", type=int, default=1000)
+    parser.add_argument("--only", default="start,list,memory,pull,restart,log", help="also: busy (Davit alone: lists of "
+                        "1,000 containers while pods come and go and 20 starts hang)")
     args = parser.parse_args()
     paths.need_root()
     work = paths.scratch("bench")
@@ -141,11 +144,17 @@ def main() -> int:
         for name in ("davit", "containerd"):
             (work / name).mkdir()
         options = {"mirrors": mirrors, "handler": args.handler}
-        engines = [Davitd(work / "davit", bin_dir, **options), Containerd(work / "containerd", **options)]
+        wanted = args.only.split(",")
+        engines = [Davitd(work / "davit", bin_dir, extra=stuck_handler(work, args.handler), **options)]
+        if wanted != ["busy"]:
+            engines.append(Containerd(work / "containerd", **options))
         for engine in engines:
             engine.start()
-        ours, theirs = engines
-        wanted = args.only.split(",")
+        ours, theirs = engines[0], engines[-1]
+        if "busy" in wanted:
+            subprocess.run([str(bin_dir / "davit-bench"), "--endpoint", ours.endpoint, "--image", BUSYBOX,
+                            "--only", "busy", "--busy-containers", str(args.busy_containers), "--stuck-handler", "stuck"],
+                           check=True)
         own = [w for w in wanted if w in ("start", "list", "memory", "pull")]
         if "pull" in own:
             print(f"making an image of {args.megabytes} MB", file=sys.stderr)

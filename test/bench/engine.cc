@@ -48,9 +48,10 @@ Status Engine::EnsureImage(const std::string& image) {
   return client_->Call(pull).status();
 }
 
-Result<Pod> Engine::RunPod() {
-  std::string name = fmt::format("bench-{}-{}", ::getpid(), pods_++);
+Result<Pod> Engine::RunPod(const std::string& handler) {
+  std::string name = fmt::format("bench-{}-{}", MintId().substr(0, 8), pods_++);
   cri::RunPodSandboxRequest request;
+  request.set_runtime_handler(handler);
   cri::PodSandboxConfig& config = *request.mutable_config();
   config.mutable_metadata()->set_name(name);
   config.mutable_metadata()->set_uid(MintId().substr(0, 32));

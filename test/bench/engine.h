@@ -1,4 +1,5 @@
-// One CRI engine under measurement: its pods, and how to be rid of them.
+// One CRI engine under measurement: its pods, and how to be rid of them. Start may run in several threads at
+// once; the rest is for one thread.
 #pragma once
 
 #include <sys/types.h>
@@ -30,7 +31,7 @@ class Engine {
 
   Status EnsureImage(const std::string& image);
   // A pod with its own network namespace and a name that no other has.
-  Result<Pod> RunPod();
+  Result<Pod> RunPod(const std::string& handler = "");
   // A shell that ends at SIGTERM, in the pod; its id is added to the pod. Created, not started.
   Result<std::string> Create(Pod& pod, const std::string& image);
   Status Start(const std::string& container);

@@ -49,9 +49,19 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--list-at", flags.plan.list_at, "containers of the list measure")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
-  app.add_option("--only", flags.only, "start (with exec and stop), list, memory, pull")
+  app.add_option("--busy-containers", flags.plan.busy_containers, "containers of the busy measure")
+      ->check(CLI::Range(0, 100000))
+      ->capture_default_str();
+  app.add_option("--busy-seconds", flags.plan.busy_seconds, "of reads in each of its situations")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  app.add_option("--stuck-handler", flags.plan.stuck_handler,
+                 "runtime handler whose start stops itself (SIGSTOP), for the busy measure");
+  app.add_option("--only", flags.only,
+                 "start (with exec and stop), list, memory, pull, busy (lists of many containers while pods come and "
+                 "go and starts hang; only when named)")
       ->delimiter(',')
-      ->check(CLI::IsMember({"start", "exec", "stop", "list", "memory", "pull"}));
+      ->check(CLI::IsMember({"start", "exec", "stop", "list", "memory", "pull", "busy"}));
   app.add_option("-o,--output", flags.output, "markdown or json")->check(CLI::IsMember({"markdown", "json"}));
 }
 
@@ -59,12 +69,14 @@ Status Measure(davit::bench::Bench& bench, const Flags& flags) {
   std::set<std::string> only(flags.only.begin(), flags.only.end());
   if (only.contains("start") || only.contains("exec") || only.contains("stop")) RETURN_IF_ERROR(bench.LifeCycle());
   if (only.contains("list")) RETURN_IF_ERROR(bench.List());
+  if (only.contains("busy")) RETURN_IF_ERROR(bench.Busy());
   if (only.contains("memory") && flags.daemon_pid != 0) RETURN_IF_ERROR(bench.Memory());
   if (only.contains("pull") && !flags.plan.pull_image.empty()) RETURN_IF_ERROR(bench.Pull());
   return {};
 }
 
 Status Run(Flags& flags) {
+  flags.plan.busy_endpoint = flags.endpoint;
   std::sort(flags.plan.pods.begin(), flags.plan.pods.end());
   std::vector<std::unique_ptr<davit::bench::Engine>> owned;
   ASSIGN_OR_RETURN(auto first, davit::bench::Engine::Connect(flags.endpoint, "", flags.daemon_pid));

@@ -20,6 +20,13 @@ struct Plan {
   int pulls = 3;
   std::vector<int> pods = {1, 10, 50};
   int list_at = 100;
+
+  std::string busy_endpoint;  // of the first engine, for more connections
+  int busy_containers = 1000;
+  int busy_creators = 2;
+  int busy_seconds = 10;  // of reads in each situation
+  int busy_stuck = 20;
+  std::string stuck_handler;  // a runtime that stops itself at start; empty: nothing hangs
 };
 
 class Bench {
@@ -35,6 +42,9 @@ class Bench {
   Status List();
   // PSS of the daemon and of each pod's helpers at plan.pods pods of one container.
   Status Memory();
+  // Of the first engine: the lists at plan.busy_containers containers, at rest, while pods come and go, and
+  // while moreover plan.busy_stuck starts hang in the kernel's hands (a stopped runtime process).
+  Status Busy();
   // Wall time and CPU of pulling plan.pull_image, which is removed before each.
   Status Pull();
 
@@ -43,6 +53,7 @@ class Bench {
   [[nodiscard]] std::vector<Engine*> Order(int i) const;
   Status OneLife(Engine& engine, bool record);
   Status MemoryOf(Engine& engine);
+  Status Reads(Engine& engine, const std::string& when);
   Status OnePull(Engine& engine);
   Status RemoveAll(Engine& engine, const std::vector<Pod>& pods);
 
