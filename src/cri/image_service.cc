@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 
 #include "cri/convert.h"
+#include "cri/list_stream.h"
 #include "cri/reactors.h"
 #include "oci/image_spec.h"
 
@@ -83,9 +84,23 @@ ImageService::Reactor* ImageService::ImageFsInfo(Context* context, const v1::Ima
   return Answer(context, {});
 }
 
-::grpc::ServerWriteReactor<v1::StreamImagesResponse>* ImageService::StreamImages(Context*,
-                                                                                 const v1::StreamImagesRequest*) {
-  return new RefusedStream<v1::StreamImagesResponse>(Unimplemented("streaming lists is not built yet"));
+::grpc::ServerWriteReactor<v1::StreamImagesResponse>* ImageService::StreamImages(
+    Context*, const v1::StreamImagesRequest* request) {
+  using Stream = ListStream<v1::StreamImagesResponse, const image::ImageRecord*>;
+  const std::string& wanted = request->filter().image().image();
+  image::ImageList list = engine_.Images().List();
+  if (!wanted.empty()) {
+    auto only = std::make_shared<std::vector<image::ImageRecord>>();
+    if (Result<image::ImageRecord> found = engine_.Images().Resolve(wanted); found.ok()) only->push_back(*found);
+    list = only;
+  }
+  std::vector<const image::ImageRecord*> items;
+  items.reserve(list->size());
+  for (const image::ImageRecord& record : *list) items.push_back(&record);
+  // `list` keeps what the pointers point to.
+  return Stream::Start(std::move(items), [list](const image::ImageRecord* record, v1::StreamImagesResponse* message) {
+    *message->add_images() = ToImage(*record);
+  });
 }
 
 }  // namespace davit::cri

@@ -28,8 +28,6 @@ DAVIT_REFUSE_UNARY(CheckpointPod, "checkpointing pods")
 DAVIT_REFUSE_UNARY(RestorePod, "restoring pods")
 DAVIT_REFUSE_UNARY(ListMetricDescriptors, "pod metrics")
 DAVIT_REFUSE_UNARY(ListPodSandboxMetrics, "pod metrics")
-DAVIT_REFUSE_STREAM(StreamPodSandboxes, StreamPodSandboxesRequest, StreamPodSandboxesResponse, "streaming lists")
-DAVIT_REFUSE_STREAM(StreamContainers, StreamContainersRequest, StreamContainersResponse, "streaming lists")
 DAVIT_REFUSE_STREAM(StreamContainerStats, StreamContainerStatsRequest, StreamContainerStatsResponse, "streaming lists")
 DAVIT_REFUSE_STREAM(StreamPodSandboxStats, StreamPodSandboxStatsRequest, StreamPodSandboxStatsResponse,
                     "streaming lists")

@@ -1,0 +1,35 @@
+// The Stream* lists (KEP-5825): what ListPodSandbox and ListContainers answer, with the same filters, in
+// messages that a client of any size limit can take.
+
+#include "cri/convert.h"
+#include "cri/list_stream.h"
+#include "cri/reactors.h"
+#include "cri/runtime_service.h"
+
+namespace davit::cri {
+
+::grpc::ServerWriteReactor<v1::StreamPodSandboxesResponse>* RuntimeService::StreamPodSandboxes(
+    Context*, const v1::StreamPodSandboxesRequest* request) {
+  using Stream = ListStream<v1::StreamPodSandboxesResponse, engine::PodPtr>;
+  std::vector<engine::PodPtr> items;
+  for (const auto& [id, record] : engine_.View()->pods) {
+    if (engine::Listed(*record) && Matches(request->filter(), *record)) items.push_back(record);
+  }
+  return Stream::Start(std::move(items), [](const engine::PodPtr& record, v1::StreamPodSandboxesResponse* message) {
+    *message->add_pod_sandboxes() = ToPodSandbox(*record);
+  });
+}
+
+::grpc::ServerWriteReactor<v1::StreamContainersResponse>* RuntimeService::StreamContainers(
+    Context*, const v1::StreamContainersRequest* request) {
+  using Stream = ListStream<v1::StreamContainersResponse, engine::ContainerPtr>;
+  std::vector<engine::ContainerPtr> items;
+  for (const auto& [id, record] : engine_.View()->containers) {
+    if (engine::Listed(*record) && Matches(request->filter(), *record)) items.push_back(record);
+  }
+  return Stream::Start(std::move(items), [](const engine::ContainerPtr& record, v1::StreamContainersResponse* message) {
+    *message->add_containers() = ToContainer(*record);
+  });
+}
+
+}  // namespace davit::cri
