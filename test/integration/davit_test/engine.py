@@ -236,12 +236,31 @@ class Davitd(Engine):
         for host, mirror in self.mirrors.items():
             lines += [f"[image.registries.{json.dumps(host)}]", f"mirrors = [{json.dumps(mirror)}]",
                       "fallback = false"]
-        self.config.write_text("\n".join(lines) + "\n" + self.extra)
+        self.config.write_text(with_settings("\n".join(lines) + "\n", self.extra))
 
     def watch(self) -> Watch:
         shared = os.environ.get("DAVIT_TEST_SHARED_NODE")
         return Watch(folders=(self.state / "pods", self.state / "containers"), leases=(self.network.leases,),
                      markers=(str(self.work), self.network.bridge) if shared else ())
+
+
+def with_settings(text: str, more: str) -> str:
+    """The TOML text with another laid over it: a table may be in both, and a key of the second wins."""
+    tables: dict[str, list[str]] = {}
+    for source in (text, more):
+        table = ""
+        for line in source.splitlines():
+            header = re.fullmatch(r"\[(.+)\]", line.strip())
+            if header:
+                table = header.group(1)
+            lines = tables.setdefault(table, [])
+            key = line.partition("=")[0].strip()
+            if not header and "=" in line:
+                lines[:] = [old for old in lines if old.partition("=")[0].strip() != key]
+            if not header and line.strip():
+                lines.append(line)
+    return "".join((f"[{name}]\n" if name else "") + "".join(f"{line}\n" for line in lines)
+                   for name, lines in tables.items())
 
 
 class Containerd(Engine):

@@ -1,0 +1,1 @@
+"""The cases, one file an area; see ../README.md."""
