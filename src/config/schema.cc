@@ -77,7 +77,7 @@ std::vector<Field> RuntimeFields(RuntimeConfig& c) {
           [&c] {
             return CheckOneOf(c.cgroup_driver, {"auto", "cgroupfs", "systemd"});
           },
-          "who makes control groups: cgroupfs or auto, which is cgroupfs; systemd is not built yet"),
+          "who makes control groups: cgroupfs, systemd, or auto: systemd where it is process 1 and its bus answers"),
       OptionalPath("monitor_path", c.monitor_path,
                    "davit-monitor program; empty: the one that is installed with davitd"),
       OptionalPath("init_path", c.init_path,

@@ -11,6 +11,8 @@
 #include "sys/atomic_file.h"
 #include "sys/process.h"
 #include "sys/rooted.h"
+#include "sys/systemd_bus.h"
+#include "sys/systemd_names.h"
 #include "sys/unique_fd.h"
 
 namespace davit::container {
@@ -127,7 +129,11 @@ Status Containers::CleanUp(const ContainerRecord& record, Deadline deadline) {
     status = handler->driver.Delete(record.id.str(), /*force=*/true, deadline);
   }
   // The runtime removes the cgroup; one that it never came to know remains ours.
-  if (!record.cgroup.empty()) status = status.WithUndoError(sys::RemoveCgroup(cgroups_, record.cgroup));
+  if (record.cgroup.empty() || !sys::CgroupExists(cgroups_, record.cgroup)) return status;
+  if (sys::IsScope(record.cgroup)) {
+    status = status.WithUndoError(sys::StopUnit(sys::UnitName(record.cgroup), deadline));
+  }
+  status = status.WithUndoError(sys::RemoveCgroup(cgroups_, record.cgroup));
   return status;
 }
 

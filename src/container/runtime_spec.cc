@@ -15,6 +15,7 @@
 #include "container/capabilities.h"
 #include "container/mounts.h"
 #include "container/seccomp.h"
+#include "sys/systemd_names.h"
 
 namespace davit::container {
 namespace {
@@ -303,7 +304,10 @@ Result<oci::RuntimeSpec> BuildRuntimeSpec(const SpecInputs& inputs) {
   spec.mounts = std::move(plan.mounts);
   spec.linux_.rootfs_propagation = std::move(plan.rootfs_propagation);
   spec.linux_.namespaces = Namespaces(request, pod, *inputs.node);
-  spec.linux_.cgroups_path = inputs.record->cgroup;
+  spec.linux_.cgroups_path = sys::RuntimeCgroupsPath(inputs.record->cgroup);
+  // crun would put the process into a cgroup "container" below the scope; the record's path is where all of
+  // davitd looks. Other runtimes do not know the name.
+  if (sys::IsScope(inputs.record->cgroup)) spec.annotations["run.oci.systemd.subgroup"] = "";
   spec.linux_.resources = ToRuntimeResources(request.resources, *inputs.node);
   RETURN_IF_ERROR(AddDevices(request, spec.linux_));
   AddPaths(request.security, spec.linux_);

@@ -85,6 +85,14 @@ TEST_F(RuntimeSpecTest, NamespacesComeFromThePod) {
   EXPECT_EQ(Namespace(*Build(), "pid"), "node");
 }
 
+TEST_F(RuntimeSpecTest, AScopeIsNamedInTheRuntimesNotation) {
+  EXPECT_EQ(Build()->linux_.cgroups_path, "/pod/ctr");
+  EXPECT_EQ(Build()->annotations.count("run.oci.systemd.subgroup"), 0u);
+  record.cgroup = "/a.slice/a-b.slice/davit-12.scope";
+  EXPECT_EQ(Build()->linux_.cgroups_path, "a-b.slice:davit:12");
+  EXPECT_EQ(Build()->annotations.at("run.oci.systemd.subgroup"), "");
+}
+
 TEST_F(RuntimeSpecTest, OomScoreIsRaisedToWhatTheNodeAllows) {
   record.spec.resources.oom_score_adj = -998;
   EXPECT_EQ(Build()->process.oom_score_adj, 100);

@@ -8,6 +8,7 @@
 #include "base/strings.h"
 #include "base/time.h"
 #include "engine/state.h"
+#include "sys/systemd_names.h"
 
 namespace davit::engine {
 namespace {
@@ -158,7 +159,11 @@ Result<ContainerId> Engine::State::CreateContainerNow(const ContainerId& id, con
   record.boot_id = boot_id;
   record.spec = spec;
   record.runtime_handler = pod->runtime_handler;
-  record.cgroup = pod->cgroup + "/davit-" + id.str();
+  if (sys::IsSlice(pod->cgroup) != systemd_cgroups) {
+    return FailedPrecondition("pod sandbox " + pod_id.Short() + " was made under the other runtime.cgroup_driver (" +
+                              pod->cgroup + "): make it anew");
+  }
+  record.cgroup = sys::ChildCgroup(pod->cgroup, "davit-" + id.str());
   record.log_path = AbsoluteLogPath(spec, pod->spec.log_directory);
   record.created_at = WallNanos();
   ASSIGN_OR_RETURN(record, MakeContainer(std::move(record), *pod));

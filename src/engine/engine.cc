@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "engine/cgroup_driver.h"
 #include "engine/state.h"
 #include "sys/atomic_file.h"
 #include "sys/capabilities.h"
@@ -45,7 +46,7 @@ Result<container::NodeLimits> ReadNodeLimits(const config::Config& config, const
 }
 
 // Only what is installed: asking for another handler is the client's error, not the start's.
-std::map<std::string, container::RuntimeEntry> MakeHandlers(const config::Config& config) {
+std::map<std::string, container::RuntimeEntry> MakeHandlers(const config::Config& config, bool systemd_cgroups) {
   std::map<std::string, container::RuntimeEntry> handlers;
   for (const auto& [name, options] : config.runtime.handlers) {
     if (options.path.empty()) continue;
@@ -53,6 +54,7 @@ std::map<std::string, container::RuntimeEntry> MakeHandlers(const config::Config
     handler.name = name;
     handler.path = options.path;
     handler.root = options.root;
+    if (systemd_cgroups) handler.cgroup_driver = runtime::CgroupDriver::kSystemd;
     runtime::RuntimeDriver driver(handler);
     Deadline deadline = Deadline::After(std::chrono::seconds(10));
     if (Status probed = driver.Probe(deadline); !probed.ok()) {
@@ -86,11 +88,6 @@ image::PullerOptions MakePullerOptions(const config::ImageConfig& config, const 
 Result<std::string> ReadBootId() {
   ASSIGN_OR_RETURN(std::string text, sys::ReadFile("/proc/sys/kernel/random/boot_id", 128));
   return std::string(Trim(text));
-}
-
-Status CheckCgroupDriver(const config::Config& config) {
-  if (config.runtime.cgroup_driver != "systemd") return {};
-  return Unimplemented("runtime.cgroup_driver = \"systemd\" is not built yet: set it to \"cgroupfs\"");
 }
 
 }  // namespace
@@ -164,7 +161,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   raw->config = config;
   ASSIGN_OR_RETURN(raw->boot_id, ReadBootId());
   ASSIGN_OR_RETURN(raw->cgroups, sys::CgroupLayout::Detect());
-  RETURN_IF_ERROR(CheckCgroupDriver(config));
+  ASSIGN_OR_RETURN(raw->systemd_cgroups, UseSystemdCgroups(config.runtime.cgroup_driver, LookForSystemd()));
   // Orphans of monitors and inits are ours to reap: PID 1 of some machines takes seconds.
   RETURN_IF_ERROR(sys::BecomeSubreaper());
   RETURN_IF_ERROR(MakePrivateDirectory(config.root));
@@ -204,7 +201,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   containers.paths = {config.state};
   containers.monitor_path = programs.monitor;
   containers.max_log_line_bytes = config.runtime.max_log_line_bytes;
-  containers.handlers = MakeHandlers(config);
+  containers.handlers = MakeHandlers(config, raw->systemd_cgroups);
   if (containers.handlers.count(config.runtime.default_handler) == 0) {
     return FailedPrecondition("runtime handler \"" + config.runtime.default_handler +
                               "\" is the default, but its program is not installed");
@@ -214,6 +211,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   pod::SandboxesOptions sandboxes;
   sandboxes.paths = {config.state};
   sandboxes.init_path = programs.init;
+  sandboxes.systemd_cgroups = raw->systemd_cgroups;
   sandboxes.network_timeout = std::chrono::seconds(config.network.plugin_timeout_seconds);
   raw->sandboxes = std::make_unique<pod::Sandboxes>(std::move(sandboxes), *raw->network, raw->cgroups);
   raw->strands = std::make_unique<sched::Strands>(raw->pool);
@@ -234,7 +232,7 @@ std::shared_ptr<const Snapshot> Engine::View() const { return state_->View(); }
 network::Readiness Engine::NetworkReadiness() const { return state_->network->Ready(); }
 std::string Engine::NetworkStatusJson() const { return state_->network->StatusJson(); }
 const config::Config& Engine::Configuration() const { return state_->config; }
-bool Engine::SystemdCgroups() const { return false; }
+bool Engine::SystemdCgroups() const { return state_->systemd_cgroups; }
 
 std::vector<HandlerInfo> Engine::Handlers() const {
   std::vector<HandlerInfo> handlers;

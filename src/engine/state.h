@@ -35,6 +35,7 @@ struct Engine::State {
   config::Config config;
   std::string boot_id;
   sys::CgroupLayout cgroups;
+  bool systemd_cgroups = false;  // the cgroup driver
 
   // Destroyed last to first: the loop and the pools stop before what their tasks use.
   std::unique_ptr<store::Database> database;

@@ -160,16 +160,19 @@ Result<sys::UniqueFd> ReceiveTerminal(int listen_fd) {
   return std::move(message.fds[0]);
 }
 
-uint64_t ReadOomKills(int fd) {
-  if (fd < 0) return 0;
+std::optional<OomCounts> ReadOomCounts(int fd) {
   std::string text = ReadTail(fd, 0);
+  if (text.empty()) return std::nullopt;
+  OomCounts counts;
   for (const std::string& line : Split(text, '\n')) {
-    constexpr std::string_view kName = "oom_kill ";
-    if (line.compare(0, kName.size(), kName) == 0) {
-      return ParseUint64(std::string_view(line).substr(kName.size())).value_or(0);
-    }
+    size_t blank = line.find(' ');
+    if (blank == std::string::npos) continue;
+    uint64_t value = ParseUint64(std::string_view(line).substr(blank + 1)).value_or(0);
+    std::string_view name = std::string_view(line).substr(0, blank);
+    if (name == "oom") counts.ooms = value;
+    if (name == "oom_kill") counts.kills = value;
   }
-  return 0;
+  return counts;
 }
 
 bool IsOwnChild(pid_t pid) {

@@ -10,11 +10,14 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "pod/files.h"
+#include "pod/init_process.h"
 #include "pod/sysctls.h"
 #include "sys/atomic_file.h"
 #include "sys/mounts.h"
 #include "sys/namespaces.h"
 #include "sys/process.h"
+#include "sys/systemd_bus.h"
+#include "sys/systemd_names.h"
 
 namespace davit::pod {
 namespace {
@@ -27,7 +30,11 @@ std::string NodeHostname() {
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
 }
 
-std::string InitCgroup(const PodRecord& record) { return record.cgroup + "/davit-init"; }
+std::string InitCgroup(const PodRecord& record) {
+  // Units have one name space for the whole node, directories have not.
+  std::string name = sys::IsSlice(record.cgroup) ? "davit-init-" + record.id.str() : "davit-init";
+  return sys::ChildCgroup(record.cgroup, name);
+}
 
 network::Protocol ToNetwork(Protocol protocol) {
   switch (protocol) {
@@ -100,16 +107,34 @@ Result<PodRecord> Sandboxes::Plan(PodRecord record) const {
   record.hostname = host_network                    ? NodeHostname()
                     : !record.spec.hostname.empty() ? record.spec.hostname
                                                     : record.id.str().substr(0, 12);
-  if (record.spec.cgroup_parent.empty()) {
-    record.cgroup = "/davit-pod-" + record.id.str();
-  } else {
-    ASSIGN_OR_RETURN_WITH(record.cgroup, sys::CleanCgroupPath(record.spec.cgroup_parent), "linux.cgroup_parent");
-  }
-  record.owns_cgroup = !sys::CgroupExists(cgroups_, record.cgroup);
+  ASSIGN_OR_RETURN(record, PlanCgroup(std::move(record)));
   if (!host_network) {
     ASSIGN_OR_RETURN(network::Attachment planned, network_.Plan(RequestFor(record)));
     record.attachment = planned.ToJson();
   }
+  return record;
+}
+
+Result<PodRecord> Sandboxes::PlanCgroup(PodRecord record) const {
+  const std::string& parent = record.spec.cgroup_parent;
+  if (options_.systemd_cgroups) {
+    // A slice that the client names is the client's to end: stopping one ends every pod in it.
+    record.owns_cgroup = parent.empty();
+    std::string slice = parent.empty() ? "davit-pod" + record.id.str() + ".slice" : parent;
+    ASSIGN_OR_RETURN_WITH(record.cgroup, sys::SliceOfParent(slice),
+                          "linux.cgroup_parent (the cgroup driver is systemd, the client's must be too)");
+    return record;
+  }
+  if (parent.empty()) {
+    record.cgroup = "/davit-pod-" + record.id.str();
+  } else {
+    ASSIGN_OR_RETURN_WITH(record.cgroup, sys::CleanCgroupPath(parent), "linux.cgroup_parent");
+    if (sys::IsSlice(record.cgroup)) {
+      return InvalidArgument("linux.cgroup_parent: \"" + Printable(parent) +
+                             "\" is a slice of systemd, but the cgroup driver is cgroupfs: the client's must be too");
+    }
+  }
+  record.owns_cgroup = !sys::CgroupExists(cgroups_, record.cgroup);
   return record;
 }
 
@@ -186,7 +211,8 @@ Status Sandboxes::MountShm(const PodRecord& record) {
 }
 
 Result<PodRecord> Sandboxes::StartInit(PodRecord record, Deadline deadline) {
-  RETURN_IF_ERROR(sys::CreateCgroup(cgroups_, InitCgroup(record)).status());
+  const std::string cgroup = InitCgroup(record);
+  const bool scope = sys::IsScope(cgroup);
   sys::SpawnOptions spawn;
   spawn.argv = {options_.init_path};
   for (const char* kind : {"net", "ipc", "uts"}) {
@@ -196,16 +222,23 @@ Result<PodRecord> Sandboxes::StartInit(PodRecord record, Deadline deadline) {
       spawn.argv.push_back(path);
     }
   }
-  for (const std::string& directory : cgroups_.Directories(InitCgroup(record))) {
-    spawn.argv.emplace_back("--cgroup-procs");
-    spawn.argv.push_back(directory + "/cgroup.procs");
+  // Of version 1, systemd has only some hierarchies in its hands.
+  if (!scope || cgroups_.mode() != sys::CgroupMode::kUnified) {
+    RETURN_IF_ERROR(sys::CreateCgroup(cgroups_, cgroup).status());
+    for (const std::string& directory : cgroups_.Directories(cgroup)) {
+      spawn.argv.emplace_back("--cgroup-procs");
+      spawn.argv.push_back(directory + "/cgroup.procs");
+    }
   }
   spawn.env = sys::MinimalEnvironment();
   spawn.cwd = "/";
-  ASSIGN_OR_RETURN(sys::CommandResult result, sys::RunCommand(std::move(spawn), "", 4096, deadline));
-  std::optional<uint64_t> pid = ParseUint64(Trim(result.out));
-  if (result.exit.code != 0 || !pid) {
-    return Internal(options_.init_path + ": " + std::string(Trim(result.err)));
+  Result<sys::CommandResult> result =
+      scope ? RunInitInScope(std::move(spawn), cgroup, "init of pod " + record.id.Short(), deadline)
+            : sys::RunCommand(std::move(spawn), "", 4096, deadline);
+  RETURN_IF_ERROR(result.status());
+  std::optional<uint64_t> pid = ParseUint64(Trim(result->out));
+  if (result->exit.code != 0 || !pid) {
+    return Internal(options_.init_path + ": " + std::string(Trim(result->err)));
   }
   record.init_pid = static_cast<int64_t>(*pid);
   ASSIGN_OR_RETURN(record.init_start_time, sys::ProcessStartTime(static_cast<pid_t>(*pid)));
@@ -223,6 +256,18 @@ Status Sandboxes::KillInit(const PodRecord& record, Deadline deadline) {
     RETURN_IF_ERROR(sys::RemoveCgroup(cgroups_, InitCgroup(record)));
   }
   return {};
+}
+
+Status Sandboxes::RemoveCgroup(const PodRecord& record, Deadline deadline) {
+  if (!sys::IsSlice(record.cgroup)) return sys::RemoveCgroup(cgroups_, record.cgroup);
+  // Stopping a slice would kill what is in it; by now nothing may be.
+  Result<std::vector<pid_t>> left = sys::ListProcesses(cgroups_, record.cgroup);
+  if (left.ok() && !left->empty()) {
+    return FailedPrecondition("remove " + record.cgroup + ": " + std::to_string(left->size()) +
+                              " processes are in it, one is " + std::to_string(left->front()));
+  }
+  RETURN_IF_ERROR(sys::StopUnit(sys::UnitName(record.cgroup), deadline));
+  return sys::RemoveCgroup(cgroups_, record.cgroup);
 }
 
 Status Sandboxes::DropNamespaces(const PodRecord& record) {
@@ -263,7 +308,7 @@ Status Sandboxes::Destroy(const PodRecord& record, Deadline deadline) {
     RETURN_IF_ERROR(
         network_.Detach(RequestFor(record), attachment, NetworkDeadline(deadline)).Annotate("detach network"));
   }
-  if (record.owns_cgroup) RETURN_IF_ERROR(sys::RemoveCgroup(cgroups_, record.cgroup));
+  if (record.owns_cgroup) RETURN_IF_ERROR(RemoveCgroup(record, deadline));
   FaultPoint("pod.destroy.cgroup");
   return sys::RemoveTree(options_.paths.Directory(record.id));
 }

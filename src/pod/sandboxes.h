@@ -24,6 +24,7 @@ struct SandboxesOptions {
   Paths paths;
   std::string init_path;                     // the davit-init binary
   std::chrono::seconds network_timeout{60};  // for all plugins of one ADD or DEL together
+  bool systemd_cgroups = false;              // pods are slices of systemd, else plain cgroups
 };
 
 class Sandboxes {
@@ -60,6 +61,8 @@ class Sandboxes {
   Status MountShm(const PodRecord& record);
   Result<PodRecord> StartInit(PodRecord record, Deadline deadline);
   Status KillInit(const PodRecord& record, Deadline deadline);
+  [[nodiscard]] Result<PodRecord> PlanCgroup(PodRecord record) const;
+  Status RemoveCgroup(const PodRecord& record, Deadline deadline);
   Status DropNamespaces(const PodRecord& record);
 
   SandboxesOptions options_;

@@ -44,6 +44,24 @@ TEST_F(SandboxesTest, PlanFillsNamesAndMakesNothing) {
   EXPECT_NE(::access((dir_.path() + "/pods").c_str(), F_OK), 0);
 }
 
+TEST_F(SandboxesTest, UnderSystemdAPodIsASlice) {
+  Sandboxes sandboxes({{dir_.path()}, "/nonexistent/davit-init", std::chrono::seconds(60), true}, network_,
+                      *sys::CgroupLayout::Detect());
+  Result<PodRecord> own = sandboxes.Plan(record_);
+  ASSERT_TRUE(own.ok()) << own.status().ToString();
+  EXPECT_EQ(own->cgroup, "/davit.slice/davit-pod" + record_.id.str() + ".slice");
+  EXPECT_TRUE(own->owns_cgroup);
+  record_.spec.cgroup_parent = "kubepods-pod1.slice";
+  Result<PodRecord> given = sandboxes.Plan(record_);
+  ASSERT_TRUE(given.ok()) << given.status().ToString();
+  EXPECT_EQ(given->cgroup, "/kubepods.slice/kubepods-pod1.slice");
+  EXPECT_FALSE(given->owns_cgroup) << "the client's slice";
+  record_.spec.cgroup_parent = "/kubepods/pod1";
+  Status refused = sandboxes.Plan(record_).status();
+  EXPECT_EQ(refused.code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(refused.message().find("linux.cgroup_parent"), std::string::npos) << refused.message();
+}
+
 TEST_F(SandboxesTest, PlanNamesTheBadField) {
   auto expect = [&](const PodSpec& spec, const std::string& field) {
     PodRecord record = record_;
@@ -60,6 +78,8 @@ TEST_F(SandboxesTest, PlanNamesTheBadField) {
   expect(spec, "hostname");
   spec = record_.spec;
   spec.cgroup_parent = "/a/../..";
+  expect(spec, "cgroup_parent");
+  spec.cgroup_parent = "/test.slice";
   expect(spec, "cgroup_parent");
   spec = record_.spec;
   spec.sysctls["kernel.core_pattern"] = "x";

@@ -33,7 +33,6 @@ from oci_image import Pusher  # noqa: E402
 from registry import Registry, RegistryError  # noqa: E402
 
 PINNED = re.compile(rb"test-image-digest@sha256:([0-9a-f]{64})")
-ROUND_TIMEOUT_S = 1800
 
 
 @dataclass
@@ -106,11 +105,11 @@ def run_round(critest: Path, endpoint: str, log_dir: Path, number: int, seed: in
         child = subprocess.Popen(command, stdout=log, stderr=log, cwd=report_dir,
                                  env={**os.environ, "PATH": path, "TMPDIR": str(temporary)})
         try:
-            code = child.wait(ROUND_TIMEOUT_S)
+            code = child.wait(args.timeout)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-            return Outcome(failed=[("critest", f"not finished after {ROUND_TIMEOUT_S} s")])
+            return Outcome(failed=[("critest", f"not finished after {args.timeout} s")])
     report = report_dir / "junit.xml"
     if not report.exists():
         tail = (report_dir / "critest.log").read_text(errors="replace")[-1500:]
@@ -207,6 +206,7 @@ def main() -> int:
     parser.add_argument("--focus", action="append", default=[], help="regular expression on spec names (repeatable)")
     parser.add_argument("--skip", action="append", default=[], help="the reverse of --focus (repeatable)")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--timeout", type=int, default=1800, help="seconds for one round (default: 1800)")
     parser.add_argument("--parallel", type=int, default=1, help="specs at a time (needs the ginkgo program)")
     parser.add_argument("--websocket", action="store_true", help="stream over WebSocket instead of SPDY")
     parser.add_argument("--seed", type=int, default=0, help="order of the specs (default: random, printed)")

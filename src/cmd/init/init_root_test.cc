@@ -19,12 +19,12 @@ namespace {
 
 Deadline Soon() { return Deadline::After(std::chrono::seconds(60)); }
 
-Result<sys::CommandResult> RunInit(const std::vector<std::string>& arguments) {
+Result<sys::CommandResult> RunInit(const std::vector<std::string>& arguments, const std::string& input = "") {
   sys::SpawnOptions options;
   options.argv = {DAVIT_INIT_BINARY};
   options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
   options.env = sys::MinimalEnvironment();
-  return sys::RunCommand(options, "", 4096, Soon());
+  return sys::RunCommand(options, input, 4096, Soon());
 }
 
 class RootInitTest : public ::testing::Test {
@@ -171,6 +171,20 @@ TEST_F(RootInitTest, ReapsOrphansAndOnlyTheOutsideCanEndIt) {
   ExpectReapsAnOrphan();  // still there
   ASSERT_TRUE(init_.Signal(SIGTERM).ok());
   EXPECT_TRUE(init_.WaitEnded(Soon()));
+}
+
+TEST_F(RootInitTest, WaitsForTheWordToBeginAndGoesWithoutIt) {
+  Result<sys::CommandResult> begun = RunInit({"--wait", "stdin"}, "g");
+  ASSERT_TRUE(begun.ok()) << begun.status().ToString();
+  ASSERT_EQ(begun->exit.code, 0) << begun->err;
+  Result<sys::PidFd> init = sys::PidFd::Open(static_cast<pid_t>(ParseUint64(Trim(begun->out)).value_or(0)));
+  ASSERT_TRUE(init.ok()) << begun->out;
+  init_ = std::move(*init);
+
+  Result<sys::CommandResult> alone = RunInit({"--wait", "stdin"});
+  ASSERT_TRUE(alone.ok()) << alone.status().ToString();
+  EXPECT_EQ(alone->exit.code, 1);
+  EXPECT_EQ(alone->out, "");
 }
 
 TEST_F(RootInitTest, ErrorsNameTheOperandAndPrintNoProcess) {

@@ -1,7 +1,10 @@
 // davit-init: process 1 of a pod whose containers share a PID namespace. What the pause container is to
 // others, without an image, a root filesystem or a privilege.
 //
-//   davit-init [--netns PATH] [--ipcns PATH] [--utsns PATH] [--cgroup-procs FILE]...
+//   davit-init [--wait stdin] [--netns PATH] [--ipcns PATH] [--utsns PATH] [--cgroup-procs FILE]...
+//
+// With --wait it first reads one byte: by then the caller has put this process into the cgroup that process 1
+// is to be in; at an end of file (the caller died) it goes without having made anything.
 //
 // Joins the namespaces, makes the PID namespace, puts the new process 1 into each cgroup, prints its host
 // PID and a newline and exits 0; or says on stderr what failed and exits 1, and then no process is left.
@@ -37,6 +40,7 @@ struct Arguments {
   const char* utsns = nullptr;
   const char* cgroup_procs[kMaxCgroups] = {};
   int cgroups = 0;
+  bool wait = false;
 };
 
 // What a failed step of either process was.
@@ -63,6 +67,8 @@ bool Parse(int argc, char** argv, Arguments& out) {
       out.ipcns = value;
     } else if (strcmp(argv[i], "--utsns") == 0) {
       out.utsns = value;
+    } else if (strcmp(argv[i], "--wait") == 0 && strcmp(value, "stdin") == 0) {
+      out.wait = true;
     } else if (strcmp(argv[i], "--cgroup-procs") == 0 && out.cgroups < kMaxCgroups) {
       out.cgroup_procs[out.cgroups++] = value;
     } else {
@@ -176,8 +182,11 @@ int Supervise(const Arguments& arguments, int channel, pid_t child) {
 int main(int argc, char** argv) {
   Arguments arguments;
   if (!Parse(argc, argv, arguments)) {
-    return Die("usage: davit-init [--netns PATH] [--ipcns PATH] [--utsns PATH] [--cgroup-procs FILE]...", nullptr, 0);
+    return Die("usage: davit-init [--wait stdin] [--netns PATH] [--ipcns PATH] [--utsns PATH] [--cgroup-procs FILE]...",
+               nullptr, 0);
   }
+  char go = 0;
+  if (arguments.wait && read(0, &go, 1) != 1) return Die("nobody says when to begin", nullptr, 0);
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);

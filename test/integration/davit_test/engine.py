@@ -228,6 +228,8 @@ class Davitd(Engine):
                  "[api]", f"listen = {json.dumps(str(self.socket))}",
                  "[stream]", 'address = "127.0.0.1"', "port = 0",
                  "[runtime]", f"default = {json.dumps(self.handler)}",
+                 # Set for whole suites, by test/vm: the same tests under either driver.
+                 f"cgroup_driver = {json.dumps(os.environ.get('DAVIT_TEST_CGROUP_DRIVER') or 'auto')}",
                  "[network]", f"conf_dir = {json.dumps(str(self.network.conf_dir))}", f"bin_dirs = [{bins}]"]
         for runtime in ("crun", "runc"):
             program = shutil.which(runtime)
