@@ -12,7 +12,8 @@ namespace davit::cri {
     Context*, const v1::StreamPodSandboxesRequest* request) {
   using Stream = ListStream<v1::StreamPodSandboxesResponse, engine::PodPtr>;
   std::vector<engine::PodPtr> items;
-  for (const auto& [id, record] : engine_.View()->pods) {
+  std::shared_ptr<const engine::Snapshot> view = engine_.View();  // a loop would not keep a temporary
+  for (const auto& [id, record] : view->pods) {
     if (engine::Listed(*record) && Matches(request->filter(), *record)) items.push_back(record);
   }
   return Stream::Start(std::move(items), [](const engine::PodPtr& record, v1::StreamPodSandboxesResponse* message) {
@@ -24,7 +25,8 @@ namespace davit::cri {
     Context*, const v1::StreamContainersRequest* request) {
   using Stream = ListStream<v1::StreamContainersResponse, engine::ContainerPtr>;
   std::vector<engine::ContainerPtr> items;
-  for (const auto& [id, record] : engine_.View()->containers) {
+  std::shared_ptr<const engine::Snapshot> view = engine_.View();  // a loop would not keep a temporary
+  for (const auto& [id, record] : view->containers) {
     if (engine::Listed(*record) && Matches(request->filter(), *record)) items.push_back(record);
   }
   return Stream::Start(std::move(items), [](const engine::ContainerPtr& record, v1::StreamContainersResponse* message) {
