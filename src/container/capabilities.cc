@@ -20,9 +20,10 @@ bool Contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-Status CheckKnown(const std::string& name, const std::string& asked) {
+Status CheckKnown(const std::string& name, const std::string& asked, std::string_view field) {
   if (name == "ALL" || Contains(sys::KnownCapabilities(), name)) return {};
-  return InvalidArgument("capability \"" + Printable(asked) + "\" is not known to this kernel");
+  return InvalidArgument("linux.security_context.capabilities." + std::string(field) + ": \"" + Printable(asked) +
+                         "\" is not known to this kernel");
 }
 
 }  // namespace
@@ -44,15 +45,20 @@ Result<oci::CapabilitySets> ResolveCapabilities(const SecurityContext& security,
   std::set<std::string> drop;
   for (const std::string& asked : security.capabilities.add) add.insert(Canonical(asked));
   for (const std::string& asked : security.capabilities.drop) drop.insert(Canonical(asked));
-  for (const std::string& asked : security.capabilities.add) RETURN_IF_ERROR(CheckKnown(Canonical(asked), asked));
-  for (const std::string& asked : security.capabilities.drop) RETURN_IF_ERROR(CheckKnown(Canonical(asked), asked));
+  for (const std::string& asked : security.capabilities.add) {
+    RETURN_IF_ERROR(CheckKnown(Canonical(asked), asked, "add_capabilities"));
+  }
+  for (const std::string& asked : security.capabilities.drop) {
+    RETURN_IF_ERROR(CheckKnown(Canonical(asked), asked, "drop_capabilities"));
+  }
 
   if (add.count("ALL") != 0) held.insert(node.begin(), node.end());
   if (drop.count("ALL") != 0) held.clear();
   for (const std::string& name : add) {
     if (name == "ALL") continue;
     if (!Contains(node, name)) {
-      return FailedPrecondition("capability " + name + " cannot be added: this node does not hold it");
+      return FailedPrecondition("linux.security_context.capabilities.add_capabilities: " + name +
+                                " cannot be added: this node does not hold it");
     }
     held.insert(name);
   }
@@ -65,13 +71,14 @@ Result<oci::CapabilitySets> ResolveCapabilities(const SecurityContext& security,
   // Inheritable and ambient stay empty unless asked for (CVE-2022-24769; KEP-2763).
   for (const std::string& asked : security.capabilities.add_ambient) {
     std::string name = Canonical(asked);
-    RETURN_IF_ERROR(CheckKnown(name, asked));
+    RETURN_IF_ERROR(CheckKnown(name, asked, "add_ambient_capabilities"));
     if (name == "ALL") {
       sets.ambient = sets.bounding;
       break;
     }
     if (held.count(name) == 0) {
-      return InvalidArgument("ambient capability " + name + " is not among the container's capabilities");
+      return InvalidArgument("linux.security_context.capabilities.add_ambient_capabilities: " + name +
+                             " is not among the container's capabilities");
     }
     sets.ambient.push_back(name);
   }

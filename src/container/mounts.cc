@@ -88,7 +88,9 @@ void AddPodFiles(std::vector<oci::SpecMount>& mounts, const ContainerSpec& spec,
   if (!pod.hostname_file.empty()) mounts.push_back(BindFile(pod.hostname_file, "/etc/hostname", readonly));
   if (!pod.resolv_conf.empty()) mounts.push_back(BindFile(pod.resolv_conf, "/etc/resolv.conf", readonly));
   if (!pod.shm_directory.empty()) {
-    mounts.push_back({"/dev/shm", "bind", pod.shm_directory, {"rbind", "rprivate", "rw"}, {}, {}});
+    // A bind with flags of its own takes those of its source away: they have to be said again.
+    mounts.push_back(
+        {"/dev/shm", "bind", pod.shm_directory, {"rbind", "rprivate", "nosuid", "noexec", "nodev", "rw"}, {}, {}});
   }
 }
 

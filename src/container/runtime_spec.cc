@@ -226,7 +226,7 @@ Status ValidateSecurity(const SecurityContext& security, const PodEnvironment& p
     return Unimplemented("linux.security_context.namespace_options.pid: TARGET is not built yet");
   }
   if (security.run_as_group && !security.run_as_user && security.run_as_username.empty()) {
-    return InvalidArgument("run_as_group is set without run_as_user or run_as_username");
+    return InvalidArgument("linux.security_context.run_as_group is set without run_as_user or run_as_username");
   }
   // This build has no AppArmor support: the default profile is then none, as on a kernel without it.
   if (security.apparmor && security.apparmor->type == ProfileType::kLocalhost && !security.privileged) {

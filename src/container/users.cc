@@ -143,11 +143,16 @@ Result<Chosen> ChooseFromRequest(const Identities& identities, const SecurityCon
                                  const std::string& image_user) {
   if (security.run_as_user) {
     if (*security.run_as_user < 0 || *security.run_as_user > kMaxId) {
-      return InvalidArgument("run_as_user " + std::to_string(*security.run_as_user) + " is not in 0..2147483647");
+      return InvalidArgument("linux.security_context.run_as_user " + std::to_string(*security.run_as_user) +
+                             " is not in 0..2147483647");
     }
     return ChooseUser(identities, std::to_string(*security.run_as_user));
   }
-  if (!security.run_as_username.empty()) return ChooseUser(identities, security.run_as_username);
+  if (!security.run_as_username.empty()) {
+    Result<Chosen> named = ChooseUser(identities, security.run_as_username);
+    if (!named.ok()) return named.status().Annotate("linux.security_context.run_as_username");
+    return named;
+  }
 
   size_t colon = image_user.find(':');
   ASSIGN_OR_RETURN_WITH(Chosen chosen, ChooseUser(identities, image_user.substr(0, colon)), "image user");
@@ -169,14 +174,15 @@ Result<int64_t> ParseUserNumber(std::string_view text) {
 
 Result<User> ResolveUser(int rootfs_fd, const SecurityContext& security, const std::string& image_user) {
   if (security.run_as_group && !security.run_as_user && security.run_as_username.empty()) {
-    return InvalidArgument("run_as_group is set without run_as_user or run_as_username");
+    return InvalidArgument("linux.security_context.run_as_group is set without run_as_user or run_as_username");
   }
   ASSIGN_OR_RETURN(Identities identities, Identities::Load(rootfs_fd));
   ASSIGN_OR_RETURN(Chosen chosen, ChooseFromRequest(identities, security, image_user));
   User& user = chosen.user;
   if (security.run_as_group) {
     if (*security.run_as_group < 0 || *security.run_as_group > kMaxId) {
-      return InvalidArgument("run_as_group " + std::to_string(*security.run_as_group) + " is not in 0..2147483647");
+      return InvalidArgument("linux.security_context.run_as_group " + std::to_string(*security.run_as_group) +
+                             " is not in 0..2147483647");
     }
     user.gid = *security.run_as_group;
   }
@@ -185,7 +191,8 @@ Result<User> ResolveUser(int rootfs_fd, const SecurityContext& security, const s
   }
   for (int64_t group : security.supplemental_groups) {
     if (group < 0 || group > kMaxId) {
-      return InvalidArgument("supplemental group " + std::to_string(group) + " is not in 0..2147483647");
+      return InvalidArgument("linux.security_context.supplemental_groups: " + std::to_string(group) +
+                             " is not in 0..2147483647");
     }
     user.groups.push_back(group);
   }

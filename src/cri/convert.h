@@ -15,6 +15,8 @@ namespace v1 = ::runtime::v1;
 // kInvalidArgument naming the field.
 Result<pod::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, const std::string& runtime_handler);
 Result<container::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& config);
+// The reverse of ContainerConfig.stop_signal; SIGNAL_RUNTIME_DEFAULT for a number that CRI does not know.
+v1::Signal ToCriSignal(int number);
 image::Credentials ToCredentials(const v1::AuthConfig& auth);
 
 v1::PodSandbox ToPodSandbox(const pod::PodRecord& record);

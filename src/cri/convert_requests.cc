@@ -3,19 +3,21 @@
 #include <array>
 
 #include "base/strings.h"
+#include "cri/check_requests.h"
 #include "cri/convert.h"
 
 namespace davit::cri {
 namespace {
 
 // CRI's Signal enum is alphabetical; Linux's numbers for it. Real-time signals follow by arithmetic.
+constexpr std::array<int, 35> kNumbers = {0, 6,  14, 7,  17, 17, 18, 8,  1,  4,  2,  29, 6,  9,  13, 29, 27, 30,
+                                          3, 11, 16, 19, 31, 15, 5,  20, 21, 22, 23, 10, 12, 26, 28, 24, 25};
+constexpr int kRealTime = 34;  // the kernel's first real-time signal
+
 Result<int> ToSignal(v1::Signal signal) {
-  static constexpr std::array<int, 35> kNumbers = {0, 6,  14, 7,  17, 17, 18, 8,  1,  4,  2,  29,
-                                                   6, 9,  13, 29, 27, 30, 3,  11, 16, 19, 31, 15,
-                                                   5, 20, 21, 22, 23, 10, 12, 26, 28, 24, 25};
   int value = static_cast<int>(signal);
   if (value >= 0 && value < static_cast<int>(kNumbers.size())) return kNumbers[static_cast<size_t>(value)];
-  if (value >= v1::SIGNAL_SIGRTMIN && value <= v1::SIGNAL_SIGRTMAX) return 34 + (value - v1::SIGNAL_SIGRTMIN);
+  if (value >= v1::SIGNAL_SIGRTMIN && value <= v1::SIGNAL_SIGRTMAX) return kRealTime + (value - v1::SIGNAL_SIGRTMIN);
   return InvalidArgument("stop_signal " + std::to_string(value) + " is not known");
 }
 
@@ -122,6 +124,7 @@ Status CheckEnums(const v1::ContainerConfig& config) {
 }  // namespace
 
 Result<pod::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, const std::string& runtime_handler) {
+  RETURN_IF_ERROR(CheckPodConfig(config));
   pod::PodSpec spec;
   spec.name = config.metadata().name();
   spec.uid = config.metadata().uid();
@@ -163,6 +166,7 @@ Result<pod::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, const std::st
 }
 
 Result<container::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& config) {
+  RETURN_IF_ERROR(CheckContainerConfig(config));
   RETURN_IF_ERROR(CheckEnums(config));
   container::ContainerSpec spec;
   spec.name = config.metadata().name();
@@ -190,6 +194,15 @@ Result<container::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& conf
   spec.security = ToSecurity(config.linux().security_context());
   ASSIGN_OR_RETURN(spec.stop_signal, ToSignal(config.stop_signal()));
   return spec;
+}
+
+v1::Signal ToCriSignal(int number) {
+  for (size_t i = 0; i < kNumbers.size(); ++i) {
+    if (kNumbers[i] == number) return static_cast<v1::Signal>(i);
+  }
+  int value = v1::SIGNAL_SIGRTMIN + number - kRealTime;
+  if (value >= v1::SIGNAL_SIGRTMIN && value <= v1::SIGNAL_SIGRTMAX) return static_cast<v1::Signal>(value);
+  return v1::SIGNAL_RUNTIME_DEFAULT;
 }
 
 image::Credentials ToCredentials(const v1::AuthConfig& auth) {

@@ -167,6 +167,7 @@ v1::ContainerStatus ToContainerStatus(const container::ContainerRecord& record) 
   for (const container::Mount& mount : record.spec.mounts) FillMount(out.add_mounts(), mount);
   out.set_log_path(record.log_path);
   FillResources(out.mutable_resources()->mutable_linux(), record.spec.resources);
+  out.set_stop_signal(ToCriSignal(record.spec.stop_signal));
   auto* user = out.mutable_user()->mutable_linux();
   user->set_uid(record.uid);
   user->set_gid(record.gid);

@@ -20,6 +20,7 @@ TEST(ConvertTest, StopSignalsAreLinuxNumbers) {
     v1::ContainerConfig config;
     config.set_stop_signal(c.signal);
     EXPECT_EQ(ToContainerSpec(config)->stop_signal, c.number) << v1::Signal_Name(c.signal);
+    EXPECT_EQ(ToCriSignal(c.number), c.signal) << c.number;
   }
   v1::ContainerConfig bad;
   bad.set_stop_signal(static_cast<v1::Signal>(99));

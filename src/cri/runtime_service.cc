@@ -2,6 +2,7 @@
 
 #include "base/time.h"
 #include "base/version.h"
+#include "cri/check_requests.h"
 #include "cri/convert.h"
 #include "cri/reactors.h"
 #include "cri/verbose_info.h"
@@ -116,6 +117,7 @@ RuntimeService::Reactor* RuntimeService::PodSandboxStatus(Context* context, cons
 
 RuntimeService::Reactor* RuntimeService::ListPodSandbox(Context* context, const v1::ListPodSandboxRequest* request,
                                                         v1::ListPodSandboxResponse* response) {
+  if (::davit::Status good = CheckFilter(request->filter()); !good.ok()) return Answer(context, good);
   const std::shared_ptr<const engine::Snapshot> view = engine_.View();  // held: the next write drops its own
   for (const auto& [id, record] : view->pods) {
     if (engine::Listed(*record) && Matches(request->filter(), *record)) *response->add_items() = ToPodSandbox(*record);
@@ -165,6 +167,7 @@ RuntimeService::Reactor* RuntimeService::RemoveContainer(Context* context, const
 
 RuntimeService::Reactor* RuntimeService::ListContainers(Context* context, const v1::ListContainersRequest* request,
                                                         v1::ListContainersResponse* response) {
+  if (::davit::Status good = CheckFilter(request->filter()); !good.ok()) return Answer(context, good);
   const std::shared_ptr<const engine::Snapshot> view = engine_.View();  // held: the next write drops its own
   for (const auto& [id, record] : view->containers) {
     if (engine::Listed(*record) && Matches(request->filter(), *record)) {
@@ -198,7 +201,7 @@ RuntimeService::Reactor* RuntimeService::ReopenContainerLog(Context* context,
 
 RuntimeService::Reactor* RuntimeService::ExecSync(Context* context, const v1::ExecSyncRequest* request,
                                                   v1::ExecSyncResponse* response) {
-  if (request->cmd_size() == 0) return Answer(context, InvalidArgument("cmd is empty"));
+  if (::davit::Status good = CheckCommand(request->cmd()); !good.ok()) return Answer(context, good);
   if (request->timeout() < 0) {
     return Answer(context, InvalidArgument("timeout " + std::to_string(request->timeout()) + " is negative"));
   }
@@ -215,6 +218,9 @@ RuntimeService::Reactor* RuntimeService::ExecSync(Context* context, const v1::Ex
 
 RuntimeService::Reactor* RuntimeService::Exec(Context* context, const v1::ExecRequest* request,
                                               v1::ExecResponse* response) {
+  ::davit::Status good = CheckCommand(request->cmd());
+  if (good.ok()) good = CheckStreams(request->tty(), request->stdin(), request->stdout(), request->stderr());
+  if (!good.ok()) return Answer(context, good);
   Result<std::string> url = engine_.Exec(request->container_id(), {request->cmd().begin(), request->cmd().end()},
                                          request->tty(), request->stdin(), request->stdout(), request->stderr());
   if (url.ok()) response->set_url(*url);
@@ -223,6 +229,8 @@ RuntimeService::Reactor* RuntimeService::Exec(Context* context, const v1::ExecRe
 
 RuntimeService::Reactor* RuntimeService::Attach(Context* context, const v1::AttachRequest* request,
                                                 v1::AttachResponse* response) {
+  ::davit::Status good = CheckStreams(request->tty(), request->stdin(), request->stdout(), request->stderr());
+  if (!good.ok()) return Answer(context, good);
   Result<std::string> url =
       engine_.Attach(request->container_id(), request->tty(), request->stdin(), request->stdout(), request->stderr());
   if (url.ok()) response->set_url(*url);

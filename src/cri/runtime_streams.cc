@@ -1,6 +1,7 @@
 // The Stream* lists (KEP-5825): what ListPodSandbox and ListContainers answer, with the same filters, in
 // messages that a client of any size limit can take.
 
+#include "cri/check_requests.h"
 #include "cri/convert.h"
 #include "cri/list_stream.h"
 #include "cri/reactors.h"
@@ -11,6 +12,9 @@ namespace davit::cri {
 ::grpc::ServerWriteReactor<v1::StreamPodSandboxesResponse>* RuntimeService::StreamPodSandboxes(
     Context*, const v1::StreamPodSandboxesRequest* request) {
   using Stream = ListStream<v1::StreamPodSandboxesResponse, engine::PodPtr>;
+  if (::davit::Status good = CheckFilter(request->filter()); !good.ok()) {
+    return new RefusedStream<v1::StreamPodSandboxesResponse>(good);
+  }
   std::vector<engine::PodPtr> items;
   std::shared_ptr<const engine::Snapshot> view = engine_.View();  // a loop would not keep a temporary
   for (const auto& [id, record] : view->pods) {
@@ -24,6 +28,9 @@ namespace davit::cri {
 ::grpc::ServerWriteReactor<v1::StreamContainersResponse>* RuntimeService::StreamContainers(
     Context*, const v1::StreamContainersRequest* request) {
   using Stream = ListStream<v1::StreamContainersResponse, engine::ContainerPtr>;
+  if (::davit::Status good = CheckFilter(request->filter()); !good.ok()) {
+    return new RefusedStream<v1::StreamContainersResponse>(good);
+  }
   std::vector<engine::ContainerPtr> items;
   std::shared_ptr<const engine::Snapshot> view = engine_.View();  // a loop would not keep a temporary
   for (const auto& [id, record] : view->containers) {

@@ -40,11 +40,12 @@ template <class T>
 using Done = std::function<void(const Result<T>&)>;
 
 struct ExecOutput {
-  std::string out;  // each at most kMaxExecOutput bytes: the rest was read and dropped
+  std::string out;  // both together at most kMaxExecOutput bytes: the rest was read and dropped
   std::string err;
   int exit_code = 0;
 };
-inline constexpr size_t kMaxExecOutput = size_t{16} << 20;
+// Clients take messages of 16 MiB: what surrounds the bytes has to fit in too.
+inline constexpr size_t kMaxExecOutput = (size_t{16} << 20) - (size_t{4} << 10);
 
 struct ContainerStats {
   ContainerPtr record;

@@ -21,6 +21,7 @@ constexpr size_t kReadChunk = 64 << 10;
 // One of the two output pipes.
 struct Capture {
   sys::UniqueFd fd;
+  size_t* room;  // what both may still keep; the caller's, for as long as this lives
   std::string text;
 
   // Reads what is there now; false at the end of the stream. Past the cap bytes are dropped unseen.
@@ -29,8 +30,9 @@ struct Capture {
     for (;;) {
       ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
       if (n > 0) {
-        size_t room = kMaxExecOutput - text.size();
-        text.append(buffer.data(), std::min(room, static_cast<size_t>(n)));
+        size_t kept = std::min(*room, static_cast<size_t>(n));
+        text.append(buffer.data(), kept);
+        *room -= kept;
         if (static_cast<size_t>(n) < buffer.size()) return true;
       } else if (n == 0) {
         return false;
@@ -106,8 +108,9 @@ Result<ExecOutput> Engine::State::ExecSyncNow(const container::ContainerRecord& 
   RETURN_IF_ERROR(sys::SetNonBlocking(out.read.get(), true));
   RETURN_IF_ERROR(sys::SetNonBlocking(err.read.get(), true));
 
-  Capture out_capture{std::move(out.read), {}};
-  Capture err_capture{std::move(err.read), {}};
+  size_t room = kMaxExecOutput;
+  Capture out_capture{std::move(out.read), &room, {}};
+  Capture err_capture{std::move(err.read), &room, {}};
   if (!Collect(out_capture, err_capture, session.fd(), deadline)) {
     RETURN_IF_ERROR(session.Kill(Deadline::After(kKillBudget)));
     return DeadlineExceeded("command " + Printable(command[0]) + " timed out after " + std::to_string(timeout.count()) +

@@ -6,9 +6,10 @@ namespace davit::engine {
 namespace {
 
 template <class IdType, class Ptr>
-Result<Ptr> Find(const std::map<IdType, Ptr>& records, std::string_view text, std::string_view noun) {
+Result<Ptr> Find(const std::map<IdType, Ptr>& records, std::string_view text, std::string_view noun,
+                 std::string_view field) {
   Status missing = NotFound(std::string(noun) + " \"" + Printable(text) + "\" not found");
-  if (text.empty()) return InvalidArgument(std::string(noun) + " id is empty");
+  if (text.empty()) return InvalidArgument(std::string(field) + " is empty");
   if (Result<IdType> id = IdType::Parse(text); id.ok()) {
     auto it = records.find(*id);
     if (it == records.end() || !Listed(*it->second)) return missing;
@@ -18,7 +19,8 @@ Result<Ptr> Find(const std::map<IdType, Ptr>& records, std::string_view text, st
   for (const auto& [id, record] : records) {
     if (id.str().compare(0, text.size(), text) != 0 || !Listed(*record)) continue;
     if (found) {
-      return InvalidArgument(std::string(noun) + " id \"" + Printable(text) + "\" fits more than one");
+      return InvalidArgument(std::string(field) + " \"" + Printable(text) + "\" fits more than one " +
+                             std::string(noun));
     }
     found = record;
   }
@@ -31,10 +33,12 @@ Result<Ptr> Find(const std::map<IdType, Ptr>& records, std::string_view text, st
 bool Listed(const pod::PodRecord& record) { return record.phase != pod::Phase::kCreating; }
 bool Listed(const container::ContainerRecord& record) { return record.phase != container::Phase::kCreating; }
 
-Result<PodPtr> Snapshot::FindPod(std::string_view text) const { return Find(pods, text, "pod sandbox"); }
+Result<PodPtr> Snapshot::FindPod(std::string_view text) const {
+  return Find(pods, text, "pod sandbox", "pod_sandbox_id");
+}
 
 Result<ContainerPtr> Snapshot::FindContainer(std::string_view text) const {
-  return Find(containers, text, "container");
+  return Find(containers, text, "container", "container_id");
 }
 
 std::vector<ContainerPtr> Snapshot::ContainersOf(const PodId& pod) const {

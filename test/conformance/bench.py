@@ -102,8 +102,8 @@ class Container:
     def log(self) -> str:
         """What it wrote, without the time stamps of the log; partial lines are joined."""
         text = ""
-        for line in Path(self.status().log_path).read_text(errors="replace").splitlines():
-            _, _, tag, rest = line.split(" ", 3)
+        for line in Path(self.status().log_path).read_bytes().split(b"\n")[:-1]:
+            _, _, tag, rest = line.decode(errors="replace").split(" ", 3)
             text += rest + ("\n" if tag == "F" else "")
         return text
 
@@ -161,6 +161,7 @@ class Pod:
         """A ContainerConfig whose namespaces are the pod's, as the kubelet sends them, unless given."""
         self._count += 1
         name = name or f"c{self._count}"
+        command = tuple(fields.pop("command", command))
         config = container_config(name, image, *command, security=security or {}, **fields)
         context = config.linux.security_context
         if namespaces is not None:
@@ -189,8 +190,10 @@ class Pod:
         return code, text
 
     def refused(self, code: str | tuple[str, ...], word: str, *command: str, **fields) -> CallFailed:
-        """CreateContainer, or else StartContainer, must fail with this code and word, and leave no container."""
-        config = self.container_config(*(command or ("sleep", "100000")), **fields)
+        """CreateContainer, or else StartContainer, must fail with this code ("": any) and word, and leave nothing.
+        Fields as for `container`, or a whole `config`."""
+        default = () if "config" in fields or "command" in fields else ("sleep", "100000")
+        config = fields.pop("config", None) or self.container_config(*(command or default), **fields)
         try:
             answer = self.cri.CreateContainer(pod_sandbox_id=self.id, config=config, sandbox_config=self.config)
         except CallFailed as error:
@@ -203,7 +206,7 @@ class Pod:
             finally:
                 self.cri.RemoveContainer(container_id=answer.container_id)
         codes = (code,) if isinstance(code, str) else code
-        assert refused.code in codes, f"{refused} (expected {' or '.join(codes)})"
+        assert code == "" or refused.code in codes, f"{refused} (expected {' or '.join(codes)})"
         assert word in refused.details, f"{refused} (expected the word \"{word}\" in it)"
         return refused
 
@@ -240,7 +243,7 @@ class Bench:
 
     def refused_pod(self, code: str | tuple[str, ...], word: str, *, handler: str = "", **fields) -> CallFailed:
         """RunPodSandbox must fail with this code and word, and leave no pod."""
-        config = pod_config("refused", **fields)
+        config = fields.pop("config", None) or pod_config("refused", **fields)
         error = self.cri.refused("RunPodSandbox", code, word, config=config, runtime_handler=handler)
         left = [p.id for p in self.cri.ListPodSandbox().items if p.metadata.uid == config.metadata.uid]
         assert not left, f"{error}, but the pod is listed"

@@ -1,0 +1,133 @@
+"""Images: one identity everywhere, what the fields say, and the file system's numbers."""
+
+import os
+import subprocess
+import time
+
+import images as catalogue
+from bench import case
+from busybox import busybox
+from davit_test.stage import BUSYBOX
+from oci_image import Entry, Image, Layer, digest_of
+
+MIB = 1 << 20
+
+
+def named(t, reference: str):
+    return t.cri.ImageStatus(image={"image": reference}).image
+
+
+@case("images", "image_ref, image_id and Image.id are one, by whatever name the image is asked for")
+def identity(t):
+    pulled = t.cri.PullImage(image={"image": BUSYBOX}).image_ref
+    image = named(t, BUSYBOX)
+    assert image.id == pulled and image.id.startswith("sha256:") and len(image.id) == 71
+    [digest] = image.repo_digests
+    pod = t.pod()
+    for name in (BUSYBOX, image.id, digest, image.id.removeprefix("sha256:")):
+        assert named(t, name) == image, name
+        box = pod.container(image=name, linux={})
+        [listed] = t.cri.ListContainers(filter={"id": box.id}).containers
+        status = box.status()
+        assert status.image_ref == status.image_id == listed.image_ref == listed.image_id == image.id
+        assert status.image.image == name == listed.image.image
+        assert [i.id for i in t.cri.ListImages(filter={"image": {"image": name}}).images] == [image.id]
+        box.remove()
+
+
+@case("images", "user_specified_image and annotations of the image come back in the status")
+def specified(t):
+    image = named(t, BUSYBOX)
+    pod = t.pod()
+    config = pod.container_config("true", image=image.id)
+    config.image.user_specified_image = BUSYBOX
+    config.image.annotations["k"] = "v"
+    answer = t.cri.CreateContainer(pod_sandbox_id=pod.id, config=config, sandbox_config=pod.config)
+    shown = t.cri.ContainerStatus(container_id=answer.container_id).status.image
+    assert shown.user_specified_image == BUSYBOX and shown.annotations["k"] == "v"
+
+
+@case("images", "size, uid and username are the image's; tags and digests are complete")
+def fields(t):
+    layer = Layer.of([*catalogue.base_entries(busybox()), Entry("blob", data=os.urandom(3 * MIB))])
+    for user, uid, username in (("1002:5", 1002, ""), ("0", 0, ""), ("web:5", None, "web"), ("", None, "")):
+        reference = t.image("fields", catalogue.shell_image(layer, User=user), tag=f"u{user.replace(':', '.')}")
+        image = named(t, reference)
+        assert image.username == username and image.HasField("uid") == (uid is not None), image
+        assert not image.HasField("uid") or image.uid.value == uid
+        assert image.repo_tags == [reference] and len(image.repo_digests) == 1
+        assert image.repo_digests[0].startswith(reference.rsplit(":", 1)[0] + "@sha256:")
+        assert 3 * MIB < image.size < 40 * MIB, image.size
+        assert not image.pinned and image.spec.image == image.id
+        t.cri.RemoveImage(image={"image": reference})
+    assert not t.cri.ImageStatus(image={"image": "registry.k8s.io/conformance/fields:u0"}).HasField("image")
+
+
+@case("images", "ImageStatus verbose tells the configuration")
+def verbose(t):
+    import json
+    reference = t.image("verbose", catalogue.shell_image(Layer.of(catalogue.base_entries(busybox())), Entrypoint=["/e"],
+                                                         Cmd=["c"], Env=["A=b"], User="7", WorkingDir="/w"))
+    info = json.loads(t.cri.ImageStatus(image={"image": reference}, verbose=True).info["info"])
+    assert (info["entrypoint"], info["cmd"], info["user"], info["workingDir"]) == (["/e"], ["c"], "7", "/w"), info
+    assert "A=b" in info["env"] and info["architecture"] == "amd64"
+    assert not t.cri.ImageStatus(image={"image": reference}).info
+
+
+@case("images", "a removed image that a container uses stays on disk for it, and is no longer listed")
+def removal_in_use(t):
+    layer = Layer.of([*catalogue.base_entries(busybox()), Entry("kept", data=b"kept\n")])
+    reference = t.image("in-use", catalogue.shell_image(layer))
+    box = t.run("sleep", "1000", image=reference)
+    t.cri.RemoveImage(image={"image": reference})
+    assert not t.cri.ImageStatus(image={"image": reference}).HasField("image")
+    assert box.exec("cat", "/kept") == "kept"
+    t.cri.RemoveImage(image={"image": reference})  # again: no error
+    box.pod.refused("NOT_FOUND", "in-use", image=reference)
+
+
+@case("images", "ImageFsInfo counts as du does: up by a pulled image, down by a removed one, and the containers'")
+def filesystem(t):
+    def info():
+        answer = t.cri.ImageFsInfo()
+        [images], [containers] = answer.image_filesystems, answer.container_filesystems
+        assert images.fs_id.mountpoint == containers.fs_id.mountpoint == str(t.engine.root)
+        assert abs(images.timestamp - time.time_ns()) < 300e9
+        return images.used_bytes.value, images.inodes_used.value
+
+    def disk() -> tuple[int, int]:
+        used = subprocess.run(["du", "-xs", "--block-size=1", str(t.engine.root)], capture_output=True, text=True)
+        nodes = subprocess.run(["du", "-xs", "--inodes", str(t.engine.root)], capture_output=True, text=True)
+        return int(used.stdout.split()[0]), int(nodes.stdout.split()[0])
+
+    layer = Layer.of([*[Entry(f"f{i}", data=os.urandom(MIB // 4)) for i in range(40)]])
+    before, inodes = info()
+    reference = t.image("sized", Image([layer], {"Cmd": ["/x"]}, platforms=("amd64",)))
+    t.wait_for("the new image is counted", lambda: 9 * MIB < info()[0] - before < 12 * MIB and info()[1] - inodes >= 40,
+               60)
+    used, nodes = info()
+    real, real_nodes = disk()
+    assert abs(used - real) < 2 * MIB + real // 20, f"ImageFsInfo {used}, du {real}"
+    assert abs(nodes - real_nodes) < 100 + real_nodes // 20, f"ImageFsInfo {nodes} inodes, du {real_nodes}"
+    t.cri.RemoveImage(image={"image": reference})
+    t.wait_for("the removed image is no longer counted", lambda: info()[0] < before + MIB, 60)
+
+
+@case("images", "ListImages filter: a name, an id, a digest, and what is not there")
+def filters(t):
+    everything = t.cri.ListImages().images
+    assert everything and len({i.id for i in everything}) == len(everything)
+    image = named(t, BUSYBOX)
+    assert t.cri.ListImages(filter={"image": {"image": BUSYBOX}}).images[0] == image
+    assert not t.cri.ListImages(filter={"image": {"image": "registry.k8s.io/none:1"}}).images
+    assert not t.cri.ListImages(filter={"image": {"image": digest_of(b"none")}}).images
+
+
+@case("images", "an image is a reference, never a file: no path of the host is looked at")
+def not_a_path(t):
+    archive = t.folder("archive") / "image.tar"
+    archive.write_bytes(b"not an image")
+    for name in ("/etc/passwd", str(archive), f"file://{archive}", f"oci-archive:{archive}", "../../etc/passwd"):
+        error = t.pod().refused(("NOT_FOUND", "INVALID_ARGUMENT"), "", image=name)
+        assert "not an image" not in error.details and "root:" not in error.details, error
+        t.cri.refused("PullImage", ("NOT_FOUND", "INVALID_ARGUMENT"), image={"image": name})
