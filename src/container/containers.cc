@@ -8,6 +8,7 @@
 #include "base/rollback.h"
 #include "base/strings.h"
 #include "container/exec_process.h"
+#include "container/log_directory.h"
 #include "sys/atomic_file.h"
 #include "sys/process.h"
 #include "sys/rooted.h"
@@ -18,12 +19,10 @@
 namespace davit::container {
 namespace {
 
-// The directories above a log file, as the kubelet leaves them to the runtime. Mode 0755: log shippers
-// read there.
-Status MakeLogDirectory(const std::string& log_path) {
-  size_t slash = log_path.rfind('/');
-  if (slash == std::string::npos || slash == 0) return {};
-  return sys::MakeDirectories(log_path.substr(0, slash), 0755);
+// The record has the absolute path of the file, of which the request's is the end.
+Status MakeLogDirectory(const ContainerRecord& record) {
+  const std::string& relative = record.spec.log_path;
+  return MakeLogDirectories(record.log_path.substr(0, record.log_path.size() - relative.size()), relative);
 }
 
 }  // namespace
@@ -43,7 +42,7 @@ Result<ContainerRecord> Containers::Create(ContainerRecord record, const CreateI
   ASSIGN_OR_RETURN(oci::RuntimeSpec spec, PrepareRootfs(record, inputs));
   FaultPoint("container.create.rootfs");
   RETURN_IF_ERROR(WriteBundle(record, spec));
-  if (!record.log_path.empty()) RETURN_IF_ERROR(MakeLogDirectory(record.log_path));
+  if (!record.log_path.empty()) RETURN_IF_ERROR(MakeLogDirectory(record));
   FaultPoint("container.create.bundle");
   ASSIGN_OR_RETURN(monitor::State state, Launch(record, deadline));
   FaultPoint("container.create.monitor");

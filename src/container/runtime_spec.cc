@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -178,10 +179,18 @@ int64_t ClampOomScoreAdj(int64_t asked, const NodeLimits& node) {
   return node.oom_score_adj;
 }
 
+// How many CPUs tell their throttling, by which one container can watch another (as the peers mask it).
+unsigned ThrottlesToMask() {
+  if (::access("/sys/devices/system/cpu/cpu0/thermal_throttle", F_OK) != 0) return 0;
+  long cpus = ::sysconf(_SC_NPROCESSORS_CONF);
+  return cpus > 0 ? static_cast<unsigned>(cpus) : 0;
+}
+
 void AddPaths(const SecurityContext& security, oci::Linux& linux_part) {
   if (security.privileged) return;
   // CRI's lists cannot say "not given"; an empty one is the default, which is the safe reading.
-  linux_part.masked_paths = security.masked_paths.empty() ? oci::DefaultMaskedPaths() : security.masked_paths;
+  linux_part.masked_paths =
+      security.masked_paths.empty() ? oci::DefaultMaskedPaths(ThrottlesToMask()) : security.masked_paths;
   linux_part.readonly_paths = security.readonly_paths.empty() ? oci::DefaultReadonlyPaths() : security.readonly_paths;
 }
 

@@ -183,6 +183,8 @@ Status Sandboxes::MakeNamespaces(const PodRecord& record) {
 Status Sandboxes::WriteFiles(const PodRecord& record) {
   const std::string files = options_.paths.Files(record.id);
   RETURN_IF_ERROR(sys::MakeDirectories(files, 0755));
+  // On a file system of their own: containers may write into these files, and must not fill the node's.
+  RETURN_IF_ERROR(sys::Mount("files", files, "tmpfs", MS_NOEXEC | MS_NOSUID | MS_NODEV, "mode=755,size=1m"));
   auto write = [&](const std::string& name, const std::string& text) {
     return sys::WriteFileAtomic(files + "/" + name, text, 0644, sys::Durability::kAtomic);
   };
@@ -295,6 +297,7 @@ Result<PodRecord> Sandboxes::Stop(PodRecord record, Deadline deadline) {
   RETURN_IF_ERROR(DropNamespaces(record));
   FaultPoint("pod.stop.namespaces");
   RETURN_IF_ERROR(sys::Unmount(options_.paths.Shm(record.id)));
+  RETURN_IF_ERROR(sys::Unmount(options_.paths.Files(record.id)));
   record.init_pid = 0;
   record.init_start_time = 0;
   return record;

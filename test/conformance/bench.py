@@ -266,6 +266,13 @@ class Bench:
     def skip(self, reason: str) -> None:
         raise paths.Skip(reason)
 
+    def restart(self) -> None:
+        """Ends the engine and starts it again; for cases with an engine of their own."""
+        self.cri.close()
+        self.engine.stop()
+        self.engine.start()
+        self.cri = GrpcClient(self.engine.socket)
+
     def wait_for(self, what: str, condition, timeout_s: float = 20):
         return wait_for(what, condition, timeout_s)
 

@@ -1,0 +1,271 @@
+"""docs/security.md: what a process in a container gets, keeps and can reach."""
+
+import concurrent.futures
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import images
+from bench import case, has_cgroup2
+from busybox import busybox
+from davit_test.grpc_client import pb
+from oci_image import Entry, Layer, directory
+
+# GHSA-7ww5-4wqc-m92c, GHSA-6fw5-f8r9-fgfm and the peers' lists.
+MASKED = ["/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+          "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+          "/sys/firmware"]
+READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+
+
+@case("security", "masked and read-only paths: the golden list, and that it holds (GHSA-7ww5-4wqc-m92c)")
+def masked(t):
+    box = t.run()
+    spec = box.info()["runtimeSpec"]["linux"]
+    throttles = [f"/sys/devices/system/cpu/cpu{n}/thermal_throttle" for n in range(os.cpu_count() or 1)]
+    if not os.path.exists(throttles[0]):
+        throttles = []  # each masked path costs a mount
+    assert sorted(spec["maskedPaths"]) == sorted(MASKED + throttles), sorted(spec["maskedPaths"])
+    assert sorted(spec["readonlyPaths"]) == READONLY
+    for path in MASKED + throttles:
+        if os.path.isdir(path):
+            assert box.exec("ls", "-A", path) == "", path
+        elif os.path.exists(path):
+            assert box.exec_sync("head", "-c", "1", path).stdout == b"", path
+    for path in READONLY:
+        if os.path.isdir(path):
+            assert box.exec_sync("touch", f"{path}/x").exit_code != 0, path
+    # Nor can it be undone from inside.
+    assert box.exec_sync("umount", "/proc/kcore").exit_code != 0
+    assert box.exec_sync("mount", "-t", "proc", "proc", "/mnt").exit_code != 0
+
+
+@case("security", "a masking source that the image bends: the node is untouched (CVE-2025-31133, CVE-2025-52565)")
+def masking_source(t):
+    core = Path("/proc/sys/kernel/core_pattern").read_text()
+    links = [directory("dev"), Entry("dev/null", "symlink", target="/proc/sys/kernel/core_pattern"),
+             Entry("dev/console", "symlink", target="/proc/sys/kernel/core_pattern"),
+             Entry("dev/pts", "symlink", target="/proc/sys/kernel")]
+    base = [e for e in images.base_entries(busybox()) if e.path != "dev"]
+    image = t.image("dev-null", images.shell_image(Layer.of([*base, *links])))
+    pod = t.pod()
+    for tty in (False, True):
+        box = pod.container(image=image, tty=tty)
+        assert box.exec_sync("head", "-c", "1", "/proc/kcore").stdout == b""
+        assert box.exec_sync("sh", "-c", "echo '|/evil' > /dev/null; echo x > /dev/console").exit_code in (0, 1)
+        assert box.sh("test -c /dev/null && echo device") == "device"
+    assert Path("/proc/sys/kernel/core_pattern").read_text() == core
+
+
+@case("security", "descriptors: the process and a command have 0, 1 and 2 and nothing else (CVE-2024-21626)")
+def descriptors(t):
+    for tty in (False, True):
+        box = t.pod().container(tty=tty, stdin=tty)
+        pid = box.pid
+        t.wait_for("the program runs", lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
+        have = sorted(os.listdir(f"/proc/{pid}/fd"), key=int)
+        assert have == ["0", "1", "2"], {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in have}
+        # ls opens the directory itself as 3.
+        assert box.exec("ls", "/proc/self/fd").split() == ["0", "1", "2", "3"]
+        assert box.sh("for f in 3 4 5 6 7 8 9; do test -e /proc/$$/fd/$f && echo $f; done; true") in ("", "3"), \
+            box.sh("ls -l /proc/$$/fd")
+
+
+@case("security", "working_dir at a descriptor of the runtime: refused or inside the root (CVE-2024-21626)")
+def working_directory(t):
+    pod = t.pod()
+    for number in range(3, 21):
+        for path in (f"/proc/self/fd/{number}", f"/proc/1/fd/{number}/../.."):
+            try:
+                code, text = pod.ends("sh", "-c", "cat ../../../../etc/hostname /etc/hostname; ls -d ../../../../root/w",
+                                      working_dir=path)
+            except AssertionError:
+                continue
+            assert code != 0, f"{path}: {text}"
+
+
+@case("security", "the runtime's and the engine's programs cannot be reached by /proc/self/exe (CVE-2019-5736)")
+def own_program(t):
+    programs = [shutil.which(t.handler), *(str(p) for p in t.engine.bin_dir.glob("davit*") if p.is_file())]
+    before = {p: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in programs}
+    script = b"#!/proc/self/exe\n"
+    image = t.image("self-exe", images.shell_image(Layer.of([
+        *images.base_entries(busybox()), Entry("evil", data=script, mode=0o755),
+        Entry("bin/exe-link", "symlink", target="/proc/self/exe")])))
+    pod = t.pod()
+    for command in (["/proc/self/exe"], ["/evil"], ["/bin/exe-link"]):
+        try:
+            code, _ = pod.ends(*command, image=image)
+        except AssertionError:
+            continue
+        assert code != 0, command
+    box = pod.container(image=image)
+    for command in ("/proc/self/exe", "/evil", "/bin/exe-link"):
+        try:
+            box.exec_sync(command)
+        except AssertionError:
+            continue
+    # Somebody inside who waits for the runtime to come by tries to open its program for writing.
+    box.sh("for p in /proc/[0-9]*; do (echo evil > $p/exe) 2>/dev/null; done; true")
+    assert before == {p: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in programs}
+
+
+@case("security", "uids and gids: the whole text, decimal, at most 2^31-1; digits are never a name (CVE-2024-40635)")
+def numbers(t):
+    users = images.PASSWD + "4294967296:x:0:0::/:/bin/sh\n2147483648:x:0:0::/:/bin/sh\n"
+    groups = images.GROUP + "4294967296:x:0:\n"
+    layer = Layer.of([*images.base_entries(busybox()), Entry("etc/passwd", data=users.encode()),
+                      Entry("etc/group", data=groups.encode())])
+    for number, user in enumerate(("4294967296", "2147483648", "-1", "0x0", " 1", "1 ", "+1", "1e3", "0:4294967296", "0:-1",
+                                   "0: 0", "no-such", "root:no-such")):
+        image = t.image("numbers", images.shell_image(layer, User=user), tag=f"n{number}")
+        t.pod().refused(("INVALID_ARGUMENT", "NOT_FOUND"), "user", "id", image=image)
+    for number, (user, want) in enumerate((("0", "uid=0 gid=0"), ("2147483647", "uid=2147483647 gid=0"),
+                                           ("1:", "uid=1 gid=1"), ("007", "uid=7 gid=0"))):
+        image = t.image("numbers-good", images.shell_image(layer, User=user), tag=f"n{number}")
+        box = t.run("sleep", "1000", image=image)
+        have = f"uid={box.proc_status('Uid').split()[0]} gid={box.proc_status('Gid').split()[0]}"
+        assert have == want, f"{user!r}: {have}"
+
+
+@case("security", "environments do not mix among containers that are made at once (CVE-2021-21334)")
+def environments(t):
+    pod = t.pod()
+
+    def make(number: int) -> str:
+        box = pod.create("sh", "-c", "env | grep ^ONLY_", name=f"env-{number}",
+                         envs=[{"key": f"ONLY_{number}", "value": str(number).encode()}])
+        box.start().wait_exit(120)
+        return box.log().strip()
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        logs = list(pool.map(make, range(32)))
+    assert logs == [f"ONLY_{n}={n}" for n in range(32)], logs
+
+
+@case("security", "/sys/fs/cgroup is read-only, and holds nothing of the node's to write (CVE-2023-25809)")
+def cgroup(t):
+    box = t.run()
+    found = box.sh("find /sys/fs/cgroup -maxdepth 2 -type d").split()
+    if "tmpfs /sys/fs/cgroup tmpfs" in box.exec("cat", "/proc/self/mounts") or not has_cgroup2():
+        found.remove("/sys/fs/cgroup")  # v1: a tmpfs of the container's own, on which the hierarchies are mounted
+    assert found
+    for path in found[:40]:
+        assert box.exec_sync("mkdir", f"{path}/evil").exit_code != 0, path
+    assert box.exec_sync("sh", "-c", "for f in $(find /sys/fs/cgroup -name release_agent -o -name cgroup.procs); "
+                                     "do (echo 1 > $f) 2>/dev/null && echo $f; done").stdout == b""
+
+
+@case("security", "no abstract sockets, and none of the engine's in reach of a pod on the node's network (CVE-2020-15257)")
+def sockets(t):
+    box = t.pod(namespaces={"network": "NODE", "pid": "CONTAINER"}).container()
+    seen = [line.split()[-1] for line in box.exec("cat", "/proc/net/unix").splitlines() if "@" in line]
+    assert not [name for name in seen if "davit" in name or str(t.work) in name], seen
+    own = {t.engine.pid, int(box.proc_status("PPid"))}
+    inodes = set()
+    for pid in own:
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                link = os.readlink(fd)
+            except OSError:
+                continue
+            if link.startswith("socket:["):
+                inodes.add(link[8:-1])
+    for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[6] in inodes and len(fields) > 7:
+            assert not fields[7].startswith("@"), f"an abstract socket: {fields[7]}"
+
+
+@case("security", "accept_ra is off in every pod's network before it is up (CVE-2020-10749)")
+def router_advertisements(t):
+    box = t.run()
+    for path in box.sh("ls -d /proc/sys/net/ipv6/conf/*/accept_ra 2>/dev/null; true").split():
+        if "/lo/" not in path:
+            assert box.exec("cat", path) == "0", path
+
+
+@case("security", "ExecSync: endless output costs bounded memory and is cut (CVE-2022-1708)")
+def endless(t):
+    box = t.run()
+
+    def resident() -> int:
+        for line in Path(f"/proc/{t.engine.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) << 10
+        return 0
+
+    t.cri.refused("ExecSync", "DEADLINE_EXCEEDED", container_id=box.id, cmd=["yes"], timeout=2)
+    first = resident()
+    # The peak does not depend on how much comes: twice the time, the same memory.
+    t.cri.refused("ExecSync", "DEADLINE_EXCEEDED", container_id=box.id, cmd=["yes"], timeout=4)
+    assert resident() - first < 24 << 20, f"{(resident() - first) >> 20} MiB more"
+
+
+@case("security", "ExecSync: a grandchild that holds the output costs no thread and no descriptor (CVE-2026-53495)")
+def grandchildren(t):
+    box = t.run()
+
+    def cost() -> tuple[int, int]:
+        return len(os.listdir(f"/proc/{t.engine.pid}/fd")), len(os.listdir(f"/proc/{t.engine.pid}/task"))
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: box.exec_sync("true"), range(16)))
+        before = cost()
+        begin = time.monotonic()
+        list(pool.map(lambda _: box.exec_sync("sh", "-c", "sleep 1000 & exit"), range(100)))
+        assert time.monotonic() - begin < 60
+    t.wait_for("it costs nothing", lambda: cost()[0] <= before[0] + 2 and cost()[1] <= before[1] + 2, 20)
+
+
+@case("security", "the supervisor lives outside the pod's cgroup; killed, its container ends and is told (CVE-2019-14891)")
+def supervisor(t):
+    box = t.run()
+    monitor = int(box.proc_status("PPid"))
+    assert Path(f"/proc/{monitor}/comm").read_text() == "davit-monitor\n"
+    pod_cgroup = box.pod.info()["cgroup"]
+    assert pod_cgroup not in Path(f"/proc/{monitor}/cgroup").read_text()
+    own, score = (int(Path(f"/proc/{p}/oom_score_adj").read_text()) for p in (t.engine.pid, monitor))
+    assert score == -999 or score == own, f"oom_score_adj {score}, the engine's is {own}"
+    pid = box.pid
+    begin = time.monotonic()
+    os.kill(monitor, signal.SIGKILL)
+    t.wait_for("the engine sees it", lambda: box.status().state == pb.CONTAINER_EXITED, 5)
+    assert time.monotonic() - begin < 5
+    status = box.status()
+    assert status.exit_code == 255 and "monitor" in status.message, status
+    assert not Path(f"/proc/{pid}").exists() or ") Z" in Path(f"/proc/{pid}/stat").read_text(), "the process goes on"
+
+
+@case("security", "a mount point that others move under the runtime's hands stays inside (CVE-2021-30465, CVE-2024-45310)")
+def moving_target(t):
+    outside = t.folder("race-outside")
+    shared = t.folder("race-shared")
+    up = "/.." * 12
+    pod = t.pod()
+    mover = pod.container("sh", "-c", f"cd /shared; mkdir a; ln -s {up}{outside} b; "
+                          "while :; do mv a c; mv b a; mv a b; mv c a; done",
+                          mounts=[{"host_path": str(shared), "container_path": "/shared"}])
+    source = t.folder("race-source")
+    (source / "in").write_text("in\n")
+    made = 0
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        try:
+            box = pod.container("sleep", "100", mounts=[
+                {"host_path": str(shared), "container_path": "/shared"},
+                {"host_path": str(source), "container_path": "/shared/a/deep/er"}])
+        except AssertionError:
+            pass
+        else:
+            box.remove()
+        made += 1
+        assert os.listdir(outside) == [], f"made on the node: {os.listdir(outside)}"
+    assert made >= 5 and mover.status().state == pb.CONTAINER_RUNNING
+    mover.stop()
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    assert not [p for p in points if str(outside) in p]
