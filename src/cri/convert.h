@@ -23,12 +23,10 @@ v1::PodSandbox ToPodSandbox(const pod::PodRecord& record);
 v1::PodSandboxStatus ToPodSandboxStatus(const pod::PodRecord& record);
 v1::Container ToContainer(const container::ContainerRecord& record);
 v1::ContainerStatus ToContainerStatus(const container::ContainerRecord& record);
-v1::ContainerStats ToContainerStats(const engine::ContainerStats& stats, const std::string& mount_point);
 v1::Image ToImage(const image::ImageRecord& record);
 
 // A filter with an empty field matches everything; ids match by prefix.
 bool Matches(const v1::PodSandboxFilter& filter, const pod::PodRecord& record);
 bool Matches(const v1::ContainerFilter& filter, const container::ContainerRecord& record);
-bool Matches(const v1::ContainerStatsFilter& filter, const container::ContainerRecord& record);
 
 }  // namespace davit::cri

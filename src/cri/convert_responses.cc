@@ -83,11 +83,6 @@ void FillResources(v1::LinuxContainerResources* out, const container::Resources&
   Fill(out->mutable_unified(), in.unified);
 }
 
-void Set(v1::UInt64Value* (v1::MemoryUsage::*mutable_field)(), v1::MemoryUsage* usage,
-         const std::optional<uint64_t>& value) {
-  if (value) (usage->*mutable_field)()->set_value(*value);
-}
-
 bool HasLabels(const ::google::protobuf::Map<std::string, std::string>& wanted,
                const std::map<std::string, std::string>& labels) {
   return std::all_of(wanted.begin(), wanted.end(), [&](const auto& entry) {
@@ -175,42 +170,6 @@ v1::ContainerStatus ToContainerStatus(const container::ContainerRecord& record) 
   return out;
 }
 
-v1::ContainerStats ToContainerStats(const engine::ContainerStats& stats, const std::string& mount_point) {
-  v1::ContainerStats out;
-  const container::ContainerRecord& record = *stats.record;
-  auto* attributes = out.mutable_attributes();
-  attributes->set_id(record.id.str());
-  *attributes->mutable_metadata() = Metadata(record.spec);
-  Fill(attributes->mutable_labels(), record.spec.labels);
-  Fill(attributes->mutable_annotations(), record.spec.annotations);
-
-  auto* cpu = out.mutable_cpu();
-  cpu->set_timestamp(stats.cgroup.timestamp);
-  if (stats.cgroup.cpu_usage_nanos) cpu->mutable_usage_core_nano_seconds()->set_value(*stats.cgroup.cpu_usage_nanos);
-  auto* memory = out.mutable_memory();
-  memory->set_timestamp(stats.cgroup.timestamp);
-  Set(&v1::MemoryUsage::mutable_working_set_bytes, memory, stats.cgroup.memory_working_set_bytes);
-  Set(&v1::MemoryUsage::mutable_usage_bytes, memory, stats.cgroup.memory_usage_bytes);
-  Set(&v1::MemoryUsage::mutable_rss_bytes, memory, stats.cgroup.memory_rss_bytes);
-  Set(&v1::MemoryUsage::mutable_page_faults, memory, stats.cgroup.page_faults);
-  Set(&v1::MemoryUsage::mutable_major_page_faults, memory, stats.cgroup.major_page_faults);
-  if (stats.cgroup.memory_limit_bytes && stats.cgroup.memory_working_set_bytes) {
-    uint64_t limit = *stats.cgroup.memory_limit_bytes;
-    uint64_t used = *stats.cgroup.memory_working_set_bytes;
-    memory->mutable_available_bytes()->set_value(limit > used ? limit - used : 0);
-  }
-  if (stats.cgroup.swap_usage_bytes) {
-    out.mutable_swap()->set_timestamp(stats.cgroup.timestamp);
-    out.mutable_swap()->mutable_swap_usage_bytes()->set_value(*stats.cgroup.swap_usage_bytes);
-  }
-  auto* layer = out.mutable_writable_layer();
-  layer->set_timestamp(stats.writable_measured_at != 0 ? stats.writable_measured_at : stats.cgroup.timestamp);
-  layer->mutable_fs_id()->set_mountpoint(mount_point);
-  layer->mutable_used_bytes()->set_value(static_cast<uint64_t>(stats.writable_bytes));
-  layer->mutable_inodes_used()->set_value(static_cast<uint64_t>(stats.writable_inodes));
-  return out;
-}
-
 v1::Image ToImage(const image::ImageRecord& record) {
   v1::Image out;
   out.set_id(record.id);
@@ -240,11 +199,6 @@ bool Matches(const v1::ContainerFilter& filter, const container::ContainerRecord
   if (!StartsWith(record.pod.str(), filter.pod_sandbox_id())) return false;
   if (filter.has_state() && filter.state().state() != StateOf(record)) return false;
   return HasLabels(filter.label_selector(), record.spec.labels);
-}
-
-bool Matches(const v1::ContainerStatsFilter& filter, const container::ContainerRecord& record) {
-  return StartsWith(record.id.str(), filter.id()) && StartsWith(record.pod.str(), filter.pod_sandbox_id()) &&
-         HasLabels(filter.label_selector(), record.spec.labels);
 }
 
 }  // namespace davit::cri

@@ -75,12 +75,14 @@ ImageService::Reactor* ImageService::ImageFsInfo(Context* context, const v1::Ima
                                                  v1::ImageFsInfoResponse* response) {
   Result<store::FilesystemUsage> usage = engine_.ImageFilesystem();
   if (!usage.ok()) return Answer(context, usage.status());
-  for (v1::FilesystemUsage* filesystem : {response->add_image_filesystems(), response->add_container_filesystems()}) {
+  auto fill = [&](v1::FilesystemUsage* filesystem, const store::DiskUsage& used) {
     filesystem->set_timestamp(usage->wall_nanos);
     filesystem->mutable_fs_id()->set_mountpoint(engine_.Configuration().root);
-    filesystem->mutable_used_bytes()->set_value(usage->used.bytes);
-    filesystem->mutable_inodes_used()->set_value(usage->used.inodes);
-  }
+    filesystem->mutable_used_bytes()->set_value(used.bytes);
+    filesystem->mutable_inodes_used()->set_value(used.inodes);
+  };
+  fill(response->add_image_filesystems(), usage->used);
+  fill(response->add_container_filesystems(), engine_.WritableLayers());
   return Answer(context, {});
 }
 

@@ -19,14 +19,6 @@ void AddCondition(v1::RuntimeStatus* status, const char* type, bool good, const 
   condition->set_message(message);
 }
 
-std::vector<engine::ContainerPtr> Running(const engine::Snapshot& view, const v1::ContainerStatsFilter& filter) {
-  std::vector<engine::ContainerPtr> found;
-  for (const auto& [id, record] : view.containers) {
-    if (record->phase == container::Phase::kRunning && Matches(filter, *record)) found.push_back(record);
-  }
-  return found;
-}
-
 }  // namespace
 
 RuntimeService::Reactor* RuntimeService::Version(Context* context, const v1::VersionRequest*,
@@ -243,34 +235,6 @@ RuntimeService::Reactor* RuntimeService::PortForward(Context* context, const v1:
       engine_.PortForward(request->pod_sandbox_id(), {request->port().begin(), request->port().end()});
   if (url.ok()) response->set_url(*url);
   return Answer(context, url.status());
-}
-
-// ---- Statistics ----
-
-RuntimeService::Reactor* RuntimeService::ContainerStats(Context* context, const v1::ContainerStatsRequest* request,
-                                                        v1::ContainerStatsResponse* response) {
-  Result<engine::ContainerPtr> record = engine_.View()->FindContainer(request->container_id());
-  if (!record.ok()) return Answer(context, record.status());
-  Reactor* reactor = context->DefaultReactor();
-  engine_.Stats({*record}, FinishWith<std::vector<engine::ContainerStats>>(
-                               reactor, [this, response](const std::vector<engine::ContainerStats>& all) {
-                                 *response->mutable_stats() = ToContainerStats(all[0], engine_.Configuration().root);
-                               }));
-  return reactor;
-}
-
-RuntimeService::Reactor* RuntimeService::ListContainerStats(Context* context,
-                                                            const v1::ListContainerStatsRequest* request,
-                                                            v1::ListContainerStatsResponse* response) {
-  Reactor* reactor = context->DefaultReactor();
-  engine_.Stats(Running(*engine_.View(), request->filter()),
-                FinishWith<std::vector<engine::ContainerStats>>(
-                    reactor, [this, response](const std::vector<engine::ContainerStats>& all) {
-                      for (const engine::ContainerStats& stats : all) {
-                        *response->add_stats() = ToContainerStats(stats, engine_.Configuration().root);
-                      }
-                    }));
-  return reactor;
 }
 
 }  // namespace davit::cri

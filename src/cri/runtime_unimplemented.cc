@@ -21,18 +21,9 @@ namespace {
 
 DAVIT_REFUSE_UNARY(UpdateContainerResources, "changing a container's resources")
 DAVIT_REFUSE_UNARY(UpdatePodSandboxResources, "changing a pod's resources")
-DAVIT_REFUSE_UNARY(PodSandboxStats, "pod statistics")
-DAVIT_REFUSE_UNARY(ListPodSandboxStats, "pod statistics")
 DAVIT_REFUSE_UNARY(CheckpointContainer, "checkpointing containers")
 DAVIT_REFUSE_UNARY(CheckpointPod, "checkpointing pods")
 DAVIT_REFUSE_UNARY(RestorePod, "restoring pods")
-DAVIT_REFUSE_UNARY(ListMetricDescriptors, "pod metrics")
-DAVIT_REFUSE_UNARY(ListPodSandboxMetrics, "pod metrics")
-DAVIT_REFUSE_STREAM(StreamContainerStats, StreamContainerStatsRequest, StreamContainerStatsResponse, "streaming lists")
-DAVIT_REFUSE_STREAM(StreamPodSandboxStats, StreamPodSandboxStatsRequest, StreamPodSandboxStatsResponse,
-                    "streaming lists")
-DAVIT_REFUSE_STREAM(StreamPodSandboxMetrics, StreamPodSandboxMetricsRequest, StreamPodSandboxMetricsResponse,
-                    "streaming lists")
 DAVIT_REFUSE_STREAM(GetContainerEvents, GetEventsRequest, ContainerEventResponse, "the stream of container events")
 
 }  // namespace davit::cri

@@ -241,6 +241,7 @@ Status Engine::State::StartContainerNow(const ContainerId& id) {
   record.started_at = started->started_at_nanos;
   RETURN_IF_ERROR(records->Put(record));
   FaultPoint("container.start.running");
+  writable_usage->Want(id);
   return {};
 }
 
@@ -363,6 +364,8 @@ void Engine::State::OnExit(const ContainerId& id, const std::optional<monitor::S
   Status cleaned;
   // Without a monitor nobody has seen the first process end: it must, before the record says so.
   if (!exit) cleaned = containers->CleanUp(record, Deadline::After(kKillBudget));
+  counters.exits.Add();
+  if (exit && exit->oom_killed) counters.oom_kills.Add();
   Status saved = records->Put(record);
   if (!saved.ok()) LogError("container {}: record its exit: {}", id.Short(), saved.message());
   FaultPoint("container.exit.recorded");

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "base/time.h"
 #include "engine/cgroup_driver.h"
 #include "engine/state.h"
 #include "sys/atomic_file.h"
@@ -160,8 +161,10 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   State* raw = state.get();
   raw->config = config;
   ASSIGN_OR_RETURN(raw->boot_id, ReadBootId());
+  raw->started_at = WallNanos();
   ASSIGN_OR_RETURN(raw->cgroups, sys::CgroupLayout::Detect());
   ASSIGN_OR_RETURN(raw->systemd_cgroups, UseSystemdCgroups(config.runtime.cgroup_driver, LookForSystemd()));
+  raw->cgroup_stats = std::make_unique<sys::CgroupStatsReader>(raw->cgroups);
   // Orphans of monitors and inits are ours to reap: PID 1 of some machines takes seconds.
   RETURN_IF_ERROR(sys::BecomeSubreaper());
   RETURN_IF_ERROR(MakePrivateDirectory(config.root));
@@ -172,6 +175,8 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->content, store::Content::Open(config.root));
   ASSIGN_OR_RETURN(raw->layers, store::DirectoryLayers::Open(config.root, *raw->database, *raw->trash));
   ASSIGN_OR_RETURN(raw->rootfs, store::Rootfs::Open(config.root, *raw->trash));
+  raw->writable_usage =
+      std::make_unique<WritableUsage>([raw](const ContainerId& id) { IgnoreError(raw->rootfs->Usage(id).status()); });
   ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database));
   raw->images =
       std::make_unique<image::Images>(*raw->database, *raw->content, *raw->layers, [raw](const std::string& diff_id) {

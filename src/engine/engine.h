@@ -13,17 +13,18 @@
 #include <string>
 #include <vector>
 
+#include "base/metrics.h"
 #include "base/result.h"
 #include "config/config.h"
 #include "container/spec.h"
 #include "engine/snapshot.h"
+#include "engine/stats.h"
 #include "image/images.h"
 #include "image/puller.h"
 #include "network/network.h"
 #include "pod/spec.h"
 #include "runtime/runtime_driver.h"
 #include "store/filesystem.h"
-#include "sys/cgroup.h"
 
 namespace davit::engine {
 
@@ -46,14 +47,6 @@ struct ExecOutput {
 };
 // Clients take messages of 16 MiB: what surrounds the bytes has to fit in too.
 inline constexpr size_t kMaxExecOutput = (size_t{16} << 20) - (size_t{4} << 10);
-
-struct ContainerStats {
-  ContainerPtr record;
-  sys::CgroupStats cgroup;
-  int64_t writable_bytes = 0;
-  int64_t writable_inodes = 0;
-  int64_t writable_measured_at = 0;  // wall nanoseconds
-};
 
 struct HandlerInfo {
   std::string name;
@@ -104,12 +97,17 @@ class Engine {
   void RemoveImage(const std::string& text, Done<Nothing> done);
   [[nodiscard]] image::Images& Images();
   Result<store::FilesystemUsage> ImageFilesystem();
-  // The filesystem usage of a container's writable layer belongs to the same store.
+  // What the containers wrote, as far as it has been measured: in the same filesystem.
+  [[nodiscard]] store::DiskUsage WritableLayers() const;
 
   // ---- Reads ----
   [[nodiscard]] std::shared_ptr<const Snapshot> View() const;
-  // On a pool: reads some files for each container.
+  // On a pool of two threads: some files for each container and pod, read now. The pods are ready ones.
   void Stats(std::vector<ContainerPtr> containers, Done<std::vector<ContainerStats>> done);
+  void StatsOfPods(const std::vector<PodPtr>& pods, Done<std::vector<PodStats>> done);
+  void NumbersOfPods(const std::vector<PodPtr>& pods, Done<std::vector<PodNumbers>> done);  // for metrics
+  // What davitd itself does, for Prometheus.
+  void WriteMetrics(MetricsText& out) const;
   [[nodiscard]] network::Readiness NetworkReadiness() const;
   [[nodiscard]] std::string NetworkStatusJson() const;
   [[nodiscard]] std::vector<HandlerInfo> Handlers() const;

@@ -3,6 +3,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 
 #include "base/log.h"
@@ -61,7 +62,9 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
   image::PullRequest request;
   request.reference = *reference;
   request.credentials = std::move(credentials);
-  request.on_progress = [state, key](const image::PullProgress& now) {
+  auto received = std::make_shared<std::atomic<uint64_t>>(0);
+  request.on_progress = [state, key, received](const image::PullProgress& now) {
+    state->counters.pulled_bytes.Add(now.bytes_done - std::min(now.bytes_done, received->exchange(now.bytes_done)));
     std::vector<PullProgress> listeners;
     {
       std::lock_guard lock(state->pull_listeners.mutex);
@@ -73,7 +76,10 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
   state->pulls.Join(key, std::move(done), [state, key, request](auto finish) {
     state->pull_pool.Post([state, key, request, finish] {
       int64_t begin = WallNanos();
+      auto began = std::chrono::steady_clock::now();
       Result<image::ImageRecord> pulled = state->puller->Pull(request, Deadline::After(kPullBudget));
+      state->counters.pull_seconds.Observe(std::chrono::steady_clock::now() - began);
+      (pulled.ok() ? state->counters.pulls : state->counters.pull_failures).Add();
       {
         std::lock_guard lock(state->pull_listeners.mutex);
         state->pull_listeners.by_key.erase(key);
@@ -106,5 +112,7 @@ image::Images& Engine::Images() { return *state_->images; }
 Result<store::FilesystemUsage> Engine::ImageFilesystem() {
   return store::UsageOf(state_->config.root, *state_->layers, *state_->content);
 }
+
+store::DiskUsage Engine::WritableLayers() const { return state_->rootfs->LastUsageOfAll(); }
 
 }  // namespace davit::engine

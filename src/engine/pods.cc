@@ -122,6 +122,7 @@ Status Engine::State::StopPodNow(const PodId& id) {
   pod::PodRecord record = *current;
   record.phase = pod::Phase::kStopping;
   RETURN_IF_ERROR(records->Put(record));
+  pod_interfaces.Drop(id);  // after the phase: nobody opens them again
   FaultPoint("pod.stop.intent");
   for (const ContainerPtr& ctr : View()->ContainersOf(id)) {
     RETURN_IF_ERROR(Settle(ctr->id).Annotate("end container " + ctr->id.Short()));
@@ -141,6 +142,7 @@ Status Engine::State::RemovePodNow(const PodId& id) {
   pod::PodRecord record = *current;
   record.phase = pod::Phase::kRemoving;
   RETURN_IF_ERROR(records->Put(record));
+  pod_interfaces.Drop(id);
   FaultPoint("pod.remove.intent");
   for (const ContainerPtr& ctr : View()->ContainersOf(id)) {
     RETURN_IF_ERROR(RemoveContainerNow(ctr->id).Annotate("remove container " + ctr->id.Short()));

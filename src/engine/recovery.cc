@@ -71,6 +71,7 @@ void Engine::State::RecoverContainer(const ContainerRecord& record) {
   switch (record.phase) {
     case Phase::kCreating:
     case Phase::kRemoving:
+      counters.recovered_removed.Add();
       status = RemoveContainerNow(record.id);
       break;
     case Phase::kCreated:
@@ -86,7 +87,9 @@ void Engine::State::RecoverContainer(const ContainerRecord& record) {
           status = records->Put(started);
         }
         if (status.ok()) status = WatchExit(record);
+        counters.recovered_running.Add();
       } else {
+        counters.recovered_exited.Add();
         OnExit(record.id, now.ok() ? std::optional(*now) : std::nullopt);
       }
       break;
@@ -94,6 +97,7 @@ void Engine::State::RecoverContainer(const ContainerRecord& record) {
     case Phase::kExited:
       break;
   }
+  if (!status.ok()) counters.recovery_failures.Add();
   if (!status.ok()) LogWarning("recover container {}: {}", record.id.Short(), status.message());
 }
 
@@ -103,10 +107,12 @@ void Engine::State::RecoverPod(const pod::PodRecord& record) {
   switch (record.phase) {
     case Phase::kCreating:
     case Phase::kRemoving:
+      counters.recovered_removed.Add();
       status = RemovePodNow(record.id);
       if (!status.ok()) RetryDetachLater(record.id);
       break;
     case Phase::kStopping:
+      counters.recovered_stopped.Add();
       status = StopPodNow(record.id);
       break;
     case Phase::kReady:
@@ -117,6 +123,7 @@ void Engine::State::RecoverPod(const pod::PodRecord& record) {
       if (!record.attachment.empty()) status = StopPodNow(record.id);
       break;
   }
+  if (!status.ok()) counters.recovery_failures.Add();
   if (!status.ok()) LogWarning("recover pod {}: {}", record.id.Short(), status.message());
 }
 

@@ -8,10 +8,15 @@
 #include <string>
 
 #include "container/containers.h"
+#include "engine/counters.h"
+#include "engine/cpu_rates.h"
 #include "engine/engine.h"
 #include "engine/exits.h"
+#include "engine/pod_interfaces.h"
 #include "engine/records.h"
+#include "engine/stats.h"
 #include "engine/stream_backend.h"
+#include "engine/writable_usage.h"
 #include "network/cni_network.h"
 #include "pod/sandboxes.h"
 #include "sched/event_loop.h"
@@ -30,12 +35,15 @@ namespace davit::engine {
 // fails with kDeadlineExceeded and is undone.
 inline constexpr std::chrono::seconds kVerbBudget{240};
 inline constexpr std::chrono::seconds kKillBudget{30};
+inline constexpr size_t kMaxOpenInterfaces = 512;  // descriptors
 
 struct Engine::State {
   config::Config config;
   std::string boot_id;
   sys::CgroupLayout cgroups;
   bool systemd_cgroups = false;  // the cgroup driver
+  int64_t started_at = 0;  // wall nanoseconds
+  Counters counters;
 
   // Destroyed last to first: the loop and the pools stop before what their tasks use.
   std::unique_ptr<store::Database> database;
@@ -67,6 +75,13 @@ struct Engine::State {
     std::mutex mutex;
     std::map<std::string, std::vector<Engine::PullProgress>> by_key;
   } pull_listeners;
+
+  std::unique_ptr<sys::CgroupStatsReader> cgroup_stats;
+  CpuRates cpu_rates;
+  PodInterfaces pod_interfaces{kMaxOpenInterfaces};
+  std::unique_ptr<WritableUsage> writable_usage;
+  // Its own: statistics must not wait behind execs.
+  sched::ThreadPool stats_pool{"davit-stats", 2};
 
   // A stuck verb (a runtime that hangs, a plugin that waits for a dead server) holds its thread until its
   // deadline; others go on, on overflow threads.
@@ -121,6 +136,21 @@ struct Engine::State {
   Status Recover();
   void RecoverContainer(const container::ContainerRecord& record);
   void RecoverPod(const pod::PodRecord& record);
+
+  // ---- Statistics: on stats_pool ----
+  struct PodQuestion {
+    PodPtr pod;
+    std::vector<ContainerPtr> running;
+    bool shared_cgroup = false;  // with other pods
+  };
+  std::vector<PodQuestion> QuestionsAbout(const std::vector<PodPtr>& pods);
+  ContainerStats StatsOf(const ContainerPtr& record);
+  PodStats StatsOf(const PodPtr& record, const std::vector<ContainerPtr>& running, bool shared_cgroup);
+  ContainerNumbers NumbersOf(const ContainerPtr& record);
+  PodNumbers NumbersOf(const PodQuestion& question);
+  std::optional<NetworkUse> NetworkOf(const pod::PodRecord& record);
+  // The last measurement; asks for a new one when it is old.
+  std::optional<WritableLayer> WritableOf(const ContainerId& id);
 
   [[nodiscard]] container::PodEnvironment EnvironmentFor(const pod::PodRecord& pod) const;
   [[nodiscard]] std::shared_ptr<const Snapshot> View() const { return records->View(); }

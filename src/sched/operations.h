@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -33,6 +34,7 @@ class Operations {
       refused = it->second.size() >= kMaxWaiters;
       if (!refused) {
         it->second.push_back(std::move(done));
+        if (!fresh) ++state_->joined;
         if (!fresh) return;
       }
     }
@@ -58,11 +60,18 @@ class Operations {
     return state_->running.size();
   }
 
+  // Requests that found their operation running, since the start.
+  [[nodiscard]] uint64_t joined() const {
+    std::lock_guard lock(state_->mutex);
+    return state_->joined;
+  }
+
  private:
   static constexpr size_t kMaxWaiters = 1024;
   struct State {
     mutable std::mutex mutex;
     std::map<std::string, std::vector<Done>> running;
+    uint64_t joined = 0;
   };
   std::shared_ptr<State> state_ = std::make_shared<State>();
 };

@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "base/time.h"
 #include "store/directory.h"
 #include "store/tree_usage.h"
 #include "sys/atomic_file.h"
@@ -83,7 +84,7 @@ struct Rootfs::State {
     std::optional<WritableUsage> last;
     bool walking = false;
   };
-  std::mutex mutex;  // held for memory only
+  mutable std::mutex mutex;  // held for memory only
   std::map<ContainerId, Measured> usage;
 
   std::string DirOf(const ContainerId& id) const { return dir + "/" + id.str(); }
@@ -204,17 +205,35 @@ Result<WritableUsage> Rootfs::Usage(const ContainerId& id) {
     state_->usage[id].walking = true;
   }
   std::chrono::steady_clock::time_point began = state_->options.now();
+  int64_t wall = WallNanos();
   Result<TreeUsage> tree = MeasureTree(state_->UpperOf(id), state_->options.usage_max_entries);
   std::lock_guard guard(state_->mutex);
   if (!tree.ok()) {
     state_->usage.erase(id);
     return tree.status();
   }
-  WritableUsage usage{tree->disk, tree->truncated, began};
+  WritableUsage usage{tree->disk, tree->truncated, began, wall};
   // Not when the container was removed meanwhile: nobody would ever erase it.
   auto found = state_->usage.find(id);
   if (found != state_->usage.end()) found->second = {usage, false};
   return usage;
+}
+
+std::optional<WritableUsage> Rootfs::LastUsage(const ContainerId& id) const {
+  std::lock_guard guard(state_->mutex);
+  auto found = state_->usage.find(id);
+  return found == state_->usage.end() ? std::nullopt : found->second.last;
+}
+
+DiskUsage Rootfs::LastUsageOfAll() const {
+  DiskUsage sum;
+  std::lock_guard guard(state_->mutex);
+  for (const auto& [id, measured] : state_->usage) {
+    if (!measured.last) continue;
+    sum.bytes += measured.last->disk.bytes;
+    sum.inodes += measured.last->disk.inodes;
+  }
+  return sum;
 }
 
 std::string Rootfs::UpperDir(const ContainerId& id) const { return state_->UpperOf(id); }

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,7 @@ struct WritableUsage {
   DiskUsage disk;          // allocated bytes (st_blocks), inodes; a hard-linked file counts once
   bool truncated = false;  // the walk met its cap: the true numbers are larger
   std::chrono::steady_clock::time_point measured_at;
+  int64_t wall_nanos = 0;  // the same instant, for clients
 };
 
 struct RootfsOptions {
@@ -64,6 +66,10 @@ class Rootfs {
   // At most usage_max_age old; walks the directory on the caller's thread when the last answer is
   // older and nobody else is walking it. kNotFound when the container has none.
   Result<WritableUsage> Usage(const ContainerId& id);
+  // The last answer, however old, without looking at the disk; nullopt before the first.
+  [[nodiscard]] std::optional<WritableUsage> LastUsage(const ContainerId& id) const;
+  // The sum of the last answers.
+  [[nodiscard]] DiskUsage LastUsageOfAll() const;
 
   // What the container wrote, in overlayfs' form (see layers.h): for diff, commit and checkpoint.
   [[nodiscard]] std::string UpperDir(const ContainerId& id) const;

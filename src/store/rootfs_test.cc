@@ -76,7 +76,9 @@ TEST_F(RootfsTest, UsageCountsAllocatedBytesAndFilesOnceAndIsKeptForTenSeconds) 
   WriteText(upper + "/sub/file", std::string(10'000, 'x'));
   ASSERT_EQ(::link((upper + "/sub/file").c_str(), (upper + "/other").c_str()), 0);
   ASSERT_EQ(::symlink("/", (upper + "/root").c_str()), 0);
+  EXPECT_FALSE(rootfs_->LastUsage(id_).has_value());
   ASSERT_OK_AND_ASSIGN(WritableUsage usage, rootfs_->Usage(id_));
+  EXPECT_GT(usage.wall_nanos, 0);
   EXPECT_EQ(usage.disk.inodes, 4u);  // upper, sub, file, root
   EXPECT_GE(usage.disk.bytes, 10'000u);
   EXPECT_LT(usage.disk.bytes, 100'000u);
@@ -86,10 +88,14 @@ TEST_F(RootfsTest, UsageCountsAllocatedBytesAndFilesOnceAndIsKeptForTenSeconds) 
   now_ += std::chrono::seconds(9);
   EXPECT_EQ(rootfs_->Usage(id_)->disk.inodes, 4u);
   now_ += std::chrono::seconds(2);
+  EXPECT_EQ(rootfs_->LastUsage(id_)->disk.inodes, 4u);  // looks at no disk, whatever its age
   EXPECT_EQ(rootfs_->Usage(id_)->disk.inodes, 5u);
+  EXPECT_EQ(rootfs_->LastUsage(id_)->disk.inodes, 5u);
+  EXPECT_EQ(rootfs_->LastUsageOfAll().inodes, 5u);
 
   ASSERT_OK(rootfs_->RemoveWritable(id_));
   EXPECT_EQ(rootfs_->Usage(id_).code(), StatusCode::kNotFound);
+  EXPECT_FALSE(rootfs_->LastUsage(id_).has_value());
 }
 
 TEST_F(RootfsTest, UsageOfAHugeTreeIsTruncated) {

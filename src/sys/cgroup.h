@@ -62,18 +62,4 @@ Status KillCgroup(const CgroupLayout& layout, const std::string& cgroup, Deadlin
 // processes are in it.
 Status RemoveCgroup(const CgroupLayout& layout, const std::string& cgroup);
 
-struct CgroupStats {
-  int64_t timestamp = 0;  // wall nanoseconds
-  std::optional<uint64_t> cpu_usage_nanos;
-  std::optional<uint64_t> memory_usage_bytes;
-  std::optional<uint64_t> memory_working_set_bytes;  // usage less inactive file cache, as the kubelet defines it
-  std::optional<uint64_t> memory_rss_bytes;
-  std::optional<uint64_t> memory_limit_bytes;  // absent when unlimited
-  std::optional<uint64_t> page_faults;
-  std::optional<uint64_t> major_page_faults;
-  std::optional<uint64_t> swap_usage_bytes;
-  std::optional<uint64_t> pids;
-};
-Result<CgroupStats> ReadCgroupStats(const CgroupLayout& layout, const std::string& cgroup);
-
 }  // namespace davit::sys

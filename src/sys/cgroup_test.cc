@@ -7,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 
+#include "sys/cgroup_stats.h"
 #include "sys/process.h"
 #include "sys/temp_dir.h"
 
@@ -116,30 +117,6 @@ TEST_F(UnifiedTest, KillUsesCgroupKill) {
   EXPECT_TRUE(KillCgroup(Layout(), "/none", Deadline::Infinite()).ok());
 }
 
-TEST_F(UnifiedTest, StatsAreInTheUnitsOfCri) {
-  ASSERT_TRUE(CreateCgroup(Layout(), "/pod").ok());
-  Put("pod/cpu.stat", "usage_usec 1500\nuser_usec 1000\n");
-  Put("pod/memory.current", "1000\n");
-  Put("pod/memory.stat", "anon 600\ninactive_file 300\npgfault 7\npgmajfault 2\n");
-  Put("pod/memory.max", "max\n");
-  Put("pod/memory.swap.current", "5\n");
-  Put("pod/pids.current", "3\n");
-  auto stats = ReadCgroupStats(Layout(), "/pod");
-  ASSERT_TRUE(stats.ok());
-  EXPECT_EQ(stats->cpu_usage_nanos, 1500000U);
-  EXPECT_EQ(stats->memory_usage_bytes, 1000U);
-  EXPECT_EQ(stats->memory_working_set_bytes, 700U);
-  EXPECT_EQ(stats->memory_rss_bytes, 600U);
-  EXPECT_EQ(stats->memory_limit_bytes, std::nullopt);
-  EXPECT_EQ(stats->page_faults, 7U);
-  EXPECT_EQ(stats->major_page_faults, 2U);
-  EXPECT_EQ(stats->swap_usage_bytes, 5U);
-  EXPECT_EQ(stats->pids, 3U);
-  Put("pod/memory.max", "4096\n");
-  EXPECT_EQ(ReadCgroupStats(Layout(), "/pod")->memory_limit_bytes, 4096U);
-  EXPECT_EQ(ReadCgroupStats(Layout(), "/none").code(), StatusCode::kNotFound);
-}
-
 class RootCgroupTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -178,7 +155,7 @@ TEST_F(RootCgroupTest, CreateAddKillRemove) {
   EXPECT_GE(pids->size(), 2U);
   EXPECT_EQ(RemoveCgroup(layout_, name_).code(), StatusCode::kFailedPrecondition);
 
-  auto stats = ReadCgroupStats(layout_, name_ + "/pod");
+  auto stats = CgroupStatsReader(layout_).Read(name_ + "/pod");
   ASSERT_TRUE(stats.ok());
   EXPECT_TRUE(stats->cpu_usage_nanos.has_value());
   EXPECT_TRUE(stats->memory_usage_bytes.has_value());
