@@ -21,6 +21,7 @@ constexpr const char* kService = "org.freedesktop.systemd1";
 constexpr const char* kObject = "/org/freedesktop/systemd1";
 constexpr const char* kManager = "org.freedesktop.systemd1.Manager";
 constexpr const char* kNoSuchUnit = "org.freedesktop.systemd1.NoSuchUnit";
+constexpr const char* kUnitExists = "org.freedesktop.systemd1.UnitExists";
 
 struct CloseBus {
   // No flush at the end: whatever was sent has been answered.
@@ -154,6 +155,35 @@ int AppendScope(sd_bus_message* call, const std::string& unit, const std::string
   return code;
 }
 
+int AppendNumber(sd_bus_message* call, const char* name, const std::optional<uint64_t>& value) {
+  return value ? sd_bus_message_append(call, "(sv)", name, "t", *value) : 0;
+}
+
+int AppendBytes(sd_bus_message* call, const char* name, const std::optional<std::vector<uint8_t>>& bytes) {
+  if (!bytes) return 0;
+  int code = sd_bus_message_open_container(call, 'r', "sv");
+  if (code >= 0) code = sd_bus_message_append(call, "s", name);
+  if (code >= 0) code = sd_bus_message_open_container(call, 'v', "ay");
+  if (code >= 0) code = sd_bus_message_append_array(call, 'y', bytes->data(), bytes->size());
+  if (code >= 0) code = sd_bus_message_close_container(call);
+  if (code >= 0) code = sd_bus_message_close_container(call);
+  return code;
+}
+
+int AppendLimits(sd_bus_message* call, const std::string& unit, const UnitLimits& limits) {
+  int code = sd_bus_message_append(call, "sb", unit.c_str(), 1);  // 1: not kept over a reboot
+  if (code >= 0) code = sd_bus_message_open_container(call, 'a', "(sv)");
+  if (code >= 0) code = AppendNumber(call, "MemoryMax", limits.memory_max);
+  if (code >= 0) code = AppendNumber(call, "MemorySwapMax", limits.swap_max);
+  if (code >= 0) code = AppendNumber(call, "CPUWeight", limits.cpu_weight);
+  if (code >= 0) code = AppendNumber(call, "CPUQuotaPeriodUSec", limits.cpu_period);
+  if (code >= 0) code = AppendNumber(call, "CPUQuotaPerSecUSec", limits.cpu_quota_per_second);
+  if (code >= 0) code = AppendBytes(call, "AllowedCPUs", limits.cpus);
+  if (code >= 0) code = AppendBytes(call, "AllowedMemoryNodes", limits.memory_nodes);
+  if (code >= 0) code = sd_bus_message_close_container(call);
+  return code;
+}
+
 Status ResetFailed(sd_bus* bus, const std::string& unit, Deadline deadline, const std::string& intent) {
   Message call = NewCall(bus, "ResetFailedUnit");
   if (!call) return BusError().ToStatus(-ENOMEM, intent);
@@ -200,6 +230,36 @@ Status StartScope(const std::string& cgroup, const std::string& description, pid
   Message answer(raw);
   if (code < 0) return error.ToStatus(code, intent);
   return job.Wait(answer.get(), intent, deadline);
+}
+
+Status StartSlice(const std::string& unit, const std::string& description, Deadline deadline) {
+  const std::string intent = "make " + unit;
+  ASSIGN_OR_RETURN(Bus bus, Connect(intent));
+  Job job;
+  RETURN_IF_ERROR(job.Watch(bus.get(), intent));
+  Message call = NewCall(bus.get(), "StartTransientUnit");
+  if (!call) return BusError().ToStatus(-ENOMEM, intent);
+  int code = sd_bus_message_append(call.get(), "ssa(sv)a(sa(sv))", unit.c_str(), "fail", 1, "Description", "s",
+                                   description.c_str(), 0);
+  BusError error;
+  sd_bus_message* raw = nullptr;
+  if (code >= 0) code = sd_bus_call(bus.get(), call.get(), Micros(deadline), error.get(), &raw);
+  Message answer(raw);
+  if (code < 0 && error.Is(kUnitExists)) return {};
+  if (code < 0) return error.ToStatus(code, intent);
+  return job.Wait(answer.get(), intent, deadline);
+}
+
+Status SetUnitLimits(const std::string& unit, const UnitLimits& limits, Deadline deadline) {
+  const std::string intent = "limit " + unit;
+  ASSIGN_OR_RETURN(Bus bus, Connect(intent));
+  Message call = NewCall(bus.get(), "SetUnitProperties");
+  if (!call) return BusError().ToStatus(-ENOMEM, intent);
+  int code = AppendLimits(call.get(), unit, limits);
+  BusError error;
+  if (code >= 0) code = sd_bus_call(bus.get(), call.get(), Micros(deadline), error.get(), nullptr);
+  if (code < 0 && error.Is(kNoSuchUnit)) return NotFound(intent + ": there is no such unit");
+  return code < 0 ? error.ToStatus(code, intent) : Status();
 }
 
 Status StopUnit(const std::string& unit, Deadline deadline) {

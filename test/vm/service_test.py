@@ -193,7 +193,7 @@ class Service:
     def every_oom_kill_is_told(self) -> None:
         """systemd removes a scope at once when it is empty: the monitor must have read its counter by then."""
         pod, config = self.pod("oom")
-        for _ in range(10):
+        for _ in range(5):
             container = self.container(pod, config, "sh", "-c", "x=a; while :; do x=$x$x; done",
                                        memory_limit_in_bytes=16777216)
             wait_for("the end", lambda: self.client.container_status(container)["state"] == "CONTAINER_EXITED", 120, 0.2)
@@ -268,7 +268,8 @@ def main() -> int:
             service = Service(Path(place) / handler, handler, registry.url)
             if report.run(f"{handler}: starts", service.start):
                 for case in CASES:
-                    report.run(f"{handler}: {case.__name__.replace('_', ' ')}", lambda: case(service))
+                    if not report.run(f"{handler}: {case.__name__.replace('_', ' ')}", lambda: case(service)):
+                        service.client.remove_everything()
             service.stop()
     return report.finish()
 
