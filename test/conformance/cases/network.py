@@ -3,6 +3,7 @@
 import random
 import socket
 import subprocess
+from pathlib import Path
 
 from bench import case
 
@@ -107,3 +108,32 @@ def addresses(t):
         pod.stop()
     left = {p.name for p in t.engine.network.leases.rglob("*") if p.name in seen}
     assert not left, f"leases of stopped pods: {left}"
+
+
+@case("network", "two families: the first address is ip, the other one additional_ips, and both are in /etc/hosts",
+      config="[runtime]\n")
+def dual_stack(t):
+    import json
+    if not Path("/proc/net/if_inet6").exists():
+        t.skip("this kernel has no IPv6")
+    conf = t.engine.network.conf_dir / "10-davit-test.conflist"
+    wanted = json.loads(conf.read_text())
+    wanted["plugins"][0]["ipam"]["ranges"].append([{"subnet": "fd00:77::/64"}])
+    conf.write_text(json.dumps(wanted))
+
+    def both():
+        pod = t.pod()
+        if len(pod.status().network.additional_ips) == 1:
+            return pod
+        pod.remove()
+        return None
+
+    pod = t.wait_for("the engine sees the change", both)
+    network = pod.status().network
+    second = network.additional_ips[0].ip
+    assert network.ip.startswith("10.") and second.startswith("fd00:77::"), network
+    box = pod.container()
+    shown = box.exec("ip", "addr")
+    assert network.ip in shown and second in shown, shown
+    hosts = box.exec("cat", "/etc/hosts")
+    assert network.ip in hosts and second in hosts, hosts

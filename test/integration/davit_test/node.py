@@ -37,8 +37,13 @@ def cgroups() -> set[str]:
 
 def links() -> set[str]:
     """Network links by index and name: an index is never reused while its peer lives."""
-    return {f"{Path('/sys/class/net', name, 'ifindex').read_text().strip()}:{name}"
-            for name in os.listdir("/sys/class/net") if Path("/sys/class/net", name, "ifindex").exists()}
+    found = set()
+    for name in os.listdir("/sys/class/net"):
+        try:
+            found.add(f"{Path('/sys/class/net', name, 'ifindex').read_text().strip()}:{name}")
+        except OSError:
+            continue  # no link, or one that is going away
+    return found
 
 
 def named_netns() -> set[str]:
