@@ -41,6 +41,11 @@ struct StreamConfig {
 struct RuntimeHandlerConfig {
   std::string path;  // absolute after Load(); empty when a program of the handler's name is not installed
   std::string root;  // --root of the runtime; after Load() <state>/runtime/<name> unless set
+  bool privileged_without_host_devices = false;
+  std::vector<std::string> allowed_annotations;  // of container/annotations.h; others have no effect
+  std::vector<std::string> allowed_devices = {"/dev/fuse", "/dev/net/tun"};  // for annotations that ask for devices
+  std::string monitor_path;                                                  // empty: runtime.monitor_path
+  int64_t max_log_line_bytes = 0;                                            // 0: runtime.max_log_line_bytes
 };
 
 struct RuntimeConfig {
@@ -52,7 +57,8 @@ struct RuntimeConfig {
   // File of the seccomp profile RuntimeDefault, in Docker's or OCI's format. Empty: the one that the package
   // containers-common installs, when it is there.
   std::string seccomp_profile;
-  int64_t pids_limit = -1;  // tasks per container; -1: no limit
+  int64_t pids_limit = -1;                                                // tasks per container; -1: no limit
+  std::vector<std::string> cdi_spec_dirs = {"/etc/cdi", "/var/run/cdi"};  // the last one is the strongest
   // "CAP_CHOWN", …; nullopt: the usual default set. Names are stored with the prefix.
   std::optional<std::vector<std::string>> default_capabilities;
   std::map<std::string, RuntimeHandlerConfig> handlers = {{"crun", {}}, {"runc", {}}};

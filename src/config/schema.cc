@@ -87,6 +87,10 @@ std::vector<Field> RuntimeFields(RuntimeConfig& c) {
       OptionalPath("seccomp_profile", c.seccomp_profile,
                    "seccomp profile of RuntimeDefault (default: the one that containers-common installs)"),
       Number("pids_limit", c.pids_limit, -1, 4'194'304, "tasks in one container; -1 for no limit"),
+      List(
+          "cdi_spec_dirs", c.cdi_spec_dirs,
+          [&c] { return c.cdi_spec_dirs.empty() ? Status() : CheckPaths(c.cdi_spec_dirs); },
+          "directories of CDI specifications, the last one is the strongest; empty: no CDI devices"),
       {"default_capabilities", FieldKind::kStrings, &c.default_capabilities,
        [&c] { return CheckCapabilities(*c.default_capabilities); },
        "capabilities of unprivileged containers; unset: the usual fourteen"},
@@ -98,6 +102,20 @@ std::vector<Field> HandlerFields(RuntimeHandlerConfig& c) {
       OptionalPath("path", c.path, "OCI runtime program; empty: looked up by the handler's name"),
       OptionalPath("root", c.root,
                    "state directory of the runtime (--root); empty: below the state directory of davitd"),
+      Flag("privileged_without_host_devices", c.privileged_without_host_devices,
+           "privileged containers get neither the node's devices nor the right to use any"),
+      List(
+          "allowed_annotations", c.allowed_annotations,
+          [&c] { return c.allowed_annotations.empty() ? Status() : CheckGlobs(c.allowed_annotations); },
+          "annotations of pods that have an effect (umask, shm-size, devices); any other has none"),
+      List(
+          "allowed_devices", c.allowed_devices,
+          [&c] { return c.allowed_devices.empty() ? Status() : CheckPaths(c.allowed_devices); },
+          "device nodes of the node that a pod may ask for by annotation"),
+      OptionalPath("monitor_path", c.monitor_path, "davit-monitor program for this handler; empty: the common one"),
+      {"max_log_line_bytes", FieldKind::kSize, &c.max_log_line_bytes,
+       [&c] { return c.max_log_line_bytes == 0 ? Status() : CheckRange(c.max_log_line_bytes, 256, 1 << 20); },
+       "as runtime.max_log_line_bytes, for this handler; 0: the common value"},
   };
 }
 

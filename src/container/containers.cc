@@ -4,11 +4,15 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <climits>
+#include <cstdlib>
+
 #include "base/fault.h"
 #include "base/rollback.h"
 #include "base/strings.h"
 #include "container/exec_process.h"
 #include "container/log_directory.h"
+#include "container/selinux.h"
 #include "sys/atomic_file.h"
 #include "sys/process.h"
 #include "sys/rooted.h"
@@ -39,7 +43,7 @@ Result<ContainerRecord> Containers::Create(ContainerRecord record, const CreateI
   const std::string directory = options_.paths.Directory(record.id);
   RETURN_IF_ERROR(sys::MakeDirectories(directory, 0700));
   FaultPoint("container.create.directory");
-  ASSIGN_OR_RETURN(oci::RuntimeSpec spec, PrepareRootfs(record, inputs));
+  ASSIGN_OR_RETURN(oci::RuntimeSpec spec, PrepareRootfs(record, inputs, deadline));
   FaultPoint("container.create.rootfs");
   RETURN_IF_ERROR(WriteBundle(record, spec));
   if (!record.log_path.empty()) RETURN_IF_ERROR(MakeLogDirectory(record));
@@ -50,7 +54,8 @@ Result<ContainerRecord> Containers::Create(ContainerRecord record, const CreateI
   return record;
 }
 
-Result<oci::RuntimeSpec> Containers::PrepareRootfs(ContainerRecord& record, const CreateInputs& inputs) {
+Result<oci::RuntimeSpec> Containers::PrepareRootfs(ContainerRecord& record, const CreateInputs& inputs,
+                                                   Deadline deadline) {
   const std::string rootfs = options_.paths.Rootfs(record.id);
   SpecInputs spec_inputs;
   spec_inputs.record = &record;
@@ -58,20 +63,45 @@ Result<oci::RuntimeSpec> Containers::PrepareRootfs(ContainerRecord& record, cons
   spec_inputs.pod = &inputs.pod;
   spec_inputs.node = &options_.node;
   spec_inputs.rootfs = rootfs;
+  if (const RuntimeEntry* handler = Handler(record.runtime_handler)) {
+    spec_inputs.handler = handler->settings;
+    spec_inputs.seccomp_bpf = handler->features.seccomp_bpf;
+  }
   // Before the mount: bad input found here costs nothing.
   ASSIGN_OR_RETURN(oci::RuntimeSpec spec, BuildRuntimeSpec(spec_inputs));
 
   store::RootfsMount mount;
   mount.layers = inputs.layer_paths;
   mount.target = rootfs;
+  mount.context = spec.linux_.mount_label;
   RETURN_IF_ERROR(rootfs_.Mount(record.id, mount).Annotate("mount rootfs"));
   ASSIGN_OR_RETURN(sys::UniqueFd root, sys::Open(rootfs, O_PATH | O_DIRECTORY));
   ASSIGN_OR_RETURN(User user, ResolveUser(root.get(), record.spec.security, inputs.image->user));
+  RETURN_IF_ERROR(LabelFiles(record.spec, inputs.pod, spec.linux_.mount_label, deadline));
   record.uid = user.uid;
   record.gid = user.gid;
   record.groups = user.groups;
   SetUser(spec, user);
   return spec;
+}
+
+Status Containers::LabelFiles(const ContainerSpec& spec, const PodEnvironment& pod, const std::string& label,
+                              Deadline deadline) {
+  if (!options_.node.selinux || label.empty()) return {};
+  const Selinux& selinux = *options_.node.selinux;
+  for (const std::string& path : {pod.hosts_file, pod.hostname_file, pod.resolv_conf, pod.shm_directory}) {
+    // The node's own /dev/shm keeps its label.
+    if (path.empty() || path == "/dev/shm") continue;
+    RETURN_IF_ERROR(selinux.SetFileLabel(path, label).Annotate(path));
+  }
+  for (size_t i = 0; i < spec.mounts.size(); ++i) {
+    const Mount& mount = spec.mounts[i];
+    if (!mount.selinux_relabel || mount.host_path.empty()) continue;
+    char resolved[PATH_MAX];
+    if (::realpath(mount.host_path.c_str(), resolved) == nullptr) continue;  // its bind mount will say so
+    RETURN_IF_ERROR(RelabelTree(selinux, resolved, label, deadline).Annotate("mounts[" + std::to_string(i) + "]"));
+  }
+  return {};
 }
 
 Status Containers::WriteBundle(const ContainerRecord& record, const oci::RuntimeSpec& spec) {
@@ -87,7 +117,8 @@ Result<monitor::State> Containers::Launch(const ContainerRecord& record, Deadlin
   if (handler == nullptr) return NotFound("runtime handler \"" + Printable(record.runtime_handler) + "\"");
   const Paths& paths = options_.paths;
   monitor::LaunchOptions launch;
-  launch.monitor_path = options_.monitor_path;
+  const HandlerSettings& settings = handler->settings;
+  launch.monitor_path = settings.monitor_path.empty() ? options_.monitor_path : settings.monitor_path;
   launch.directory = paths.Directory(record.id);
   launch.log_path = record.log_path;
   launch.terminal = record.spec.tty;
@@ -104,7 +135,8 @@ Result<monitor::State> Containers::Launch(const ContainerRecord& record, Deadlin
   launch.start_argv = handler->driver.StartArgv(record.id.str(), launch.runtime_log);
   launch.environment = sys::MinimalEnvironment();
   launch.oom_file = cgroups_.OomFile(record.cgroup);
-  launch.max_log_line_bytes = static_cast<uint32_t>(options_.max_log_line_bytes);
+  launch.max_log_line_bytes = static_cast<uint32_t>(settings.max_log_line_bytes > 0 ? settings.max_log_line_bytes
+                                                                                    : options_.max_log_line_bytes);
   return monitor::Launch(launch, deadline);
 }
 

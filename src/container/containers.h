@@ -29,6 +29,7 @@ namespace davit::container {
 struct RuntimeEntry {
   runtime::RuntimeDriver driver;
   runtime::RuntimeFeatures features;
+  HandlerSettings settings;
 };
 
 struct ContainersOptions {
@@ -84,7 +85,9 @@ class Containers {
   Result<monitor::ExecSession> Exec(const ContainerRecord& record, const ExecRequest& request, Deadline deadline);
 
  private:
-  Result<oci::RuntimeSpec> PrepareRootfs(ContainerRecord& record, const CreateInputs& inputs);
+  Result<oci::RuntimeSpec> PrepareRootfs(ContainerRecord& record, const CreateInputs& inputs, Deadline deadline);
+  // SELinux: the pod's files, and volumes with selinux_relabel.
+  Status LabelFiles(const ContainerSpec& spec, const PodEnvironment& pod, const std::string& label, Deadline deadline);
   Status WriteBundle(const ContainerRecord& record, const oci::RuntimeSpec& spec);
   Result<monitor::State> Launch(const ContainerRecord& record, Deadline deadline);
 

@@ -26,6 +26,9 @@ struct PodEnvironment {
   std::string cgroup;         // of the pod; the container's own lies below
   std::string log_directory;  // of the pod; empty: no logs
   bool privileged = false;    // a privileged container needs a privileged pod
+
+  SelinuxOptions selinux;  // for what the container does not say; its level is the pod's own
+  Labels annotations;      // of the pod: read through the handler's allow-list only
 };
 
 }  // namespace davit::container

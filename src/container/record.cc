@@ -15,16 +15,17 @@ BOOST_DESCRIBE_STRUCT(Resources, (),
                        cpuset_cpus, cpuset_mems, hugepage_limits, unified))
 BOOST_DESCRIBE_STRUCT(Capabilities, (), (add, drop, add_ambient))
 BOOST_DESCRIBE_STRUCT(SecurityProfile, (), (type, localhost_ref))
+BOOST_DESCRIBE_STRUCT(SelinuxOptions, (), (user, role, type, level))
 BOOST_DESCRIBE_STRUCT(NamespaceOptions, (), (network, pid, ipc, target_id, user_namespace))
 BOOST_DESCRIBE_STRUCT(SecurityContext, (),
                       (capabilities, privileged, namespaces, run_as_user, run_as_group, run_as_username,
                        readonly_rootfs, supplemental_groups, supplemental_groups_policy, no_new_privs, masked_paths,
-                       readonly_paths, seccomp, apparmor))
+                       readonly_paths, seccomp, apparmor, selinux))
 BOOST_DESCRIBE_STRUCT(ImageSpec, (), (image, user_specified_image, runtime_handler, annotations))
 BOOST_DESCRIBE_STRUCT(EnvironmentVariable, (), (key, value))
 BOOST_DESCRIBE_STRUCT(ContainerSpec, (),
-                      (name, attempt, image, command, args, working_dir, envs, mounts, devices, labels, annotations,
-                       log_path, open_stdin, stdin_once, tty, resources, security, stop_signal))
+                      (name, attempt, image, command, args, working_dir, envs, mounts, devices, cdi_devices, labels,
+                       annotations, log_path, open_stdin, stdin_once, tty, resources, security, stop_signal))
 BOOST_DESCRIBE_STRUCT(ContainerRecord, (),
                       (version, id, pod, phase, boot_id, spec, image_id, layers, runtime_handler, cgroup, log_path, uid,
                        gid, groups, created_at, started_at, finished_at, pid, exit_code, reason, message))

@@ -1,29 +1,28 @@
 #include "container/runtime_spec.h"
 
-#include <dirent.h>
 #include <signal.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <set>
 
 #include "base/log.h"
 #include "base/strings.h"
 #include "container/capabilities.h"
+#include "container/cdi.h"
+#include "container/devices.h"
 #include "container/mounts.h"
 #include "container/seccomp.h"
+#include "container/seccomp_bpf.h"
+#include "container/selinux.h"
 #include "sys/systemd_names.h"
 
 namespace davit::container {
 namespace {
 
 constexpr std::string_view kDefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-constexpr size_t kMaxArgumentBytes = 1 << 20;  // of command, args and environment together
-constexpr size_t kMaxDevices = 4096;
+constexpr size_t kMaxArgumentBytes = 1 << 20;                    // of command, args and environment together
+constexpr const char* kSeccompBpf = "run.oci.seccomp_bpf_data";  // crun(1)
 
 bool HasKey(const std::vector<std::string>& env, std::string_view key) {
   return std::any_of(env.begin(), env.end(), [&](const std::string& entry) {
@@ -90,88 +89,6 @@ std::vector<oci::Namespace> Namespaces(const ContainerSpec& spec, const PodEnvir
   return namespaces;
 }
 
-Result<oci::Device> HostDevice(const std::string& host_path, const std::string& container_path) {
-  struct stat info {};
-  if (::stat(host_path.c_str(), &info) != 0) {
-    Status status = ErrnoError(errno, "device " + Printable(host_path, 512));
-    return Status(StatusCode::kInvalidArgument, status.message());
-  }
-  if (!S_ISCHR(info.st_mode) && !S_ISBLK(info.st_mode)) {
-    return InvalidArgument("device " + Printable(host_path, 512) + " is not a device node");
-  }
-  oci::Device device;
-  device.path = container_path;
-  device.type = S_ISCHR(info.st_mode) ? 'c' : 'b';
-  device.major = major(info.st_rdev);
-  device.minor = minor(info.st_rdev);
-  device.file_mode = info.st_mode & 07777;
-  device.uid = info.st_uid;
-  device.gid = info.st_gid;
-  return device;
-}
-
-oci::DeviceRule Allow(const oci::Device& device, const std::string& access) {
-  return {true, device.type, device.major, device.minor, access};
-}
-
-// One device, or every device directly below a directory (as /dev/snd is asked for).
-Status AddDevice(const Device& asked, size_t index, oci::Linux& linux_part) {
-  std::string field = "devices[" + std::to_string(index) + "]";
-  std::string access = asked.permissions.empty() ? "rwm" : asked.permissions;
-  if (access.find_first_not_of("rwm") != std::string::npos) {
-    return InvalidArgument(field + ".permissions \"" + Printable(asked.permissions) + "\" has other letters than rwm");
-  }
-  if (asked.container_path.empty() || asked.container_path[0] != '/') {
-    return InvalidArgument(field + ".container_path \"" + Printable(asked.container_path) + "\" is not absolute");
-  }
-  struct stat info {};
-  if (::stat(asked.host_path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
-    DIR* dir = ::opendir(asked.host_path.c_str());
-    if (dir == nullptr) return ErrnoError(errno, field + ".host_path " + Printable(asked.host_path));
-    while (dirent* entry = ::readdir(dir)) {
-      if (entry->d_type != DT_CHR && entry->d_type != DT_BLK) continue;
-      std::string name = entry->d_name;
-      Result<oci::Device> device = HostDevice(asked.host_path + "/" + name, asked.container_path + "/" + name);
-      if (!device.ok() || linux_part.devices.size() >= kMaxDevices) continue;
-      linux_part.resources.devices.push_back(Allow(*device, access));
-      linux_part.devices.push_back(std::move(*device));
-    }
-    ::closedir(dir);
-    return {};
-  }
-  ASSIGN_OR_RETURN_WITH(oci::Device device, HostDevice(asked.host_path, asked.container_path), field);
-  linux_part.resources.devices.push_back(Allow(device, access));
-  linux_part.devices.push_back(std::move(device));
-  return {};
-}
-
-// A privileged container sees the node's devices. Names that the runtime makes itself are left out.
-void AddAllHostDevices(const std::string& directory, int depth, std::vector<oci::Device>& devices) {
-  static const std::set<std::string> kOwn = {"/dev/pts",  "/dev/shm",  "/dev/mqueue", "/dev/console", "/dev/fd",
-                                             "/dev/null", "/dev/zero", "/dev/full",   "/dev/random",  "/dev/urandom",
-                                             "/dev/tty",  "/dev/ptmx", "/dev/.udev",  "/dev/.lxc"};
-  DIR* dir = ::opendir(directory.c_str());
-  if (dir == nullptr) return;
-  while (dirent* entry = ::readdir(dir)) {
-    std::string name = entry->d_name;
-    std::string path = directory + "/" + name;
-    if (name == "." || name == ".." || kOwn.count(path) != 0 || devices.size() >= kMaxDevices) continue;
-    if (entry->d_type == DT_DIR && depth > 0) {
-      AddAllHostDevices(path, depth - 1, devices);
-    } else if (entry->d_type == DT_CHR || entry->d_type == DT_BLK) {
-      if (Result<oci::Device> device = HostDevice(path, path); device.ok()) devices.push_back(std::move(*device));
-    }
-  }
-  ::closedir(dir);
-}
-
-Status AddDevices(const ContainerSpec& spec, oci::Linux& linux_part) {
-  linux_part.resources.devices = spec.security.privileged ? oci::AllowAllDevices() : oci::DefaultDeviceRules();
-  if (spec.security.privileged) AddAllHostDevices("/dev", 4, linux_part.devices);
-  for (size_t i = 0; i < spec.devices.size(); ++i) RETURN_IF_ERROR(AddDevice(spec.devices[i], i, linux_part));
-  return {};
-}
-
 int64_t ClampOomScoreAdj(int64_t asked, const NodeLimits& node) {
   if (node.may_lower_oom_score_adj || asked >= node.oom_score_adj) return asked;
   // Without CAP_SYS_RESOURCE the kernel refuses any value below one's own, and with it the container.
@@ -213,6 +130,42 @@ Result<std::string> Seccomp(const SecurityContext& security, const oci::Capabili
   return LoadSeccompProfile(node.seccomp_profile, capabilities.bounding);
 }
 
+// Seccomp, AppArmor and SELinux.
+Status AddSecurityModules(const SpecInputs& inputs, oci::RuntimeSpec& spec) {
+  const SecurityContext& security = inputs.record->spec.security;
+  const NodeLimits& node = *inputs.node;
+  ASSIGN_OR_RETURN(spec.linux_.seccomp, Seccomp(security, *spec.process.capabilities, node));
+  if (inputs.seccomp_bpf && node.seccomp_cache && !spec.linux_.seccomp.empty()) {
+    // The profile itself stays: a runtime that no longer knew the annotation would still filter.
+    std::string filter = node.seccomp_cache->Filter(spec.linux_.seccomp);
+    if (!filter.empty()) spec.annotations[kSeccompBpf] = std::move(filter);
+  }
+  ASSIGN_OR_RETURN(spec.process.apparmor_profile, ResolveAppArmor(security, node.apparmor));
+  if (!node.selinux) return {};  // wishes about labels mean nothing on this node, as in Kubernetes
+  ASSIGN_OR_RETURN(SelinuxLabels labels, ResolveSelinux(*node.selinux, security, inputs.pod->selinux));
+  spec.process.selinux_label = std::move(labels.process);
+  spec.linux_.mount_label = std::move(labels.mount);
+  return {};
+}
+
+Status AddAnnotated(const SpecInputs& inputs, oci::RuntimeSpec& spec) {
+  ASSIGN_OR_RETURN(AnnotationSettings settings,
+                   ReadAnnotations(inputs.handler, inputs.pod->annotations, inputs.record->spec.annotations));
+  spec.process.user.umask = settings.umask;
+  for (const Device& device : settings.devices) {
+    RETURN_IF_ERROR(AddDevice(device, "annotated devices", spec.linux_));
+  }
+  return {};
+}
+
+Status AddCdiDevices(const SpecInputs& inputs, oci::RuntimeSpec& spec) {
+  ASSIGN_OR_RETURN(std::vector<std::string> names, CdiRequests(inputs.record->spec));
+  if (names.empty()) return {};
+  if (!inputs.node->cdi) return FailedPrecondition("CDI_devices: no directory of CDI specifications is configured");
+  ASSIGN_OR_RETURN(CdiPlan plan, inputs.node->cdi->Resolve(names));
+  return ApplyCdi(plan, spec).Annotate("CDI_devices");
+}
+
 Status ValidateResources(const Resources& resources) {
   if (resources.oom_score_adj < -1000 || resources.oom_score_adj > 1000) {
     return InvalidArgument("linux.resources.oom_score_adj " + std::to_string(resources.oom_score_adj) +
@@ -236,10 +189,6 @@ Status ValidateSecurity(const SecurityContext& security, const PodEnvironment& p
   }
   if (security.run_as_group && !security.run_as_user && security.run_as_username.empty()) {
     return InvalidArgument("linux.security_context.run_as_group is set without run_as_user or run_as_username");
-  }
-  // This build has no AppArmor support: the default profile is then none, as on a kernel without it.
-  if (security.apparmor && security.apparmor->type == ProfileType::kLocalhost && !security.privileged) {
-    return Unimplemented("linux.security_context.apparmor: Localhost profiles are not built yet");
   }
   return {};
 }
@@ -289,6 +238,8 @@ Status ValidateSpec(const ContainerSpec& spec, const PodEnvironment& pod, bool r
   RETURN_IF_ERROR(ValidateLogPath(spec.log_path));
   RETURN_IF_ERROR(ValidateResources(spec.resources));
   RETURN_IF_ERROR(ValidateSecurity(spec.security, pod));
+  RETURN_IF_ERROR(ValidateDevices(spec.devices));
+  RETURN_IF_ERROR(CdiRequests(spec).status());
   return ValidateMounts(spec.mounts, recursive_read_only);
 }
 
@@ -305,7 +256,7 @@ Result<oci::RuntimeSpec> BuildRuntimeSpec(const SpecInputs& inputs) {
   spec.process.no_new_privileges = request.security.no_new_privs;
   ASSIGN_OR_RETURN(spec.process.capabilities,
                    ResolveCapabilities(request.security, inputs.node->default_capabilities, inputs.node->capabilities));
-  ASSIGN_OR_RETURN(spec.linux_.seccomp, Seccomp(request.security, *spec.process.capabilities, *inputs.node));
+  RETURN_IF_ERROR(AddSecurityModules(inputs, spec));
   spec.process.oom_score_adj = static_cast<int32_t>(ClampOomScoreAdj(request.resources.oom_score_adj, *inputs.node));
   spec.root.path = inputs.rootfs;
   spec.root.readonly = request.security.readonly_rootfs;
@@ -318,15 +269,22 @@ Result<oci::RuntimeSpec> BuildRuntimeSpec(const SpecInputs& inputs) {
   // davitd looks. Other runtimes do not know the name.
   if (sys::IsScope(inputs.record->cgroup)) spec.annotations["run.oci.systemd.subgroup"] = "";
   spec.linux_.resources = ToRuntimeResources(request.resources, *inputs.node);
-  RETURN_IF_ERROR(AddDevices(request, spec.linux_));
+  RETURN_IF_ERROR(AddDevices(request, !inputs.handler.privileged_without_host_devices, spec.linux_));
   AddPaths(request.security, spec.linux_);
+  RETURN_IF_ERROR(AddAnnotated(inputs, spec));
+  // Last: the vendor's edits are made to a finished specification.
+  RETURN_IF_ERROR(AddCdiDevices(inputs, spec));
   return spec;
 }
 
 void SetUser(oci::RuntimeSpec& spec, const User& user) {
   spec.process.user.uid = static_cast<uint32_t>(user.uid);
   spec.process.user.gid = static_cast<uint32_t>(user.gid);
-  spec.process.user.additional_gids.assign(user.groups.begin(), user.groups.end());
+  std::vector<uint32_t> groups(user.groups.begin(), user.groups.end());
+  for (uint32_t gid : spec.process.user.additional_gids) {
+    if (std::find(groups.begin(), groups.end(), gid) == groups.end()) groups.push_back(gid);
+  }
+  spec.process.user.additional_gids = std::move(groups);
   if (!HasKey(spec.process.env, "HOME")) spec.process.env.push_back("HOME=" + user.home);
 }
 

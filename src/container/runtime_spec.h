@@ -3,17 +3,25 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "container/annotations.h"
+#include "container/apparmor.h"
 #include "container/environment.h"
+#include "container/handler.h"
 #include "container/record.h"
 #include "container/users.h"
 #include "oci/image_spec.h"
 #include "oci/runtime_spec.h"
 
 namespace davit::container {
+
+class Cdi;
+class SeccompCache;
+class Selinux;
 
 // What this node can give, read once at start-up.
 struct NodeLimits {
@@ -24,6 +32,10 @@ struct NodeLimits {
   int64_t pids_limit = -1;
   std::vector<std::string> default_capabilities;
   std::string seccomp_profile;  // file of RuntimeDefault; empty: there is none
+  AppArmorNode apparmor;
+  std::shared_ptr<const Selinux> selinux;       // nullptr: off
+  std::shared_ptr<SeccompCache> seccomp_cache;  // nullptr: every profile is compiled by the runtime
+  std::shared_ptr<Cdi> cdi;                     // nullptr: no devices
 };
 
 struct SpecInputs {
@@ -33,6 +45,8 @@ struct SpecInputs {
   const NodeLimits* node = nullptr;
   std::string rootfs;                // absolute
   bool recursive_read_only = false;  // the runtime handler can
+  bool seccomp_bpf = false;          // the runtime handler takes a compiled filter
+  HandlerSettings handler;
 };
 
 // Checks what needs no resource: called before the record of intent, so that bad input leaves no trace.
@@ -43,7 +57,8 @@ Status ValidateSpec(const ContainerSpec& spec, const PodEnvironment& pod, bool r
 // source is not there. The user is set by the caller once the rootfs is mounted.
 Result<oci::RuntimeSpec> BuildRuntimeSpec(const SpecInputs& inputs);
 
-// Numbers in both sets, the process's home as HOME when the environment has none.
+// Numbers in both sets, the process's home as HOME when the environment has none. Groups that are in the
+// specification already stay.
 void SetUser(oci::RuntimeSpec& spec, const User& user);
 
 // "SIGTERM", "TERM", "15", "SIGRTMIN+3" -> Linux signal number; kInvalidArgument naming the text.

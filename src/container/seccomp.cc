@@ -170,4 +170,18 @@ Result<std::string> LoadSeccompProfile(const std::string& path, const std::vecto
   return rendered;
 }
 
+Result<std::optional<SecurityProfile>> ParseSeccompField(const std::string& text) {
+  constexpr std::string_view kLocalhost = "localhost/";
+  if (text.empty()) return std::optional<SecurityProfile>();
+  if (text == "unconfined") return std::optional(SecurityProfile{ProfileType::kUnconfined, ""});
+  if (text == "runtime/default" || text == "docker/default") {
+    return std::optional(SecurityProfile{ProfileType::kRuntimeDefault, ""});
+  }
+  if (text.starts_with(kLocalhost)) {
+    return std::optional(SecurityProfile{ProfileType::kLocalhost, text.substr(kLocalhost.size())});
+  }
+  return InvalidArgument("linux.security_context.seccomp_profile_path \"" + Printable(text) +
+                         "\" is none of runtime/default, docker/default, unconfined and localhost/PATH");
+}
+
 }  // namespace davit::container

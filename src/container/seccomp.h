@@ -5,11 +5,13 @@
 // are decided here, so that the runtime gets plain rules.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
+#include "container/spec.h"
 
 namespace davit::container {
 
@@ -22,5 +24,9 @@ Result<std::string> RenderSeccompProfile(std::string_view text, const std::vecto
 
 // The same from a file: regular, absolute, at most kMaxSeccompProfile. The error names the path.
 Result<std::string> LoadSeccompProfile(const std::string& path, const std::vector<std::string>& capabilities);
+
+// The deprecated field seccomp_profile_path: "", "unconfined", "runtime/default", "docker/default" or
+// "localhost/PATH" with an absolute path. kInvalidArgument otherwise. nullopt for "".
+Result<std::optional<SecurityProfile>> ParseSeccompField(const std::string& text);
 
 }  // namespace davit::container

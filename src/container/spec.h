@@ -71,6 +71,14 @@ struct SecurityProfile {
   std::string localhost_ref;
 };
 
+// Empty parts are the pod's, then the policy's defaults.
+struct SelinuxOptions {
+  std::string user;
+  std::string role;
+  std::string type;
+  std::string level;
+};
+
 struct NamespaceOptions {
   NamespaceMode network = NamespaceMode::kPod;
   NamespaceMode pid = NamespaceMode::kPod;
@@ -94,6 +102,7 @@ struct SecurityContext {
   std::vector<std::string> readonly_paths;
   std::optional<SecurityProfile> seccomp;
   std::optional<SecurityProfile> apparmor;
+  std::optional<SelinuxOptions> selinux;
 };
 
 struct ImageSpec {
@@ -118,6 +127,7 @@ struct ContainerSpec {
   std::vector<EnvironmentVariable> envs;
   std::vector<Mount> mounts;
   std::vector<Device> devices;
+  std::vector<std::string> cdi_devices;  // "vendor.com/class=name"
   Labels labels;
   Labels annotations;
   std::string log_path;  // relative to the pod's log directory

@@ -3,6 +3,8 @@
 #include <array>
 
 #include "base/strings.h"
+#include "container/apparmor.h"
+#include "container/seccomp.h"
 #include "cri/check_requests.h"
 #include "cri/convert.h"
 
@@ -56,6 +58,31 @@ std::optional<container::SecurityProfile> ToProfile(bool present, const v1::Secu
   return container::SecurityProfile{static_cast<container::ProfileType>(in.profile_type()), in.localhost_ref()};
 }
 
+Status CheckProfile(bool present, const v1::SecurityProfile& profile, const std::string& field) {
+  if (!present || v1::SecurityProfile_ProfileType_IsValid(profile.profile_type())) return {};
+  return InvalidArgument("linux.security_context." + field + ".profile_type is unknown");
+}
+
+// The profiles and labels of the kernel's security modules. The typed fields win over the deprecated texts, which
+// are not looked at then.
+Status AddModules(const v1::LinuxContainerSecurityContext& in, container::SecurityContext& out) {
+  RETURN_IF_ERROR(CheckProfile(in.has_seccomp(), in.seccomp(), "seccomp"));
+  RETURN_IF_ERROR(CheckProfile(in.has_apparmor(), in.apparmor(), "apparmor"));
+  out.seccomp = ToProfile(in.has_seccomp(), in.seccomp());
+  out.apparmor = ToProfile(in.has_apparmor(), in.apparmor());
+  if (!out.seccomp) {
+    ASSIGN_OR_RETURN(out.seccomp, container::ParseSeccompField(in.seccomp_profile_path()));
+  }
+  if (!out.apparmor) {
+    ASSIGN_OR_RETURN(out.apparmor, container::ParseAppArmorField(in.apparmor_profile()));
+  }
+  if (in.has_selinux_options()) {
+    const v1::SELinuxOption& options = in.selinux_options();
+    out.selinux = container::SelinuxOptions{options.user(), options.role(), options.type(), options.level()};
+  }
+  return {};
+}
+
 container::SecurityContext ToSecurity(const v1::LinuxContainerSecurityContext& in) {
   container::SecurityContext out;
   out.capabilities.add = ToStrings(in.capabilities().add_capabilities());
@@ -77,8 +104,6 @@ container::SecurityContext ToSecurity(const v1::LinuxContainerSecurityContext& i
   out.no_new_privs = in.no_new_privs();
   out.masked_paths = ToStrings(in.masked_paths());
   out.readonly_paths = ToStrings(in.readonly_paths());
-  out.seccomp = ToProfile(in.has_seccomp(), in.seccomp());
-  out.apparmor = ToProfile(in.has_apparmor(), in.apparmor());
   return out;
 }
 
@@ -161,6 +186,8 @@ Result<pod::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, const std::st
   spec.user_namespace = names.has_userns_options() && names.userns_options().mode() != v1::NODE;
   spec.privileged = security.privileged();
   spec.sysctls = ToMap(config.linux().sysctls());
+  const v1::SELinuxOption& selinux = security.selinux_options();
+  spec.selinux = {selinux.user(), selinux.role(), selinux.type(), selinux.level()};
   spec.runtime_handler = runtime_handler;
   return spec;
 }
@@ -183,7 +210,7 @@ Result<container::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& conf
   for (const auto& device : config.devices()) {
     spec.devices.push_back({device.container_path(), device.host_path(), device.permissions()});
   }
-  if (config.cdi_devices_size() > 0) return Unimplemented("CDI_devices: CDI is not built yet");
+  for (const auto& device : config.cdi_devices()) spec.cdi_devices.push_back(device.name());
   spec.labels = ToMap(config.labels());
   spec.annotations = ToMap(config.annotations());
   spec.log_path = config.log_path();
@@ -192,6 +219,7 @@ Result<container::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& conf
   spec.tty = config.tty();
   spec.resources = ToResources(config.linux().resources());
   spec.security = ToSecurity(config.linux().security_context());
+  RETURN_IF_ERROR(AddModules(config.linux().security_context(), spec.security));
   ASSIGN_OR_RETURN(spec.stop_signal, ToSignal(config.stop_signal()));
   return spec;
 }

@@ -3,11 +3,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/time.h"
+#include "container/cdi.h"
+#include "container/seccomp_bpf.h"
+#include "container/selinux.h"
 #include "engine/cgroup_driver.h"
 #include "engine/state.h"
 #include "sys/atomic_file.h"
@@ -43,13 +47,34 @@ Result<container::NodeLimits> ReadNodeLimits(const config::Config& config, const
   if (node.seccomp_profile.empty() && ::access(kPackagedSeccompProfile, R_OK) == 0) {
     node.seccomp_profile = kPackagedSeccompProfile;
   }
+  node.seccomp_cache = std::make_shared<container::SeccompCache>();
+  if (!config.runtime.cdi_spec_dirs.empty()) node.cdi = std::make_shared<container::Cdi>(config.runtime.cdi_spec_dirs);
+  node.apparmor = container::PrepareAppArmor(config.state, Deadline::After(std::chrono::seconds(30)));
+  if (!node.apparmor.problem.empty()) {
+    LogWarning("AppArmor: containers without a wish run unconfined, those that ask for RuntimeDefault are refused: {}",
+               node.apparmor.problem);
+  }
+  ASSIGN_OR_RETURN(node.selinux, container::OpenSelinux());
   return node;
 }
 
+// A name with a slip would be an annotation that silently has no effect.
+Status CheckAllowedAnnotations(const std::string& handler, const std::vector<std::string>& names) {
+  const std::vector<std::string> supported = container::SupportedAnnotations();
+  for (const std::string& name : names) {
+    if (std::find(supported.begin(), supported.end(), name) != supported.end()) continue;
+    return FailedPrecondition("runtime.handlers." + handler + ".allowed_annotations: \"" + Printable(name) +
+                              "\" is not supported (there are: " + Join(supported, ", ") + ")");
+  }
+  return {};
+}
+
 // Only what is installed: asking for another handler is the client's error, not the start's.
-std::map<std::string, container::RuntimeEntry> MakeHandlers(const config::Config& config, bool systemd_cgroups) {
+Result<std::map<std::string, container::RuntimeEntry>> MakeHandlers(const config::Config& config,
+                                                                    bool systemd_cgroups) {
   std::map<std::string, container::RuntimeEntry> handlers;
   for (const auto& [name, options] : config.runtime.handlers) {
+    RETURN_IF_ERROR(CheckAllowedAnnotations(name, options.allowed_annotations));
     if (options.path.empty()) continue;
     runtime::RuntimeHandler handler;
     handler.name = name;
@@ -62,7 +87,14 @@ std::map<std::string, container::RuntimeEntry> MakeHandlers(const config::Config
       LogWarning("runtime handler {}: {}", name, probed.message());
     }
     Result<runtime::RuntimeFeatures> features = driver.Features(deadline);
-    handlers.emplace(name, container::RuntimeEntry{std::move(driver), features.value_or(runtime::RuntimeFeatures())});
+    container::HandlerSettings settings;
+    settings.privileged_without_host_devices = options.privileged_without_host_devices;
+    settings.allowed_annotations = options.allowed_annotations;
+    settings.allowed_devices = options.allowed_devices;
+    settings.monitor_path = options.monitor_path;
+    settings.max_log_line_bytes = options.max_log_line_bytes;
+    handlers.emplace(name, container::RuntimeEntry{std::move(driver), features.value_or(runtime::RuntimeFeatures()),
+                                                   std::move(settings)});
   }
   return handlers;
 }
@@ -153,6 +185,9 @@ container::PodEnvironment Engine::State::EnvironmentFor(const pod::PodRecord& po
   environment.cgroup = pod.cgroup;
   environment.log_directory = pod.spec.log_directory;
   environment.privileged = pod.spec.privileged;
+  const pod::SelinuxOptions& selinux = pod.spec.selinux;
+  environment.selinux = {selinux.user, selinux.role, selinux.type, pod.selinux_level};
+  environment.annotations = pod.spec.annotations;
   return environment;
 }
 
@@ -206,7 +241,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   containers.paths = {config.state};
   containers.monitor_path = programs.monitor;
   containers.max_log_line_bytes = config.runtime.max_log_line_bytes;
-  containers.handlers = MakeHandlers(config, raw->systemd_cgroups);
+  ASSIGN_OR_RETURN(containers.handlers, MakeHandlers(config, raw->systemd_cgroups));
   if (containers.handlers.count(config.runtime.default_handler) == 0) {
     return FailedPrecondition("runtime handler \"" + config.runtime.default_handler +
                               "\" is the default, but its program is not installed");

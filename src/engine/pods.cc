@@ -1,10 +1,13 @@
 // The pod verbs.
 
+#include <random>
+
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/rollback.h"
 #include "base/strings.h"
 #include "base/time.h"
+#include "container/selinux.h"
 #include "engine/state.h"
 
 namespace davit::engine {
@@ -86,10 +89,40 @@ Result<pod::PodRecord> Engine::State::IntendPod(const PodId& id, const pod::PodS
     return InvalidArgument("runtime_handler \"" + Printable(record.runtime_handler) +
                            "\" is not configured (there are: " + Join(names, ", ") + ")");
   }
-  ASSIGN_OR_RETURN(record, sandboxes->Plan(std::move(record)));
-  RETURN_IF_ERROR(records->Put(record));
+  RETURN_IF_ERROR(PlanModules(record));
+  const std::string level = record.selinux_level;
+  Result<pod::PodRecord> planned = sandboxes->Plan(std::move(record));
+  Status put = planned.ok() ? records->Put(*planned) : planned.status();
+  if (!level.empty()) {
+    // From now on the record itself keeps the level from other pods.
+    std::lock_guard lock(levels_lock);
+    levels_picked.erase(level);
+  }
+  RETURN_IF_ERROR(put);
+  record = std::move(*planned);
   FaultPoint("pod.run.intent");
   return record;
+}
+
+Status Engine::State::PlanModules(pod::PodRecord& record) {
+  const container::ContainersOptions& options = containers->options();
+  const container::RuntimeEntry* handler = containers->Handler(record.runtime_handler);
+  if (handler != nullptr) {
+    ASSIGN_OR_RETURN(container::AnnotationSettings settings,
+                     container::ReadAnnotations(handler->settings, record.spec.annotations, {}));
+    record.shm_bytes = settings.shm_bytes;
+  }
+  if (!options.node.selinux) return {};
+  record.selinux_level = record.spec.selinux.level;
+  if (!record.selinux_level.empty()) return {};  // asked for, and perhaps shared on purpose
+  std::lock_guard lock(levels_lock);
+  std::set<std::string> taken = levels_picked;
+  for (const auto& [id, other] : View()->pods) taken.insert(other->selinux_level);
+  std::random_device device;
+  auto random = [&device](uint32_t below) { return std::uniform_int_distribution<uint32_t>(0, below - 1)(device); };
+  ASSIGN_OR_RETURN(record.selinux_level, container::PickSelinuxLevel(taken, random));
+  levels_picked.insert(record.selinux_level);
+  return {};
 }
 
 Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {

@@ -42,7 +42,7 @@ struct Engine::State {
   std::string boot_id;
   sys::CgroupLayout cgroups;
   bool systemd_cgroups = false;  // the cgroup driver
-  int64_t started_at = 0;  // wall nanoseconds
+  int64_t started_at = 0;        // wall nanoseconds
   Counters counters;
 
   // Destroyed last to first: the loop and the pools stop before what their tasks use.
@@ -66,6 +66,10 @@ struct Engine::State {
   };
   std::mutex watches_lock;
   std::map<ContainerId, ExitWatch> watches;
+
+  // SELinux levels of pods whose records are being written: two pods must not pick the same.
+  std::mutex levels_lock;
+  std::set<std::string> levels_picked;
 
   sched::Operations<PodId> run_pods;
   sched::Operations<ContainerId> create_containers;
@@ -112,6 +116,8 @@ struct Engine::State {
   // cannot both find it free.
   Result<pod::PodRecord> IntendPod(const PodId& id, const pod::PodSpec& spec);
   Result<PodId> MakePod(const pod::PodRecord& intent);
+  // What the record of intent says of SELinux and of annotations.
+  Status PlanModules(pod::PodRecord& record);
   Status StopPodNow(const PodId& id);
   Status RemovePodNow(const PodId& id);
   void RetryDetachLater(const PodId& id);

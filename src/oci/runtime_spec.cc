@@ -138,6 +138,31 @@ void Write(JsonWriter& out, const Linux& linux_part) {
   out.NonEmpty("mountLabel", linux_part.mount_label).EndObject();
 }
 
+void Write(JsonWriter& out, std::string_view key, const std::vector<Hook>& hooks) {
+  if (hooks.empty()) return;
+  out.Key(key).BeginArray();
+  for (const Hook& hook : hooks) {
+    out.BeginObject().Field("path", hook.path).NonEmpty("args", hook.args).Strings("env", hook.env);
+    out.Optional("timeout", hook.timeout).EndObject();
+  }
+  out.EndArray();
+}
+
+void Write(JsonWriter& out, const Hooks& hooks) {
+  if (hooks.prestart.empty() && hooks.create_runtime.empty() && hooks.create_container.empty() &&
+      hooks.start_container.empty() && hooks.poststart.empty() && hooks.poststop.empty()) {
+    return;
+  }
+  out.Key("hooks").BeginObject();
+  Write(out, "prestart", hooks.prestart);
+  Write(out, "createRuntime", hooks.create_runtime);
+  Write(out, "createContainer", hooks.create_container);
+  Write(out, "startContainer", hooks.start_container);
+  Write(out, "poststart", hooks.poststart);
+  Write(out, "poststop", hooks.poststop);
+  out.EndObject();
+}
+
 }  // namespace
 
 std::string ToJson(const Process& process) {
@@ -161,6 +186,7 @@ std::string ToJson(const RuntimeSpec& spec) {
   out.NonEmpty("hostname", spec.hostname);
   Write(out, spec.mounts);
   out.NonEmpty("annotations", spec.annotations);
+  Write(out, spec.hooks);
   Write(out, spec.linux_);
   out.EndObject();
   return std::move(out).Take();

@@ -153,12 +153,30 @@ struct Linux {
   std::string mount_label;
 };
 
+// A program that the runtime runs at one point of the container's life, as root on the host.
+struct Hook {
+  std::string path;                // absolute
+  std::vector<std::string> args;   // argv, args[0] included
+  std::vector<std::string> env;    // all of it: nothing is inherited
+  std::optional<int64_t> timeout;  // seconds
+};
+
+struct Hooks {
+  std::vector<Hook> prestart;  // deprecated by the runtime-spec, still in use
+  std::vector<Hook> create_runtime;
+  std::vector<Hook> create_container;
+  std::vector<Hook> start_container;
+  std::vector<Hook> poststart;
+  std::vector<Hook> poststop;
+};
+
 struct RuntimeSpec {
   Process process;
   Root root;
   std::string hostname;
   std::vector<SpecMount> mounts;  // in order
   std::map<std::string, std::string> annotations;
+  Hooks hooks;   // from CDI specifications only
   Linux linux_;  // "linux" is a macro of some compilers
 };
 

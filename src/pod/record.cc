@@ -6,13 +6,14 @@ namespace davit::pod {
 
 BOOST_DESCRIBE_STRUCT(PortMapping, (), (protocol, container_port, host_port, host_ip))
 BOOST_DESCRIBE_STRUCT(DnsConfig, (), (servers, searches, options))
+BOOST_DESCRIBE_STRUCT(SelinuxOptions, (), (user, role, type, level))
 BOOST_DESCRIBE_STRUCT(PodSpec, (),
                       (name, uid, namespace_name, attempt, hostname, log_directory, has_dns, dns, port_mappings, labels,
-                       annotations, cgroup_parent, network, pid, ipc, user_namespace, privileged, sysctls,
+                       annotations, cgroup_parent, network, pid, ipc, user_namespace, privileged, sysctls, selinux,
                        runtime_handler))
 BOOST_DESCRIBE_STRUCT(PodRecord, (),
                       (version, id, phase, boot_id, spec, runtime_handler, created_at, hostname, cgroup, owns_cgroup,
-                       attachment, ips, init_pid, init_start_time))
+                       attachment, ips, init_pid, init_start_time, selinux_level, shm_bytes))
 
 std::string ToText(const PodRecord& record) { return oci::ReflectToText(record); }
 std::string ToText(const PodSpec& spec) { return oci::ReflectToText(spec); }

@@ -209,7 +209,9 @@ Status Sandboxes::MountShm(const PodRecord& record) {
   if (record.spec.ipc == NamespaceMode::kNode) return {};  // containers get the node's /dev/shm
   const std::string shm = options_.paths.Shm(record.id);
   RETURN_IF_ERROR(sys::MakeDirectories(shm, 0755));
-  return sys::Mount("shm", shm, "tmpfs", MS_NOEXEC | MS_NOSUID | MS_NODEV, "mode=1777,size=65536k");
+  return sys::Mount(
+      "shm", shm, "tmpfs", MS_NOEXEC | MS_NOSUID | MS_NODEV,
+      "mode=1777,size=" + (record.shm_bytes > 0 ? std::to_string(record.shm_bytes) : std::string("65536k")));
 }
 
 Result<PodRecord> Sandboxes::StartInit(PodRecord record, Deadline deadline) {

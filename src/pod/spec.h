@@ -28,6 +28,14 @@ struct DnsConfig {
   std::vector<std::string> options;
 };
 
+// What containers of the pod take over unless they say otherwise; empty parts are the policy's defaults.
+struct SelinuxOptions {
+  std::string user;
+  std::string role;
+  std::string type;
+  std::string level;
+};
+
 struct PodSpec {
   std::string name;
   std::string uid;
@@ -47,6 +55,7 @@ struct PodSpec {
   bool user_namespace = false;
   bool privileged = false;
   std::map<std::string, std::string> sysctls;
+  SelinuxOptions selinux;
   std::string runtime_handler;  // as asked: empty is the default
 };
 

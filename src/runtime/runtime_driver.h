@@ -42,6 +42,7 @@ struct RuntimeFeatures {
   bool seccomp = false;
   bool apparmor = false;
   bool selinux = false;
+  bool seccomp_bpf = false;  // takes a compiled filter as annotation run.oci.seccomp_bpf_data (crun only)
   std::vector<std::string> unsafe_annotations;  // potentiallyUnsafeConfigAnnotations
 };
 

@@ -30,6 +30,9 @@ Result<RuntimeFeatures> ParseFeatures(std::string_view json) {
   ASSIGN_OR_RETURN(features.apparmor, os.Key("apparmor").Key("enabled").BoolOr(false));
   ASSIGN_OR_RETURN(features.selinux, os.Key("selinux").Key("enabled").BoolOr(false));
   ASSIGN_OR_RETURN(features.unsafe_annotations, root.Key("potentiallyUnsafeConfigAnnotations").Strings());
+  // crun lists what it acts on; a prefix stands for all that begin so.
+  features.seccomp_bpf = features.seccomp && (Has(features.unsafe_annotations, "run.oci.") ||
+                                              Has(features.unsafe_annotations, "run.oci.seccomp_bpf_data"));
   return features;
 }
 
@@ -47,6 +50,7 @@ RuntimeFeatures FeaturesOfCrunVersion(std::string_view version_text) {
   features.idmap_mounts = true;
   features.user_namespaces = true;
   features.seccomp = version_text.find("+SECCOMP") != std::string_view::npos;
+  features.seccomp_bpf = features.seccomp;
   features.apparmor = version_text.find("+APPARMOR") != std::string_view::npos;
   features.selinux = version_text.find("+SELINUX") != std::string_view::npos;
   return features;

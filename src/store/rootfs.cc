@@ -123,6 +123,7 @@ struct Rootfs::State {
   Result<sys::OverlayOptions> Prepare(const ContainerId& id, const RootfsMount& mount) {
     sys::OverlayOptions overlay;
     overlay.lower = mount.layers;
+    overlay.context = mount.context;
     RETURN_IF_ERROR(MakeDirectory(DirOf(id), 0700));
     FaultPoint("store.rootfs.mount.directory");
     // At least one lowerdir with an upperdir, at least two without; and this one tells whose it is.

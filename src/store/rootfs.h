@@ -31,6 +31,7 @@ struct RootfsMount {
   // (/proc, /etc/hosts): a CRI container with a read-only root wants a writable overlay here and
   // root.readonly in its OCI spec.
   bool read_only = false;
+  std::string context;  // SELinux label of every file in it; empty: each file's own
 };
 
 struct WritableUsage {

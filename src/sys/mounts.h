@@ -45,6 +45,7 @@ struct OverlayOptions {
   std::string upper;               // empty: read-only overlay
   std::string work;
   bool is_volatile = true;  // "volatile": no sync on umount (containers die with the boot anyway)
+  std::string context;      // SELinux label of every file in it; empty: each file's own
 };
 // Mounts an overlay at target. Any number of lower directories that the kernel allows (500): uses
 // fsconfig(2) "lowerdir+" where the kernel has it, else lowerdir= with paths short enough for one page,

@@ -71,6 +71,7 @@ Status MountByFsconfig(const OverlayOptions& options, const std::string& target)
     RETURN_IF_ERROR(SetOption(fs.get(), "workdir", EscapeBackslash(options.work)));
     if (options.is_volatile) RETURN_IF_ERROR(SetOption(fs.get(), "volatile", ""));
   }
+  if (!options.context.empty()) RETURN_IF_ERROR(SetOption(fs.get(), "context", options.context));
   if (FsConfig(fs.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr) != 0) {
     int err = errno;
     std::string said = KernelMessages(fs.get());
@@ -101,6 +102,8 @@ Status MountByOptionString(const OverlayOptions& options, const std::string& tar
     data += ",upperdir=" + EscapeForMount(options.upper) + ",workdir=" + EscapeForMount(options.work);
     if (options.is_volatile) data += ",volatile";
   }
+  // Quoted: a level ("s0:c1,c2") has a comma. The check below keeps quotes out of it.
+  if (!options.context.empty()) data += ",context=\"" + options.context + "\"";
   // mount(2) cuts the string at one page without a word.
   if (data.size() >= static_cast<size_t>(::sysconf(_SC_PAGESIZE))) {
     return InvalidArgument(std::to_string(options.lower.size()) +
@@ -113,6 +116,9 @@ Status CheckOptions(const OverlayOptions& options) {
   if (options.lower.empty()) return InvalidArgument("no lower directory");
   for (const std::string& lower : options.lower) {
     if (!lower.starts_with('/')) return InvalidArgument("lower directory \"" + lower + "\" is not absolute");
+  }
+  if (options.context.find_first_of("\"\\") != std::string::npos) {
+    return InvalidArgument("context \"" + Printable(options.context) + "\" has a quote or a backslash");
   }
   if (options.upper.empty() != options.work.empty()) return InvalidArgument("upper and work go together");
   if (!options.upper.empty() && (!options.upper.starts_with('/') || !options.work.starts_with('/'))) {
