@@ -4,6 +4,10 @@
 
 #include <algorithm>
 
+#include "container/seccomp_bpf.h"
+#include "sys/atomic_file.h"
+#include "sys/temp_dir.h"
+
 namespace davit::container {
 namespace {
 
@@ -156,6 +160,49 @@ TEST(ParseSignalTest, TakesNamesAndNumbersAndNothingElse) {
   for (const char* bad : {"", "0", "65", "SIGFOO", "RTMIN-1", "RTMIN+99", "-9", "9x"}) {
     EXPECT_FALSE(ParseSignal(bad).ok()) << bad;
   }
+}
+
+TEST_F(RuntimeSpecTest, GroupsOfTheSpecificationStayBesideTheUsers) {
+  oci::RuntimeSpec spec = *Build();
+  spec.process.user.additional_gids = {44, 5};
+  User user;
+  user.groups = {0, 5};
+  SetUser(spec, user);
+  EXPECT_EQ(spec.process.user.additional_gids, (std::vector<uint32_t>{0, 5, 44}));
+}
+
+TEST_F(RuntimeSpecTest, ACompiledFilterComesBesideTheProfileAndOnlyWhereItIsTaken) {
+  sys::TempDir dir;
+  ASSERT_TRUE(
+      sys::WriteFileAtomic(dir.At("p"), R"({"defaultAction":"SCMP_ACT_ALLOW"})", 0600, sys::Durability::kAtomic).ok());
+  record.spec.security.seccomp = SecurityProfile{ProfileType::kLocalhost, dir.At("p")};
+  node.seccomp_cache = std::make_shared<SeccompCache>();
+  EXPECT_TRUE(Build()->annotations.empty());
+  EXPECT_FALSE(Build()->linux_.seccomp.empty());
+  SpecInputs inputs;
+  inputs.record = &record;
+  inputs.image = &image;
+  inputs.pod = &pod;
+  inputs.node = &node;
+  inputs.seccomp_bpf = true;
+  oci::RuntimeSpec spec = *BuildRuntimeSpec(inputs);
+  EXPECT_EQ(spec.annotations.count("run.oci.seccomp_bpf_data"), 1u);
+  EXPECT_FALSE(spec.linux_.seccomp.empty());
+}
+
+TEST_F(RuntimeSpecTest, AnnotationsOfTheRequestNeverReachTheRuntime) {
+  record.spec.annotations = {{"run.oci.seccomp_bpf_data", "AA=="}, {"umask.crio.io", "077"}};
+  pod.annotations = record.spec.annotations;
+  oci::RuntimeSpec spec = *Build();
+  EXPECT_TRUE(spec.annotations.empty());
+  EXPECT_FALSE(spec.process.user.umask.has_value());
+}
+
+TEST_F(RuntimeSpecTest, SelinuxWishesMeanNothingWhereItIsOff) {
+  record.spec.security.selinux = SelinuxOptions{"any", "thing", "at", "all"};
+  oci::RuntimeSpec spec = *Build();
+  EXPECT_TRUE(spec.process.selinux_label.empty());
+  EXPECT_TRUE(spec.linux_.mount_label.empty());
 }
 
 }  // namespace

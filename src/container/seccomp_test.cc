@@ -68,5 +68,14 @@ TEST(SeccompTest, FilesAreNamedInErrors) {
   EXPECT_TRUE(LoadSeccompProfile(dir.At("p"), {}).ok());
 }
 
+TEST(SeccompTest, TheDeprecatedFieldHasFourForms) {
+  EXPECT_FALSE(ParseSeccompField("")->has_value());
+  EXPECT_EQ((*ParseSeccompField("unconfined"))->type, ProfileType::kUnconfined);
+  EXPECT_EQ((*ParseSeccompField("runtime/default"))->type, ProfileType::kRuntimeDefault);
+  EXPECT_EQ((*ParseSeccompField("docker/default"))->type, ProfileType::kRuntimeDefault);
+  EXPECT_EQ((*ParseSeccompField("localhost//p/q.json"))->localhost_ref, "/p/q.json");
+  EXPECT_EQ(ParseSeccompField("p").code(), StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace davit::container

@@ -69,7 +69,7 @@ def hooks(t):
         script.chmod(0o755)
         (weak / "a.json").write_text(json.dumps(spec({"one": {"hooks": [
             {"hookName": "createRuntime", "path": str(script), "args": ["hook", "x", "y"], "env": ["MINE=1"]}]}})))
-        box = t.run("sleep", "1000", CDI_devices=devices("one"), envs=[{"key": "LD_PRELOAD", "value": "/evil.so"}])
+        box = t.run("sleep", "1000", CDI_devices=devices("one"), envs=[{"key": "LD_PRELOAD", "value": b"/evil.so"}])
         assert json.loads(Path(f"{out}.state").read_text())["id"] == box.id
         assert Path(f"{out}.args").read_text() == "x y\n"
         environment = Path(f"{out}.env").read_text()

@@ -27,7 +27,7 @@ def localhost(path: str) -> dict:
 
 
 def check_denials(box) -> None:
-    for command, message in ((["chmod", "700", "/"], b"Cross-device link"),
+    for command, message in ((["chmod", "700", "/"], b"Invalid cross-device link"),
                              (["mkdir", "/x"], b"Function not implemented")):
         answer = box.exec_sync(*command)
         assert answer.exit_code != 0 and message in answer.stderr, f"{command}: {answer}"
@@ -56,6 +56,10 @@ def filters_of(pid: int) -> list[bytes]:
         libc.ptrace(PTRACE_DETACH, pid, None, None)
 
 
+def is_compiled(box) -> bool:
+    return "run.oci.seccomp_bpf_data" in box.info()["runtimeSpec"].get("annotations", {})
+
+
 @case("seccomp", "a profile's denials have its error numbers, in the container and in an exec")
 def denials(t):
     box = t.run("sh", "-c", "mkdir /x 2>/tmp-err; sleep 1000", security=localhost(profile(t)))
@@ -70,8 +74,7 @@ def same_filter(t):
     # An empty list of flags changes nothing but leaves the compiling to the runtime.
     cached = pod.container(security=localhost(profile(t, architectures=X86)))
     plain = pod.container(security=localhost(profile(t, architectures=X86, flags=[])))
-    assert "run.oci.seccomp_bpf_data" in cached.info()["runtimeSpec"]["annotations"]
-    assert "annotations" not in plain.info()["runtimeSpec"]
+    assert is_compiled(cached) and not is_compiled(plain)
     check_denials(cached)
     check_denials(plain)
     ours, theirs = filters_of(cached.pid), filters_of(plain.pid)
@@ -87,7 +90,7 @@ def same_default(t):
     path = t.folder("seccomp") / "default.json"
     path.write_text(json.dumps({**rendered, "flags": []}))
     plain = pod.container(security=localhost(str(path)))
-    assert "annotations" not in plain.info()["runtimeSpec"]
+    assert is_compiled(cached) and not is_compiled(plain)
     ours, theirs = filters_of(cached.pid), filters_of(plain.pid)
     assert ours and ours == theirs, f"{[len(f) for f in ours]} and {[len(f) for f in theirs]} bytes"
 
@@ -95,7 +98,7 @@ def same_default(t):
 @case("seccomp", "profiles with flags go to the runtime and still deny")
 def flags(t):
     box = t.run(security=localhost(profile(t, flags=["SECCOMP_FILTER_FLAG_LOG"])))
-    assert "annotations" not in box.info()["runtimeSpec"]
+    assert not is_compiled(box)
     check_denials(box)
 
 
