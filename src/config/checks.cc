@@ -130,6 +130,16 @@ Status CheckCapabilities(std::vector<std::string>& names) {
   return {};
 }
 
+Status CheckArguments(const std::vector<std::string>& arguments) {
+  for (const std::string& argument : arguments) {
+    bool printable = std::all_of(argument.begin(), argument.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+    if (argument.size() < 3 || argument.compare(0, 2, "--") != 0 || !printable) {
+      return Bad(argument, "is no option: write \"--name\" or \"--name=value\"");
+    }
+  }
+  return {};
+}
+
 Status CheckGlobs(const std::vector<std::string>& globs) {
   for (const std::string& glob : globs) {
     if (glob.empty() || std::any_of(glob.begin(), glob.end(), [](char c) { return IsControl(c) || c == ' '; })) {

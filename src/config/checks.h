@@ -27,6 +27,8 @@ Status CheckRegistryHost(const std::string& text);
 Status CheckMirrors(std::vector<std::string>& urls);
 // "CHOWN" or "CAP_CHOWN", in any case; stored as "CAP_CHOWN".
 Status CheckCapabilities(std::vector<std::string>& names);
+// Options of a program: "--name" or "--name=value", printable.
+Status CheckArguments(const std::vector<std::string>& arguments);
 // Not empty, printable, no blanks.
 Status CheckGlobs(const std::vector<std::string>& globs);
 

@@ -41,6 +41,7 @@ struct StreamConfig {
 struct RuntimeHandlerConfig {
   std::string path;  // absolute after Load(); empty when a program of the handler's name is not installed
   std::string root;  // --root of the runtime; after Load() <state>/runtime/<name> unless set
+  std::vector<std::string> arguments;  // global options of the runtime program, before its verb
   bool privileged_without_host_devices = false;
   std::vector<std::string> allowed_annotations;  // of container/annotations.h; others have no effect
   std::vector<std::string> allowed_devices = {"/dev/fuse", "/dev/net/tun"};  // for annotations that ask for devices

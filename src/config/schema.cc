@@ -102,6 +102,9 @@ std::vector<Field> HandlerFields(RuntimeHandlerConfig& c) {
       OptionalPath("path", c.path, "OCI runtime program; empty: looked up by the handler's name"),
       OptionalPath("root", c.root,
                    "state directory of the runtime (--root); empty: below the state directory of davitd"),
+      List(
+          "arguments", c.arguments, [&c] { return CheckArguments(c.arguments); },
+          "options that the runtime program gets before its verb, each beginning with --"),
       Flag("privileged_without_host_devices", c.privileged_without_host_devices,
            "privileged containers get neither the node's devices nor the right to use any"),
       List(

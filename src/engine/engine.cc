@@ -80,6 +80,7 @@ Result<std::map<std::string, container::RuntimeEntry>> MakeHandlers(const config
     handler.name = name;
     handler.path = options.path;
     handler.root = options.root;
+    handler.arguments = options.arguments;
     if (systemd_cgroups) handler.cgroup_driver = runtime::CgroupDriver::kSystemd;
     runtime::RuntimeDriver driver(handler);
     Deadline deadline = Deadline::After(std::chrono::seconds(10));

@@ -48,6 +48,7 @@ RuntimeDriver::RuntimeDriver(RuntimeHandler handler) : handler_(std::move(handle
 std::vector<std::string> RuntimeDriver::BaseArgv(const std::string& log_file) const {
   std::vector<std::string> argv = {handler_.path};
   if (!handler_.root.empty()) argv.insert(argv.end(), {"--root", handler_.root});
+  argv.insert(argv.end(), handler_.arguments.begin(), handler_.arguments.end());
   if (handler_.cgroup_driver == CgroupDriver::kSystemd) argv.emplace_back("--systemd-cgroup");
   if (!log_file.empty()) argv.insert(argv.end(), {"--log", log_file});
   // Also without a file: stderr is easier to read as one object a line.

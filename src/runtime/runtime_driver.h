@@ -30,6 +30,7 @@ struct RuntimeHandler {
   std::string path;  // absolute path of the program
   std::string root;  // --root: the runtime's state directory, made by the runtime
   CgroupDriver cgroup_driver = CgroupDriver::kCgroupfs;
+  std::vector<std::string> arguments = {};  // the administrator's, before the verb: "--network=host" for runsc
 };
 
 // What a runtime can do, as far as that is known. All false for a runtime without a `features` command,

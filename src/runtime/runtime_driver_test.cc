@@ -50,6 +50,12 @@ TEST(RuntimeArgvTest, Create) {
                           "--bundle", "/b", "--pid-file", "/b/pid", "id"));
 }
 
+TEST(RuntimeArgvTest, TheAdministratorsOptionsStandBeforeTheVerb) {
+  RuntimeDriver driver({"runsc", "/r", "/root", CgroupDriver::kCgroupfs, {"--network=host"}});
+  EXPECT_THAT(driver.StartArgv("id", ""),
+              ElementsAre("/r", "--root", "/root", "--network=host", "--log-format", "json", "start", "id"));
+}
+
 TEST(RuntimeArgvTest, StartAndExecWithSystemdCgroups) {
   RuntimeDriver driver({"runc", "/r", "/root", CgroupDriver::kSystemd});
   EXPECT_THAT(driver.StartArgv("id", "/log"), ElementsAre("/r", "--root", "/root", "--systemd-cgroup", "--log", "/log",

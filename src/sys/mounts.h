@@ -44,8 +44,8 @@ struct OverlayOptions {
   std::vector<std::string> lower;  // topmost first, absolute, at least one
   std::string upper;               // empty: read-only overlay
   std::string work;
-  bool is_volatile = true;  // "volatile": no sync on umount (containers die with the boot anyway)
-  std::string context;      // SELinux label of every file in it; empty: each file's own
+  bool is_volatile = true;   // "volatile": no sync on umount (containers die with the boot anyway)
+  std::string context = {};  // SELinux label of every file in it; empty: each file's own
 };
 // Mounts an overlay at target. Any number of lower directories that the kernel allows (500): uses
 // fsconfig(2) "lowerdir+" where the kernel has it, else lowerdir= with paths short enough for one page,

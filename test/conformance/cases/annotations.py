@@ -32,13 +32,15 @@ def allowed(t):
     pod = t.pod(annotations={"umask.crio.io": "0027", "io.kubernetes.cri-o.ShmSize": "8Mi",
                              "devices.crio.io": "/dev/full:/dev/brimful:rw"})
     box = pod.container("sh", "-c", "touch /made; sleep 1000")
-    assert box.sh("umask") == "0027", "an exec has the umask of the container"
+    assert box.proc_status("Umask") == "0027"
+    if t.handler == "crun":  # runc 1.1 gives an exec its own
+        assert box.sh("umask") == "0027", "an exec has the umask of the container"
     t.wait_for("the file", lambda: box.exec_sync("ls", "/made").exit_code == 0)
     assert box.exec("stat", "-c", "%a", "/made") == "640"
     assert " 8192 " in box.exec("df", "-k", "/dev/shm"), box.exec("df", "-k", "/dev/shm")
     assert box.exec("stat", "-c", "%t %T", "/dev/brimful") == "1 7"
     own = pod.container(annotations={"umask.crio.io": "0077"})
-    assert own.sh("umask") == "0077", "the container's word wins"
+    assert own.proc_status("Umask") == "0077", "the container's word wins"
 
 
 @case("annotations", "values of the wrong type are refused by the annotation's name", config=ALLOWED)

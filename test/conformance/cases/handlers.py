@@ -1,10 +1,14 @@
 """What the configuration says of a runtime handler, by its effect on containers."""
 
+import shutil
+
 from bench import case
 
 PRIVILEGED = {"privileged": True}
 BARE = "".join(f"[runtime.handlers.{name}]\nprivileged_without_host_devices = true\nmax_log_line_bytes = 256\n"
                for name in ("crun", "runc"))
+# "host" is the pod's: runsc joins its network namespace instead of moving the interfaces into one sandbox.
+GVISOR = '[runtime.handlers.runsc]\npath = "/usr/bin/runsc"\narguments = ["--network=host"]\n'
 
 
 @case("handlers", "privileged_without_host_devices: neither the nodes nor the right to use them", config=BARE)
@@ -37,3 +41,17 @@ def both(t):
 @case("handlers", "a handler that is not configured is refused by its name")
 def unknown(t):
     t.refused_pod("INVALID_ARGUMENT", "no-such-handler", handler="no-such-handler")
+
+
+@case("handlers", "gVisor's runsc is a handler like any other", config=GVISOR)
+def gvisor(t):
+    if shutil.which("runsc") is None:
+        t.skip("runsc is not installed")
+    assert "runsc" in [h.name for h in t.cri.Status().runtime_handlers]
+    box = t.pod(handler="runsc").container("sh", "-c", "echo from inside; sleep 1000")
+    assert "gVisor" in box.exec("dmesg"), "its own kernel"
+    answer = box.exec_sync("sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (answer.exit_code, answer.stdout, answer.stderr) == (3, b"out\n", b"err\n"), answer
+    t.wait_for("the log", lambda: box.log() == "from inside\n")
+    box.stop(1)
+    assert box.wait_exit().exit_code in (137, 143)

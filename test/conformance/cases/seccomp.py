@@ -95,7 +95,7 @@ def same_default(t):
     assert ours and ours == theirs, f"{[len(f) for f in ours]} and {[len(f) for f in theirs]} bytes"
 
 
-@case("seccomp", "profiles with flags go to the runtime and still deny")
+@case("seccomp", "profiles with flags go to the runtime and still deny", handlers=("crun",), why="runc 1.1 refuses flags")
 def flags(t):
     box = t.run(security=localhost(profile(t, flags=["SECCOMP_FILTER_FLAG_LOG"])))
     assert not is_compiled(box)
