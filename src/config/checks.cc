@@ -71,6 +71,22 @@ Status CheckSocketPath(std::string& path) {
   return {};
 }
 
+Status CheckListenAddress(const std::string& text) {
+  if (text.empty()) return {};
+  if (text.rfind("unix://", 0) == 0) {
+    std::string path = text;
+    return CheckSocketPath(path);
+  }
+  size_t colon = text.rfind(':');
+  std::optional<uint64_t> port = ParseUint64(colon == std::string::npos ? "" : text.substr(colon + 1));
+  if (!port || *port > 65535) return Bad(text, "is neither IP:PORT nor unix:///PATH");
+  std::string host = text.substr(0, colon);
+  bool brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (brackets) host = host.substr(1, host.size() - 2);
+  if ((host.find(':') != std::string::npos) != brackets) return Bad(text, "needs brackets around an IPv6 address only");
+  return CheckIpAddress(host);
+}
+
 Status CheckRange(int64_t number, int64_t low, int64_t high) {
   if (number >= low && number <= high) return {};
   if (high == std::numeric_limits<int64_t>::max())

@@ -21,6 +21,8 @@ Status CheckRange(int64_t number, int64_t low, int64_t high);
 Status CheckOneOf(const std::string& word, const std::vector<std::string>& allowed);
 // An IPv4 or IPv6 address without brackets or zone.
 Status CheckIpAddress(const std::string& text);
+// "192.0.2.1:9537", "[2001:db8::1]:9537", "unix:///path", or empty.
+Status CheckListenAddress(const std::string& text);
 // "host" or "host:port", lower case.
 Status CheckRegistryHost(const std::string& text);
 // "http://host[:port][/prefix]" or https; no user, query or fragment; loses a trailing slash.

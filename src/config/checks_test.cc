@@ -37,6 +37,16 @@ TEST(ChecksTest, Addresses) {
     EXPECT_FALSE(CheckIpAddress(bad).ok()) << bad;
 }
 
+TEST(ChecksTest, ListenAddresses) {
+  for (const char* good : {"", "127.0.0.1:9537", "[::1]:0", "0.0.0.0:1", "unix:///run/x.sock"}) {
+    EXPECT_TRUE(CheckListenAddress(good).ok()) << good;
+  }
+  for (const char* bad :
+       {"127.0.0.1", "::1:80", "[::1]", "localhost:1", "1.2.3.4:65536", "[1.2.3.4]:1", "unix://x", ":1"}) {
+    EXPECT_FALSE(CheckListenAddress(bad).ok()) << bad;
+  }
+}
+
 TEST(ChecksTest, RegistryHosts) {
   for (const char* good : {"docker.io", "localhost:5000", "127.0.0.1:5000", "[::1]:5000", "[::1]", "my_host"}) {
     EXPECT_TRUE(CheckRegistryHost(good).ok()) << good;

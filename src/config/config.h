@@ -37,6 +37,10 @@ struct StreamConfig {
   int64_t max_sessions = 1024;
 };
 
+struct MetricsConfig {
+  std::string address;  // "IP:PORT" (IPv6 in brackets) or "unix:///PATH"; empty: off
+};
+
 // An OCI runtime that pods can ask for by name (RunPodSandboxRequest.runtime_handler).
 struct RuntimeHandlerConfig {
   std::string path;  // absolute after Load(); empty when a program of the handler's name is not installed
@@ -100,6 +104,7 @@ struct Config {
   LogLevel log_level = LogLevel::kInfo;
   ApiConfig api;
   StreamConfig stream;
+  MetricsConfig metrics;
   RuntimeConfig runtime;
   ImageConfig image;
   NetworkConfig network;

@@ -69,6 +69,12 @@ std::vector<Field> StreamFields(StreamConfig& c) {
   };
 }
 
+std::vector<Field> MetricsFields(MetricsConfig& c) {
+  return {Text(
+      "address", c.address, [&c] { return CheckListenAddress(c.address); },
+      "where Prometheus metrics and /healthz are answered without TLS: IP:PORT or unix:///path; empty: nowhere")};
+}
+
 std::vector<Field> RuntimeFields(RuntimeConfig& c) {
   return {
       Text("default", c.default_handler, {}, "handler of pods that name none"),
@@ -186,6 +192,7 @@ Schema MakeSchema(Config& c) {
       {"", TopFields(c)},
       {"api", ApiFields(c.api)},
       {"stream", StreamFields(c.stream)},
+      {"metrics", MetricsFields(c.metrics)},
       {"runtime", RuntimeFields(c.runtime)},
       {"image", ImageFields(c.image)},
       {"network", NetworkFields(c.network)},

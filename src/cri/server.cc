@@ -5,6 +5,8 @@
 
 #include <cerrno>
 
+#include "cri/call_interceptor.h"
+#include "cri/call_metrics.h"
 #include "cri/control_service.h"
 #include "cri/image_service.h"
 #include "cri/runtime_service.h"
@@ -19,6 +21,7 @@ constexpr int kMaxSend = 80 << 20;     // lists of large nodes; newer clients ra
 
 struct Server::State {
   explicit State(engine::Engine& engine) : runtime(engine), image(engine), control(engine) {}
+  CallMetrics calls{{"runtime.v1.RuntimeService", "runtime.v1.ImageService", "davit.control.v1.ControlService"}};
   RuntimeService runtime;
   ImageService image;
   ControlService control;
@@ -41,6 +44,9 @@ Result<std::unique_ptr<Server>> Server::Start(engine::Engine& engine, const std:
   builder.RegisterService(&state->runtime);
   builder.RegisterService(&state->image);
   builder.RegisterService(&state->control);
+  std::vector<std::unique_ptr<::grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(std::make_unique<CallInterceptorFactory>(state->calls));
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   state->server = builder.BuildAndStart();
   // A unix socket "binds" as port 1 here; the caller's directory is private, so nobody gets in before the
   // mode is set.
@@ -50,6 +56,8 @@ Result<std::unique_ptr<Server>> Server::Start(engine::Engine& engine, const std:
   if (::chmod(socket_path.c_str(), 0660) != 0) return ErrnoError(errno, "chmod " + socket_path);
   return std::unique_ptr<Server>(new Server(std::move(state)));
 }
+
+void Server::WriteMetrics(MetricsText& out) const { state_->calls.Write(out); }
 
 void Server::Shutdown(std::chrono::milliseconds patience) {
   state_->server->Shutdown(std::chrono::system_clock::now() + patience);

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "base/metrics.h"
 #include "base/result.h"
 #include "engine/engine.h"
 
@@ -19,6 +20,9 @@ class Server {
   static Result<std::unique_ptr<Server>> Start(engine::Engine& engine, const std::string& socket_path);
   // Waits for the calls that are running: see Shutdown.
   ~Server();
+
+  // Calls by method and code, for Prometheus. Any thread.
+  void WriteMetrics(MetricsText& out) const;
 
   // Refuses new calls and cancels the running ones' transport after `patience`. The verbs behind them
   // end by themselves.

@@ -21,6 +21,7 @@
 #include "config/config.h"
 #include "cri/server.h"
 #include "engine/engine.h"
+#include "http/text_server.h"
 #include "sys/atomic_file.h"
 #include "sys/process.h"
 
@@ -104,6 +105,27 @@ sigset_t HandledSignals() {
   return set;
 }
 
+// nullptr without an address.
+Result<std::unique_ptr<davit::http::TextServer>> ServeMetrics(const davit::config::Config& config,
+                                                              davit::engine::Engine& engine,
+                                                              davit::cri::Server& server) {
+  if (config.metrics.address.empty()) return std::unique_ptr<davit::http::TextServer>();
+  davit::http::TextServerOptions options;
+  options.address = config.metrics.address;
+  auto answer = [&engine, &server](std::string_view path) -> std::optional<davit::http::TextAnswer> {
+    if (path == "/healthz") return davit::http::TextAnswer{"text/plain; charset=utf-8", "ok\n"};
+    if (path != "/metrics") return std::nullopt;
+    davit::MetricsText text;
+    engine.WriteMetrics(text);
+    server.WriteMetrics(text);
+    return davit::http::TextAnswer{"text/plain; version=0.0.4; charset=utf-8", text.text()};
+  };
+  ASSIGN_OR_RETURN_WITH(std::unique_ptr<davit::http::TextServer> started,
+                        davit::http::TextServer::Start(options, answer), "metrics.address");
+  davit::LogInfo("davitd answers /metrics and /healthz on {}", started->address());
+  return started;
+}
+
 Status Serve(const Flags& flags) {
   ASSIGN_OR_RETURN(davit::config::Config config, LoadConfig(flags));
   davit::cmd::StartLogging(config.log_level);
@@ -112,6 +134,7 @@ Status Serve(const Flags& flags) {
                         "start");
   RETURN_IF_ERROR(davit::sys::MakeDirectories(ParentDirectory(config.api.listen), 0700));
   ASSIGN_OR_RETURN(std::unique_ptr<davit::cri::Server> server, davit::cri::Server::Start(*engine, config.api.listen));
+  ASSIGN_OR_RETURN(std::unique_ptr<davit::http::TextServer> metrics, ServeMetrics(config, *engine, *server));
   davit::LogInfo("davitd {} serves CRI v1 on {}", davit::kVersion, config.api.listen);
   davit::cmd::NotifyReady();
 
@@ -129,6 +152,7 @@ Status Serve(const Flags& flags) {
     std::this_thread::sleep_for(std::chrono::seconds(10));
     ::_exit(0);
   }).detach();
+  metrics.reset();  // asks the engine and the server
   server->Shutdown(std::chrono::milliseconds(500));
   ::unlink(config.api.listen.c_str());
   engine.reset();
