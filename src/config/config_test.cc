@@ -50,9 +50,16 @@ init_path = "/i"
 max_log_line_bytes = "32 KiB"
 pids_limit = 4096
 default_capabilities = ["chown", "CAP_KILL"]
+cdi_spec_dirs = []
 [runtime.handlers.kata]
 path = "/usr/bin/kata-runtime"
 root = "/run/kata"
+arguments = ["--debug", "--network=host"]
+privileged_without_host_devices = true
+allowed_annotations = ["umask.crio.io"]
+allowed_devices = []
+monitor_path = "/m"
+max_log_line_bytes = "1 KiB"
 [image]
 pull_path = "/p"
 max_parallel_layers = 8
@@ -88,7 +95,15 @@ plugin_timeout_seconds = 9
   EXPECT_EQ(config.runtime.max_log_line_bytes, 32768);
   EXPECT_THAT(*config.runtime.default_capabilities, ElementsAre("CAP_CHOWN", "CAP_KILL"));
   EXPECT_EQ(config.runtime.handlers.size(), 3u);
-  EXPECT_EQ(config.runtime.handlers["kata"].path, "/usr/bin/kata-runtime");
+  EXPECT_THAT(config.runtime.cdi_spec_dirs, ElementsAre());
+  const RuntimeHandlerConfig& kata = config.runtime.handlers["kata"];
+  EXPECT_EQ(kata.path, "/usr/bin/kata-runtime");
+  EXPECT_THAT(kata.arguments, ElementsAre("--debug", "--network=host"));
+  EXPECT_TRUE(kata.privileged_without_host_devices);
+  EXPECT_THAT(kata.allowed_annotations, ElementsAre("umask.crio.io"));
+  EXPECT_THAT(kata.allowed_devices, ElementsAre());
+  EXPECT_EQ(kata.monitor_path, "/m");
+  EXPECT_EQ(kata.max_log_line_bytes, 1024);
   EXPECT_EQ(config.image.max_image_bytes, int64_t{1} << 40);
   EXPECT_THAT(config.image.registries["docker.io"].mirrors,
               ElementsAre("http://127.0.0.1:5000", "https://m.example/dockerhub"));
@@ -142,6 +157,10 @@ TEST(ConfigTest, ValuesAreChecked) {
               HasSubstr("does not begin with http:// or https://"));
   EXPECT_THAT(ErrorOf("[image.registries.'https://h']\n"), HasSubstr("f.toml:1: image.registries: \"https://h\""));
   EXPECT_THAT(ErrorOf("[runtime.handlers.'../x']\n"), HasSubstr("is not a handler name"));
+  EXPECT_THAT(ErrorOf("[runtime.handlers.h]\narguments = ['network']\n"), HasSubstr("is no option"));
+  EXPECT_THAT(ErrorOf("[runtime.handlers.h]\nmax_log_line_bytes = 1\n"), HasSubstr("not in the range 256"));
+  EXPECT_THAT(ErrorOf("[runtime.handlers.h]\nallowed_devices = ['dev/x']\n"), HasSubstr("absolute"));
+  EXPECT_THAT(ErrorOf("[runtime]\ncdi_spec_dirs = ['x']\n"), HasSubstr("absolute"));
   EXPECT_THAT(ErrorOf("root = \"/a\\u0000b\""), HasSubstr("NUL"));
 }
 
