@@ -140,3 +140,23 @@ def not_a_path(t):
         error = t.pod().refused(("NOT_FOUND", "INVALID_ARGUMENT"), "", image=name)
         assert "not an image" not in error.details and "root:" not in error.details, error
         t.cri.refused("PullImage", ("NOT_FOUND", "INVALID_ARGUMENT"), image={"image": name})
+
+
+@case("images", "image.pinned of the configuration marks what the kubelet must not collect",
+      config='[image]\npinned = ["registry.k8s.io/e2e-test-images/*"]\n')
+def pinned(t):
+    t.cri.PullImage(image={"image": BUSYBOX})
+    other = t.image("not-pinned", catalogue.shell_image(Layer.of(catalogue.base_entries(busybox())), Cmd=["other"]))
+    assert named(t, BUSYBOX).pinned and not named(t, other).pinned
+    assert {i.pinned for i in t.cri.ListImages().images if i.id == named(t, BUSYBOX).id} == {True}
+
+
+@case("images", "PullImage: the pod it is for changes nothing; a second pull is the same image")
+def pull(t):
+    from davit_test.grpc_client import pod_config
+    layer = Layer.of([*catalogue.base_entries(busybox()), Entry("once", data=b"1")])
+    reference = t.image("pulled", catalogue.shell_image(layer))
+    image = named(t, reference)
+    for fields in ({"sandbox_config": pod_config("p")}, {"auth": {"username": "u", "password": "not needed"}}, {}):
+        assert t.cri.PullImage(image={"image": reference}, **fields).image_ref == image.id
+    assert named(t, reference) == image and t.run("cat", "/once", image=reference)

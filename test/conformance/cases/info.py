@@ -89,3 +89,15 @@ def every_call(t):
             # gRPC itself answers a method that nobody registered with an empty text.
             assert error.code != "UNIMPLEMENTED" or error.details, f"{name}: nobody answers"
             assert error.code not in ("INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE"), error
+
+
+@case("info", "what is not built says so, and does nothing")
+def not_built(t):
+    box = t.run()
+    target = t.folder("checkpoint") / "c.tar"
+    for name, fields in (("CheckpointContainer", {"container_id": box.id, "location": str(target), "timeout": 5}),
+                         ("CheckpointPod", {"pod_sandbox_id": box.pod.id, "output_path": str(target)}),
+                         ("RestorePod", {"checkpoint_path": str(target), "config": box.pod.config})):
+        t.cri.refused(name, "UNIMPLEMENTED", "not built", **fields)
+    assert not target.exists() and box.exec("echo", "alive") == "alive"
+    assert len(t.cri.ListPodSandbox().items) == 1

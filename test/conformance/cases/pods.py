@@ -189,3 +189,34 @@ def no_log(t):
     box = pod.container("sh", "-c", "yes | head -c 1000000; exit 4")
     status = box.wait_exit()
     assert status.exit_code == 4 and status.log_path == "", status
+
+
+@case("pods", "what would concern a process of the pod itself is read over: there is none")
+def no_process(t):
+    security = {"run_as_user": {"value": 1234}, "run_as_group": {"value": 1234}, "readonly_rootfs": True,
+                "supplemental_groups": [4321], "supplemental_groups_policy": "Strict",
+                "seccomp": {"profile_type": "Localhost", "localhost_ref": "/no/such.json"},
+                "apparmor": {"profile_type": "Unconfined"}, "seccomp_profile_path": "localhost//no/such.json"}
+    for pid in ("CONTAINER", "POD"):
+        box = t.pod(namespaces={"pid": pid}, security=security).container()
+        # The container has what its own request says, which is nothing of it.
+        assert box.exec("id", "-u") == "0" and "4321" not in box.exec("id", "-G").split()
+        box.sh("echo x > /written")
+        assert box.proc_status("Seccomp") == "0"
+
+
+@case("pods", "CreateContainer goes by the pod's record, whatever sandbox_config says")
+def sandbox_config(t):
+    pod = t.pod(hostname="as-recorded")
+    other = pod_config("another", hostname="as-claimed", log_directory="/tmp/no-such-logs", namespaces={"network": "NODE"},
+                       security={"privileged": True})
+    config = pod.container_config("sh", "-c", "hostname", log_path="claimed.log", namespaces={"network": "NODE"})
+    box = t.cri.CreateContainer(pod_sandbox_id=pod.id, config=config, sandbox_config=other).container_id
+    t.cri.StartContainer(container_id=box)
+    t.wait_for("it ends", lambda: t.cri.ContainerStatus(container_id=box).status.state == pb.CONTAINER_EXITED)
+    log = Path(pod.config.log_directory) / "claimed.log"
+    assert log.read_text().endswith(" stdout F as-recorded\n") and not Path("/tmp/no-such-logs").exists()
+    config.metadata.name = "privileged"
+    config.linux.security_context.privileged = True
+    t.cri.refused("CreateContainer", "INVALID_ARGUMENT", "privileged", pod_sandbox_id=pod.id, config=config,
+                  sandbox_config=other)
