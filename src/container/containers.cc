@@ -3,16 +3,22 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <climits>
 #include <cstdlib>
 
 #include "base/fault.h"
 #include "base/rollback.h"
 #include "base/strings.h"
+#include "container/declared_volumes.h"
 #include "container/exec_process.h"
 #include "container/log_directory.h"
+#include "container/mounts.h"
+#include "container/own_mounts.h"
 #include "container/selinux.h"
+#include "container/user_namespace.h"
 #include "sys/atomic_file.h"
 #include "sys/process.h"
 #include "sys/rooted.h"
@@ -63,26 +69,76 @@ Result<oci::RuntimeSpec> Containers::PrepareRootfs(ContainerRecord& record, cons
   spec_inputs.pod = &inputs.pod;
   spec_inputs.node = &options_.node;
   spec_inputs.rootfs = rootfs;
+  spec_inputs.mounts_directory = options_.paths.Mounts(record.id);
   if (const RuntimeEntry* handler = Handler(record.runtime_handler)) {
     spec_inputs.handler = handler->settings;
     spec_inputs.seccomp_bpf = handler->features.seccomp_bpf;
   }
   // Before the mount: bad input found here costs nothing.
-  ASSIGN_OR_RETURN(oci::RuntimeSpec spec, BuildRuntimeSpec(spec_inputs));
+  ASSIGN_OR_RETURN(RuntimePlan plan, BuildRuntimeSpec(spec_inputs));
+  ASSIGN_OR_RETURN(std::vector<std::string> volumes, DeclaredVolumes(inputs.image->volumes, plan.spec.mounts));
 
   store::RootfsMount mount;
   mount.layers = inputs.layer_paths;
   mount.target = rootfs;
-  mount.context = spec.linux_.mount_label;
+  mount.context = plan.spec.linux_.mount_label;
+  mount.user_namespace = inputs.pod.user_namespace;
+  mount.ids = MappedIds(inputs.pod);
+  if (!mount.user_namespace.empty()) RETURN_IF_ERROR(OpenToMappedRoot(record.id, inputs.pod));
   RETURN_IF_ERROR(rootfs_.Mount(record.id, mount).Annotate("mount rootfs"));
   ASSIGN_OR_RETURN(sys::UniqueFd root, sys::Open(rootfs, O_PATH | O_DIRECTORY));
   ASSIGN_OR_RETURN(User user, ResolveUser(root.get(), record.spec.security, inputs.image->user));
-  RETURN_IF_ERROR(LabelFiles(record.spec, inputs.pod, spec.linux_.mount_label, deadline));
+  RETURN_IF_ERROR(LabelFiles(record.spec, inputs.pod, mount.context, deadline));
   record.uid = user.uid;
   record.gid = user.gid;
   record.groups = user.groups;
-  SetUser(spec, user);
-  return spec;
+  SetUser(plan.spec, user);
+
+  for (OwnMount& own : plan.own_mounts) {
+    auto layers = inputs.image_volumes.find(own.index);
+    if (layers != inputs.image_volumes.end()) own.layers = layers->second;
+    own.context = mount.context;
+  }
+  FaultPoint("container.create.mounts");
+  RETURN_IF_ERROR(MakeOwnMounts(spec_inputs.mounts_directory, plan.own_mounts, inputs.pod.user_namespace));
+  if (!volumes.empty()) {
+    VolumeOwner owner{mount.ids.outside, mount.ids.outside};
+    ASSIGN_OR_RETURN(std::vector<oci::SpecMount> mounts,
+                     MakeDeclaredVolumes(volumes, root.get(), rootfs_.VolumesDir(record.id), owner, deadline));
+    for (const oci::SpecMount& volume : mounts) {
+      if (!options_.node.selinux || mount.context.empty()) break;
+      RETURN_IF_ERROR(RelabelTree(*options_.node.selinux, volume.source, mount.context, deadline));
+    }
+    plan.spec.mounts.insert(plan.spec.mounts.end(), mounts.begin(), mounts.end());
+    SortMounts(plan.spec.mounts);
+  }
+  return std::move(plan.spec);
+}
+
+// OCI runtimes walk to the rootfs as root of the user namespace, to whom the node's 0700 directories are
+// closed. Of Davit's own only the two above the containers open, and only for passing through; the
+// container's lets the pod's group pass, so that no other user of the node reaches the set-user-id programs of
+// its image (CVE-2021-41103). The next start of davitd closes the first one again.
+Status Containers::OpenToMappedRoot(const ContainerId& id, const PodEnvironment& pod) {
+  const std::string directory = options_.paths.Directory(id);
+  if (::chown(directory.c_str(), 0, MappedIds(pod).outside) != 0 || ::chmod(directory.c_str(), 0710) != 0) {
+    return ErrnoError(errno, "open " + directory);
+  }
+  for (const std::string& path : {options_.paths.state + "/containers", options_.paths.state}) {
+    if (::chmod(path.c_str(), 0711) != 0) return ErrnoError(errno, "open " + path);
+  }
+  // What lies above is the administrator's.
+  for (size_t slash = options_.paths.state.rfind('/'); slash != 0 && slash != std::string::npos;
+       slash = options_.paths.state.rfind('/', slash - 1)) {
+    const std::string above = options_.paths.state.substr(0, slash);
+    struct stat info {};
+    if (::stat(above.c_str(), &info) != 0) return ErrnoError(errno, "stat " + above);
+    if ((info.st_mode & S_IXOTH) == 0) {
+      return FailedPrecondition("user namespaces: " + above +
+                                " is closed to other users (make it searchable: chmod o+x)");
+    }
+  }
+  return {};
 }
 
 Status Containers::LabelFiles(const ContainerSpec& spec, const PodEnvironment& pod, const std::string& label,
@@ -174,6 +230,8 @@ Status Containers::Destroy(const ContainerRecord& record, Deadline deadline) {
   FaultPoint("container.destroy.monitor");
   RETURN_IF_ERROR(CleanUp(record, deadline).Annotate("delete from runtime"));
   FaultPoint("container.destroy.runtime");
+  RETURN_IF_ERROR(RemoveOwnMounts(options_.paths.Mounts(record.id)).Annotate("remove mounts"));
+  FaultPoint("container.destroy.mounts");
   RETURN_IF_ERROR(rootfs_.Unmount(record.id, options_.paths.Rootfs(record.id)).Annotate("unmount rootfs"));
   FaultPoint("container.destroy.unmount");
   RETURN_IF_ERROR(rootfs_.RemoveWritable(record.id).Annotate("remove writable layer"));

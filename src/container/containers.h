@@ -43,6 +43,8 @@ struct ContainersOptions {
 struct CreateInputs {
   std::vector<std::string> layer_paths;  // topmost first
   const oci::ImageConfig* image = nullptr;
+  // The layers of image volumes, topmost first, by the index in spec.mounts.
+  std::map<size_t, std::vector<std::string>> image_volumes;
   PodEnvironment pod;
 };
 
@@ -88,6 +90,8 @@ class Containers {
   Result<oci::RuntimeSpec> PrepareRootfs(ContainerRecord& record, const CreateInputs& inputs, Deadline deadline);
   // SELinux: the pod's files, and volumes with selinux_relabel.
   Status LabelFiles(const ContainerSpec& spec, const PodEnvironment& pod, const std::string& label, Deadline deadline);
+  // Lets root of the pod's user namespace, and nobody else but the node's, reach the container's rootfs.
+  Status OpenToMappedRoot(const ContainerId& id, const PodEnvironment& pod);
   Status WriteBundle(const ContainerRecord& record, const oci::RuntimeSpec& spec);
   Result<monitor::State> Launch(const ContainerRecord& record, Deadline deadline);
 

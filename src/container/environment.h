@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "container/spec.h"
 
@@ -14,6 +15,11 @@ struct PodEnvironment {
   std::string ipc_namespace;
   std::string uts_namespace;
   std::string pid_namespace;  // empty: the pod shares none
+  std::string user_namespace;
+  std::vector<IdMapping> uid_mappings;  // of the user namespace: one each, or none
+  std::vector<IdMapping> gid_mappings;
+  // Of the container that the request's TARGET names; the engine finds it. Empty: there is none.
+  std::string target_pid_namespace;
 
   std::string hostname;
   // Files and directories that are bind mounted unless the request mounts something there itself.

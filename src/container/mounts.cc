@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "base/strings.h"
+#include "sys/atomic_file.h"
 #include "sys/mounts.h"
 
 namespace davit::container {
@@ -20,22 +21,30 @@ std::string Field(size_t index, std::string_view field) {
   return "mounts[" + std::to_string(index) + "]." + std::string(field);
 }
 
-// "/a//b/./c/" -> "/a/b/c"; the empty string when there is a ".." or the path is relative.
-std::string CleanAbsolute(const std::string& path) {
-  if (path.empty() || path[0] != '/') return {};
-  std::string clean;
-  for (const std::string& part : Split(path, '/')) {
-    if (part.empty() || part == ".") continue;
-    if (part == "..") return {};
-    clean += "/" + part;
+// What a mount of CRI shows: a path of the node, or an image.
+Status ValidateSource(const Mount& mount, size_t index) {
+  if (!mount.image.empty()) {
+    if (!mount.host_path.empty()) return InvalidArgument(Field(index, "host_path") + ": not together with image");
+    if (mount.propagation != MountPropagation::kPrivate) {
+      return InvalidArgument(Field(index, "propagation") + ": only PRIVATE with image");
+    }
+    if (mount.image_sub_path.size() > kMaxPath) {
+      return InvalidArgument(Field(index, "image_sub_path") + ": longer than 4096 bytes");
+    }
+    if (!mount.image_sub_path.empty() && CleanAbsolute("/" + mount.image_sub_path).empty()) {
+      return InvalidArgument(Field(index, "image_sub_path") + " \"" + Printable(mount.image_sub_path) +
+                             "\" contains \"..\"");
+    }
+    return {};
   }
-  return clean.empty() ? "/" : clean;
+  if (!mount.image_sub_path.empty()) return InvalidArgument(Field(index, "image_sub_path") + ": without image");
+  if (mount.host_path.empty() || mount.host_path[0] != '/') {
+    return InvalidArgument(Field(index, "host_path") + " \"" + Printable(mount.host_path) + "\" is not absolute");
+  }
+  return {};
 }
 
 Status ValidateMount(const Mount& mount, size_t index, bool recursive_read_only) {
-  if (!mount.image.empty()) {
-    return Unimplemented(Field(index, "image") + ": image volumes are not built yet");
-  }
   if (mount.container_path.size() > kMaxPath || mount.host_path.size() > kMaxPath) {
     return InvalidArgument(Field(index, "container_path") + ": longer than 4096 bytes");
   }
@@ -43,11 +52,12 @@ Status ValidateMount(const Mount& mount, size_t index, bool recursive_read_only)
     return InvalidArgument(Field(index, "container_path") + " \"" + Printable(mount.container_path) +
                            "\" is not an absolute path below / without \"..\"");
   }
-  if (mount.host_path.empty() || mount.host_path[0] != '/') {
-    return InvalidArgument(Field(index, "host_path") + " \"" + Printable(mount.host_path) + "\" is not absolute");
-  }
-  if (!mount.uid_mappings.empty() || !mount.gid_mappings.empty()) {
-    return Unimplemented(Field(index, "uidMappings") + ": user namespaces are not built yet");
+  RETURN_IF_ERROR(ValidateSource(mount, index));
+  for (const std::string& option : mount.mount_options) {
+    if (option != "noexec" && option != "nodev" && option != "nosuid") {
+      return InvalidArgument(Field(index, "mount_options") + ": \"" + Printable(option) +
+                             "\"; only noexec, nodev and nosuid");
+    }
   }
   if (mount.recursive_read_only) {
     // KEP-3857: only with readonly, private propagation and a runtime that can.
@@ -64,7 +74,12 @@ Status ValidateMount(const Mount& mount, size_t index, bool recursive_read_only)
 
 Result<std::string> ResolveHostPath(const Mount& mount, size_t index) {
   char resolved[PATH_MAX];
-  if (::realpath(mount.host_path.c_str(), resolved) == nullptr) {
+  const char* path = mount.host_path.c_str();
+  struct stat info {};
+  if (::lstat(path, &info) != 0 && errno == ENOENT) {
+    RETURN_IF_ERROR(sys::MakeDirectories(mount.host_path, 0755).Annotate(Field(index, "host_path")));
+  }
+  if (::realpath(path, resolved) == nullptr) {
     Status status = ErrnoError(errno, Field(index, "host_path") + " " + Printable(mount.host_path, 512));
     return Status(StatusCode::kInvalidArgument, status.message());
   }
@@ -104,35 +119,64 @@ void MakeWritableForPrivileged(std::vector<oci::SpecMount>& mounts) {
 
 size_t Depth(const std::string& path) { return static_cast<size_t>(std::count(path.begin(), path.end(), '/')); }
 
-Status AddRequested(MountPlan& plan, const Mount& mount, size_t index) {
-  ASSIGN_OR_RETURN(std::string source, ResolveHostPath(mount, index));
-  oci::SpecMount bind{CleanAbsolute(mount.container_path), "bind", source, {"rbind"}, {}, {}};
-  switch (mount.propagation) {
+Status CheckPropagation(const Mount& mount, size_t index, const std::string& source) {
+  if (mount.propagation == MountPropagation::kPrivate) return {};
+  ASSIGN_OR_RETURN_WITH(sys::Propagation found, sys::PropagationOf(source), Field(index, "host_path"));
+  bool enough = found.shared || (found.slave && mount.propagation == MountPropagation::kHostToContainer);
+  if (enough) return {};
+  const char* wanted = mount.propagation == MountPropagation::kBidirectional ? "shared" : "shared or slave";
+  return InvalidArgument(Field(index, "propagation") + ": " + source + " is not on a " + wanted +
+                         " mount (make it one with mount --make-shared)");
+}
+
+void SetPropagation(MountPlan& plan, MountPropagation propagation, oci::SpecMount& bind) {
+  switch (propagation) {
     case MountPropagation::kPrivate:
       bind.options.push_back("rprivate");
       break;
-    case MountPropagation::kHostToContainer: {
+    case MountPropagation::kHostToContainer:
       bind.options.push_back("rslave");
       if (plan.rootfs_propagation.empty()) plan.rootfs_propagation = "rslave";
       break;
-    }
-    case MountPropagation::kBidirectional: {
-      ASSIGN_OR_RETURN_WITH(sys::Propagation found, sys::PropagationOf(source), Field(index, "host_path"));
-      if (!found.shared) {
-        return InvalidArgument(Field(index, "propagation") + ": " + source +
-                               " is not on a shared mount (make it one with mount --make-shared)");
-      }
+    case MountPropagation::kBidirectional:
       bind.options.push_back("rshared");
       plan.rootfs_propagation = "rshared";
       break;
-    }
   }
-  bind.options.push_back(mount.recursive_read_only ? "rro" : mount.readonly ? "ro" : "rw");
+}
+
+Status AddRequested(MountPlan& plan, const Mount& mount, size_t index, const std::string& directory) {
+  oci::SpecMount bind{CleanAbsolute(mount.container_path), "bind", "", {"rbind"}, {}, {}};
+  bool image = !mount.image.empty();
+  if (!image) {
+    ASSIGN_OR_RETURN(bind.source, ResolveHostPath(mount, index));
+    RETURN_IF_ERROR(CheckPropagation(mount, index, bind.source));
+  }
+  if (image || !mount.uid_mappings.empty()) {
+    bool slave = mount.propagation != MountPropagation::kPrivate;
+    plan.own.push_back({index, bind.source, slave, {}, mount.image_sub_path, {}});
+    bind.source = OwnMountTarget(directory, index);
+  }
+  SetPropagation(plan, mount.propagation, bind);
+  // An image is read-only whatever the request says, as with other runtimes.
+  bind.options.push_back(mount.recursive_read_only ? "rro" : mount.readonly || image ? "ro" : "rw");
+  bind.options.insert(bind.options.end(), mount.mount_options.begin(), mount.mount_options.end());
   ReplaceMount(plan.mounts, std::move(bind));
   return {};
 }
 
 }  // namespace
+
+std::string CleanAbsolute(const std::string& path) {
+  if (path.empty() || path[0] != '/') return {};
+  std::string clean;
+  for (const std::string& part : Split(path, '/')) {
+    if (part.empty() || part == ".") continue;
+    if (part == "..") return {};
+    clean += "/" + part;
+  }
+  return clean.empty() ? "/" : clean;
+}
 
 Status ValidateMounts(const std::vector<Mount>& mounts, bool recursive_read_only) {
   if (mounts.size() > kMaxMounts) {
@@ -142,17 +186,22 @@ Status ValidateMounts(const std::vector<Mount>& mounts, bool recursive_read_only
   return {};
 }
 
-Result<MountPlan> PlanMounts(const ContainerSpec& spec, const PodEnvironment& pod) {
+Result<MountPlan> PlanMounts(const ContainerSpec& spec, const PodEnvironment& pod, const std::string& directory) {
   MountPlan plan;
   plan.mounts = oci::DefaultMounts();
   if (spec.security.privileged) MakeWritableForPrivileged(plan.mounts);
   AddPodFiles(plan.mounts, spec, pod);
-  for (size_t i = 0; i < spec.mounts.size(); ++i) RETURN_IF_ERROR(AddRequested(plan, spec.mounts[i], i));
-  // A mount over /dev must not hide /dev/pts: parents first, otherwise the order given.
-  std::stable_sort(plan.mounts.begin(), plan.mounts.end(), [](const oci::SpecMount& a, const oci::SpecMount& b) {
+  for (size_t i = 0; i < spec.mounts.size(); ++i) {
+    RETURN_IF_ERROR(AddRequested(plan, spec.mounts[i], i, directory));
+  }
+  SortMounts(plan.mounts);
+  return plan;
+}
+
+void SortMounts(std::vector<oci::SpecMount>& mounts) {
+  std::stable_sort(mounts.begin(), mounts.end(), [](const oci::SpecMount& a, const oci::SpecMount& b) {
     return Depth(a.destination) < Depth(b.destination);
   });
-  return plan;
 }
 
 }  // namespace davit::container

@@ -40,12 +40,43 @@ TEST(MountsTest, ASymlinkedSourceIsMountedAtThePathAskedFor) {
   EXPECT_TRUE(HasOption(*mount, "rprivate"));
 }
 
-TEST(MountsTest, AMissingSourceNamesTheMount) {
+TEST(MountsTest, AMissingSourceIsMadeAndADanglingLinkIsRefused) {
+  sys::TempDir dir;
   ContainerSpec spec;
-  spec.mounts.push_back({.container_path = "/a", .host_path = "/nonexistent/davit"});
+  spec.mounts.push_back({.container_path = "/a", .host_path = dir.At("new/deep")});
   Result<MountPlan> plan = PlanMounts(spec, {});
+  ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+  EXPECT_EQ(::access(dir.At("new/deep").c_str(), F_OK), 0);
+  ASSERT_EQ(::symlink("nowhere", dir.At("link").c_str()), 0);
+  spec.mounts[0].host_path = dir.At("link");
+  plan = PlanMounts(spec, {});
   EXPECT_EQ(plan.code(), StatusCode::kInvalidArgument);
-  EXPECT_NE(plan.status().message().find("mounts[0].host_path /nonexistent/davit"), std::string::npos);
+  EXPECT_NE(plan.status().message().find("mounts[0].host_path " + dir.At("link")), std::string::npos);
+}
+
+TEST(MountsTest, AnImageAndAMappedPathAreMountedByDavitItself) {
+  ContainerSpec spec;
+  spec.mounts.push_back({.container_path = "/a", .host_path = "/tmp"});
+  spec.mounts.push_back({.container_path = "/i", .image = "x", .image_sub_path = "s"});
+  spec.mounts.push_back({.container_path = "/m", .host_path = "/tmp", .uid_mappings = {{1, 0, 1}}});
+  Result<MountPlan> plan = PlanMounts(spec, {}, "/run/x");
+  ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+  ASSERT_EQ(plan->own.size(), 2u);
+  EXPECT_EQ(plan->own[0].index, 1u);
+  EXPECT_EQ(plan->own[0].sub_path, "s");
+  EXPECT_EQ(plan->own[1].host_path, "/tmp");
+  EXPECT_EQ(At(*plan, "/i")->source, "/run/x/1");
+  EXPECT_TRUE(HasOption(*At(*plan, "/i"), "ro"));
+  EXPECT_EQ(At(*plan, "/m")->source, "/run/x/2");
+}
+
+TEST(MountsTest, MountOptionsReachTheMount) {
+  ContainerSpec spec;
+  spec.mounts.push_back({.container_path = "/a", .host_path = "/tmp", .mount_options = {"noexec", "nodev"}});
+  Result<MountPlan> plan = PlanMounts(spec, {});
+  ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+  EXPECT_TRUE(HasOption(*At(*plan, "/a"), "noexec"));
+  EXPECT_TRUE(HasOption(*At(*plan, "/a"), "nodev"));
 }
 
 TEST(MountsTest, ARequestReplacesTheDefaultAndThePodsFile) {
@@ -77,12 +108,20 @@ TEST(MountsTest, ValidationNamesTheField) {
     Mount mount;
     std::string field;
   };
-  for (const Case& c : {Case{{.container_path = "rel", .host_path = "/tmp"}, "mounts[0].container_path"},
-                        Case{{.container_path = "/a/../b", .host_path = "/tmp"}, "mounts[0].container_path"},
-                        Case{{.container_path = "/", .host_path = "/tmp"}, "mounts[0].container_path"},
-                        Case{{.container_path = "/a", .host_path = "tmp"}, "mounts[0].host_path"},
-                        Case{{.container_path = "/a", .host_path = "/tmp", .recursive_read_only = true},
-                             "mounts[0].recursive_read_only"}}) {
+  for (const Case& c :
+       {Case{{.container_path = "rel", .host_path = "/tmp"}, "mounts[0].container_path"},
+        Case{{.container_path = "/a/../b", .host_path = "/tmp"}, "mounts[0].container_path"},
+        Case{{.container_path = "/", .host_path = "/tmp"}, "mounts[0].container_path"},
+        Case{{.container_path = "/a", .host_path = "tmp"}, "mounts[0].host_path"},
+        Case{{.container_path = "/a", .host_path = "/tmp", .image = "x"}, "mounts[0].host_path"},
+        Case{{.container_path = "/a", .image = "x", .image_sub_path = "../b"}, "mounts[0].image_sub_path"},
+        Case{{.container_path = "/a", .host_path = "/tmp", .image_sub_path = "b"}, "mounts[0].image_sub_path"},
+        Case{{.container_path = "/a", .propagation = MountPropagation::kHostToContainer, .image = "x"},
+             "mounts[0].propagation"},
+        Case{{.container_path = "/a", .host_path = "/tmp", .mount_options = {"noatime"}},
+             "mounts[0].mount_options: \"noatime\""},
+        Case{{.container_path = "/a", .host_path = "/tmp", .recursive_read_only = true},
+             "mounts[0].recursive_read_only"}}) {
     Status status = ValidateMounts({c.mount}, true);
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << c.field;
     EXPECT_NE(status.message().find(c.field), std::string::npos) << status.message();

@@ -7,8 +7,10 @@
 //       monitor.sock  exit  pid         davit-monitor's (docs/formats/monitor-protocol.md)
 //       runtime.log                     what the OCI runtime says (JSON lines)
 //       exec/<n>/                       process.json and pid of one exec
+//       mounts/<i>  mounts/<i>.image    mounts that Davit makes itself (own_mounts.h); i counts spec.mounts
 //   <state>/tty/<id's first 24 digits>   console socket, only while the runtime hands over a terminal
 //   <root>/containers/<id>/{upper,work} the writable layer (store::Rootfs)
+//   <root>/containers/<id>/volumes/<n>/ volumes that the image declares
 #pragma once
 
 #include <string>
@@ -23,6 +25,7 @@ struct Paths {
   [[nodiscard]] std::string Directory(const ContainerId& id) const { return state + "/containers/" + id.str(); }
   [[nodiscard]] std::string Bundle(const ContainerId& id) const { return Directory(id) + "/bundle"; }
   [[nodiscard]] std::string Rootfs(const ContainerId& id) const { return Directory(id) + "/rootfs"; }
+  [[nodiscard]] std::string Mounts(const ContainerId& id) const { return Directory(id) + "/mounts"; }
   [[nodiscard]] std::string PidFile(const ContainerId& id) const { return Directory(id) + "/pid"; }
   [[nodiscard]] std::string RuntimeLog(const ContainerId& id) const { return Directory(id) + "/runtime.log"; }
   // Short on purpose: OCI runtimes take at most the 107 bytes of sun_path.

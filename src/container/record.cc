@@ -7,7 +7,7 @@ namespace davit::container {
 BOOST_DESCRIBE_STRUCT(IdMapping, (), (host_id, container_id, length))
 BOOST_DESCRIBE_STRUCT(Mount, (),
                       (container_path, host_path, readonly, recursive_read_only, selinux_relabel, propagation, image,
-                       image_sub_path, uid_mappings, gid_mappings))
+                       image_sub_path, uid_mappings, gid_mappings, mount_options))
 BOOST_DESCRIBE_STRUCT(Device, (), (container_path, host_path, permissions))
 BOOST_DESCRIBE_STRUCT(HugepageLimit, (), (page_size, limit))
 BOOST_DESCRIBE_STRUCT(Resources, (),
@@ -16,7 +16,8 @@ BOOST_DESCRIBE_STRUCT(Resources, (),
 BOOST_DESCRIBE_STRUCT(Capabilities, (), (add, drop, add_ambient))
 BOOST_DESCRIBE_STRUCT(SecurityProfile, (), (type, localhost_ref))
 BOOST_DESCRIBE_STRUCT(SelinuxOptions, (), (user, role, type, level))
-BOOST_DESCRIBE_STRUCT(NamespaceOptions, (), (network, pid, ipc, target_id, user_namespace))
+BOOST_DESCRIBE_STRUCT(UserNamespace, (), (mode, uids, gids))
+BOOST_DESCRIBE_STRUCT(NamespaceOptions, (), (network, pid, ipc, target_id, user))
 BOOST_DESCRIBE_STRUCT(SecurityContext, (),
                       (capabilities, privileged, namespaces, run_as_user, run_as_group, run_as_username,
                        readonly_rootfs, supplemental_groups, supplemental_groups_policy, no_new_privs, masked_paths,
@@ -26,9 +27,11 @@ BOOST_DESCRIBE_STRUCT(EnvironmentVariable, (), (key, value))
 BOOST_DESCRIBE_STRUCT(ContainerSpec, (),
                       (name, attempt, image, command, args, working_dir, envs, mounts, devices, cdi_devices, labels,
                        annotations, log_path, open_stdin, stdin_once, tty, resources, security, stop_signal))
+BOOST_DESCRIBE_STRUCT(ImageVolume, (), (image_id, layers))
 BOOST_DESCRIBE_STRUCT(ContainerRecord, (),
-                      (version, id, pod, phase, boot_id, spec, image_id, layers, runtime_handler, cgroup, log_path, uid,
-                       gid, groups, created_at, started_at, finished_at, pid, exit_code, reason, message))
+                      (version, id, pod, phase, boot_id, spec, image_id, layers, image_volumes, runtime_handler, cgroup,
+                       log_path, uid, gid, groups, created_at, started_at, finished_at, pid, exit_code, reason,
+                       message))
 
 std::string ToText(const ContainerRecord& record) { return oci::ReflectToText(record); }
 std::string ToText(const ContainerSpec& spec) { return oci::ReflectToText(spec); }

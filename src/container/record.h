@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,12 @@ enum class Phase {
   kRemoving = 4,  // intent: resources are going; recovery finishes
 };
 
+// An image mounted as a volume: held like the image of the rootfs.
+struct ImageVolume {
+  std::string image_id;
+  std::vector<std::string> layers;  // diff IDs, bottom first
+};
+
 struct ContainerRecord {
   uint32_t version = 1;
   ContainerId id;
@@ -30,8 +37,9 @@ struct ContainerRecord {
   std::string boot_id;  // of /proc/sys/kernel/random/boot_id: another boot means nothing of it runs
   ContainerSpec spec;
 
-  std::string image_id;             // "sha256:…"
-  std::vector<std::string> layers;  // diff IDs, bottom first: what its rootfs holds on to
+  std::string image_id;                              // "sha256:…"
+  std::vector<std::string> layers;                   // diff IDs, bottom first: what its rootfs holds on to
+  std::map<std::string, ImageVolume> image_volumes;  // by the index in spec.mounts, as text
   std::string runtime_handler;
   std::string cgroup;    // path in every hierarchy
   std::string log_path;  // absolute; empty: output is discarded

@@ -15,6 +15,7 @@
 #include "container/seccomp.h"
 #include "container/seccomp_bpf.h"
 #include "container/selinux.h"
+#include "container/user_namespace.h"
 #include "sys/systemd_names.h"
 
 namespace davit::container {
@@ -78,7 +79,9 @@ std::vector<oci::Namespace> Namespaces(const ContainerSpec& spec, const PodEnvir
   if (!pod.network_namespace.empty()) namespaces.push_back({"network", pod.network_namespace});
   if (!pod.uts_namespace.empty()) namespaces.push_back({"uts", pod.uts_namespace});
   if (!pod.ipc_namespace.empty()) namespaces.push_back({"ipc", pod.ipc_namespace});
-  if (spec.security.namespaces.pid != NamespaceMode::kNode) {
+  if (spec.security.namespaces.pid == NamespaceMode::kTarget) {
+    namespaces.push_back({"pid", pod.target_pid_namespace});
+  } else if (spec.security.namespaces.pid != NamespaceMode::kNode) {
     // POD in a pod that shares no PID namespace gets its own, as CONTAINER does.
     bool shared = spec.security.namespaces.pid == NamespaceMode::kPod;
     namespaces.push_back({"pid", shared ? pod.pid_namespace : ""});
@@ -181,11 +184,9 @@ Status ValidateSecurity(const SecurityContext& security, const PodEnvironment& p
   if (security.privileged && !pod.privileged) {
     return InvalidArgument("linux.security_context.privileged: the pod sandbox is not privileged");
   }
-  if (security.namespaces.user_namespace) {
-    return Unimplemented("linux.security_context.namespace_options.userns_options: user namespaces are not built yet");
-  }
-  if (security.namespaces.pid == NamespaceMode::kTarget) {
-    return Unimplemented("linux.security_context.namespace_options.pid: TARGET is not built yet");
+  bool targeted = security.namespaces.pid == NamespaceMode::kTarget;
+  if (targeted && pod.target_pid_namespace.empty()) {
+    return InvalidArgument("linux.security_context.namespace_options.target_id is empty, but pid is TARGET");
   }
   if (security.run_as_group && !security.run_as_user && security.run_as_username.empty()) {
     return InvalidArgument("linux.security_context.run_as_group is set without run_as_user or run_as_username");
@@ -240,10 +241,17 @@ Status ValidateSpec(const ContainerSpec& spec, const PodEnvironment& pod, bool r
   RETURN_IF_ERROR(ValidateSecurity(spec.security, pod));
   RETURN_IF_ERROR(ValidateDevices(spec.devices));
   RETURN_IF_ERROR(CdiRequests(spec).status());
-  return ValidateMounts(spec.mounts, recursive_read_only);
+  RETURN_IF_ERROR(ValidateMounts(spec.mounts, recursive_read_only));
+  for (size_t i = 0; i < spec.mounts.size(); ++i) {
+    if (spec.mounts[i].propagation == MountPropagation::kBidirectional && !spec.security.privileged) {
+      return InvalidArgument("mounts[" + std::to_string(i) +
+                             "].propagation: BIDIRECTIONAL needs a privileged container");
+    }
+  }
+  return ValidateUserNamespace(spec, pod);
 }
 
-Result<oci::RuntimeSpec> BuildRuntimeSpec(const SpecInputs& inputs) {
+Result<RuntimePlan> BuildRuntimeSpec(const SpecInputs& inputs) {
   const ContainerSpec& request = inputs.record->spec;
   const PodEnvironment& pod = *inputs.pod;
   oci::RuntimeSpec spec;
@@ -260,10 +268,11 @@ Result<oci::RuntimeSpec> BuildRuntimeSpec(const SpecInputs& inputs) {
   spec.process.oom_score_adj = static_cast<int32_t>(ClampOomScoreAdj(request.resources.oom_score_adj, *inputs.node));
   spec.root.path = inputs.rootfs;
   spec.root.readonly = request.security.readonly_rootfs;
-  ASSIGN_OR_RETURN(MountPlan plan, PlanMounts(request, pod));
+  ASSIGN_OR_RETURN(MountPlan plan, PlanMounts(request, pod, inputs.mounts_directory));
   spec.mounts = std::move(plan.mounts);
   spec.linux_.rootfs_propagation = std::move(plan.rootfs_propagation);
   spec.linux_.namespaces = Namespaces(request, pod, *inputs.node);
+  AddUserNamespace(pod, spec.linux_);
   spec.linux_.cgroups_path = sys::RuntimeCgroupsPath(inputs.record->cgroup);
   // crun would put the process into a cgroup "container" below the scope; the record's path is where all of
   // davitd looks. Other runtimes do not know the name.
@@ -274,7 +283,7 @@ Result<oci::RuntimeSpec> BuildRuntimeSpec(const SpecInputs& inputs) {
   RETURN_IF_ERROR(AddAnnotated(inputs, spec));
   // Last: the vendor's edits are made to a finished specification.
   RETURN_IF_ERROR(AddCdiDevices(inputs, spec));
-  return spec;
+  return RuntimePlan{std::move(spec), std::move(plan.own)};
 }
 
 void SetUser(oci::RuntimeSpec& spec, const User& user) {

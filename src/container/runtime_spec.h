@@ -12,6 +12,7 @@
 #include "container/apparmor.h"
 #include "container/environment.h"
 #include "container/handler.h"
+#include "container/own_mounts.h"
 #include "container/record.h"
 #include "container/users.h"
 #include "oci/image_spec.h"
@@ -44,6 +45,7 @@ struct SpecInputs {
   const PodEnvironment* pod = nullptr;
   const NodeLimits* node = nullptr;
   std::string rootfs;                // absolute
+  std::string mounts_directory;      // where own mounts will be (own_mounts.h)
   bool recursive_read_only = false;  // the runtime handler can
   bool seccomp_bpf = false;          // the runtime handler takes a compiled filter
   HandlerSettings handler;
@@ -55,7 +57,11 @@ Status ValidateSpec(const ContainerSpec& spec, const PodEnvironment& pod, bool r
 
 // Host paths of mounts are resolved here (symlinks followed); kInvalidArgument naming the mount when a
 // source is not there. The user is set by the caller once the rootfs is mounted.
-Result<oci::RuntimeSpec> BuildRuntimeSpec(const SpecInputs& inputs);
+struct RuntimePlan {
+  oci::RuntimeSpec spec;
+  std::vector<OwnMount> own_mounts;  // to be made before the runtime is run
+};
+Result<RuntimePlan> BuildRuntimeSpec(const SpecInputs& inputs);
 
 // Numbers in both sets, the process's home as HOME when the environment has none. Groups that are in the
 // specification already stay.

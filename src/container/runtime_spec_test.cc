@@ -32,7 +32,8 @@ class RuntimeSpecTest : public ::testing::Test {
     inputs.pod = &pod;
     inputs.node = &node;
     inputs.rootfs = "/rootfs";
-    return BuildRuntimeSpec(inputs);
+    ASSIGN_OR_RETURN(RuntimePlan plan, BuildRuntimeSpec(inputs));
+    return std::move(plan.spec);
   }
   std::string Namespace(const oci::RuntimeSpec& spec, const std::string& type) {
     for (const oci::Namespace& ns : spec.linux_.namespaces) {

@@ -30,10 +30,11 @@ struct Mount {
   bool recursive_read_only = false;
   bool selinux_relabel = false;
   MountPropagation propagation = MountPropagation::kPrivate;
-  std::string image;  // image volume (KEP-4639): refused until it is built
+  std::string image;  // image volume (KEP-4639): its content instead of a host path
   std::string image_sub_path;
   std::vector<IdMapping> uid_mappings;
   std::vector<IdMapping> gid_mappings;
+  std::vector<std::string> mount_options;  // "noexec", "nodev", "nosuid"
 };
 
 struct Device {
@@ -79,12 +80,18 @@ struct SelinuxOptions {
   std::string level;
 };
 
+struct UserNamespace {  // userns_options
+  NamespaceMode mode = NamespaceMode::kNode;
+  std::vector<IdMapping> uids;
+  std::vector<IdMapping> gids;
+};
+
 struct NamespaceOptions {
   NamespaceMode network = NamespaceMode::kPod;
   NamespaceMode pid = NamespaceMode::kPod;
   NamespaceMode ipc = NamespaceMode::kPod;
   std::string target_id;
-  bool user_namespace = false;  // userns_options with mode POD
+  std::optional<UserNamespace> user;
 };
 
 struct SecurityContext {

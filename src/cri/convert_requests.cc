@@ -53,6 +53,19 @@ container::Resources ToResources(const v1::LinuxContainerResources& in) {
   return out;
 }
 
+template <class Out>
+Out ToUserNamespace(const v1::UserNamespace& in) {
+  Out out;
+  out.mode = static_cast<decltype(out.mode)>(in.mode());
+  for (const auto& mapping : in.uids()) {
+    out.uids.push_back({mapping.host_id(), mapping.container_id(), mapping.length()});
+  }
+  for (const auto& mapping : in.gids()) {
+    out.gids.push_back({mapping.host_id(), mapping.container_id(), mapping.length()});
+  }
+  return out;
+}
+
 std::optional<container::SecurityProfile> ToProfile(bool present, const v1::SecurityProfile& in) {
   if (!present) return std::nullopt;
   return container::SecurityProfile{static_cast<container::ProfileType>(in.profile_type()), in.localhost_ref()};
@@ -93,8 +106,9 @@ container::SecurityContext ToSecurity(const v1::LinuxContainerSecurityContext& i
   out.namespaces.pid = static_cast<container::NamespaceMode>(in.namespace_options().pid());
   out.namespaces.ipc = static_cast<container::NamespaceMode>(in.namespace_options().ipc());
   out.namespaces.target_id = in.namespace_options().target_id();
-  out.namespaces.user_namespace =
-      in.namespace_options().has_userns_options() && in.namespace_options().userns_options().mode() != v1::NODE;
+  if (in.namespace_options().has_userns_options()) {
+    out.namespaces.user = ToUserNamespace<container::UserNamespace>(in.namespace_options().userns_options());
+  }
   if (in.has_run_as_user()) out.run_as_user = in.run_as_user().value();
   if (in.has_run_as_group()) out.run_as_group = in.run_as_group().value();
   out.run_as_username = in.run_as_username();
@@ -121,10 +135,11 @@ container::Mount ToMount(const v1::Mount& in) {
   out.recursive_read_only = in.recursive_read_only();
   out.selinux_relabel = in.selinux_relabel();
   out.propagation = static_cast<container::MountPropagation>(in.propagation());
-  if (in.has_image()) out.image = in.image().image().empty() ? "?" : in.image().image();
+  out.image = in.image().image();
   out.image_sub_path = in.image_sub_path();
   out.uid_mappings = ToMappings(in.uidmappings());
   out.gid_mappings = ToMappings(in.gidmappings());
+  out.mount_options = ToStrings(in.mount_options());
   return out;
 }
 
@@ -133,7 +148,7 @@ Status CheckEnums(const v1::ContainerConfig& config) {
   const auto& security = config.linux().security_context();
   const auto& names = security.namespace_options();
   bool good = v1::NamespaceMode_IsValid(names.network()) && v1::NamespaceMode_IsValid(names.pid()) &&
-              v1::NamespaceMode_IsValid(names.ipc());
+              v1::NamespaceMode_IsValid(names.ipc()) && v1::NamespaceMode_IsValid(names.userns_options().mode());
   if (!good) return InvalidArgument("linux.security_context.namespace_options: unknown mode");
   if (!v1::SupplementalGroupsPolicy_IsValid(security.supplemental_groups_policy())) {
     return InvalidArgument("linux.security_context.supplemental_groups_policy is unknown");
@@ -141,6 +156,9 @@ Status CheckEnums(const v1::ContainerConfig& config) {
   for (int i = 0; i < config.mounts_size(); ++i) {
     if (!v1::MountPropagation_IsValid(config.mounts(i).propagation())) {
       return InvalidArgument("mounts[" + std::to_string(i) + "].propagation is unknown");
+    }
+    if (config.mounts(i).has_image() && config.mounts(i).image().image().empty()) {
+      return InvalidArgument("mounts[" + std::to_string(i) + "].image.image is empty");
     }
   }
   return {};
@@ -183,7 +201,12 @@ Result<pod::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, const std::st
   ASSIGN_OR_RETURN(spec.network, ToPodMode(names.network(), "linux.security_context.namespace_options.network"));
   ASSIGN_OR_RETURN(spec.pid, ToPodMode(names.pid(), "linux.security_context.namespace_options.pid"));
   ASSIGN_OR_RETURN(spec.ipc, ToPodMode(names.ipc(), "linux.security_context.namespace_options.ipc"));
-  spec.user_namespace = names.has_userns_options() && names.userns_options().mode() != v1::NODE;
+  if (names.has_userns_options()) {
+    if (!v1::NamespaceMode_IsValid(names.userns_options().mode())) {
+      return InvalidArgument("linux.security_context.namespace_options.userns_options.mode is unknown");
+    }
+    spec.user = ToUserNamespace<pod::UserNamespace>(names.userns_options());
+  }
   spec.privileged = security.privileged();
   spec.sysctls = ToMap(config.linux().sysctls());
   const v1::SELinuxOption& selinux = security.selinux_options();

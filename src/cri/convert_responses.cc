@@ -57,6 +57,13 @@ void FillImageSpec(v1::ImageSpec* out, const container::ImageSpec& in) {
   Fill(out->mutable_annotations(), in.annotations);
 }
 
+template <class Mapping>
+void FillMapping(v1::IDMapping* out, const Mapping& in) {
+  out->set_host_id(in.host_id);
+  out->set_container_id(in.container_id);
+  out->set_length(in.length);
+}
+
 void FillMount(v1::Mount* out, const container::Mount& in) {
   out->set_container_path(in.container_path);
   out->set_host_path(in.host_path);
@@ -64,6 +71,11 @@ void FillMount(v1::Mount* out, const container::Mount& in) {
   out->set_recursive_read_only(in.recursive_read_only);
   out->set_selinux_relabel(in.selinux_relabel);
   out->set_propagation(static_cast<v1::MountPropagation>(in.propagation));
+  if (!in.image.empty()) out->mutable_image()->set_image(in.image);
+  out->set_image_sub_path(in.image_sub_path);
+  for (const container::IdMapping& mapping : in.uid_mappings) FillMapping(out->add_uidmappings(), mapping);
+  for (const container::IdMapping& mapping : in.gid_mappings) FillMapping(out->add_gidmappings(), mapping);
+  for (const std::string& option : in.mount_options) out->add_mount_options(option);
 }
 
 void FillResources(v1::LinuxContainerResources* out, const container::Resources& in) {
@@ -122,6 +134,12 @@ v1::PodSandboxStatus ToPodSandboxStatus(const pod::PodRecord& record) {
   options->set_network(static_cast<v1::NamespaceMode>(record.spec.network));
   options->set_pid(static_cast<v1::NamespaceMode>(record.spec.pid));
   options->set_ipc(static_cast<v1::NamespaceMode>(record.spec.ipc));
+  if (record.spec.user) {
+    v1::UserNamespace* user = options->mutable_userns_options();
+    user->set_mode(static_cast<v1::NamespaceMode>(record.spec.user->mode));
+    for (const pod::IdMapping& mapping : record.spec.user->uids) FillMapping(user->add_uids(), mapping);
+    for (const pod::IdMapping& mapping : record.spec.user->gids) FillMapping(user->add_gids(), mapping);
+  }
   Fill(out.mutable_labels(), record.spec.labels);
   Fill(out.mutable_annotations(), record.spec.annotations);
   out.set_runtime_handler(record.spec.runtime_handler);

@@ -39,6 +39,7 @@ RuntimeService::Reactor* RuntimeService::Status(Context* context, const v1::Stat
     v1::RuntimeHandler* handler = response->add_runtime_handlers();
     handler->set_name(info.name);
     handler->mutable_features()->set_recursive_read_only_mounts(info.features.recursive_read_only_mounts);
+    handler->mutable_features()->set_user_namespaces(info.features.user_namespaces);
     if (info.name == engine_.Configuration().runtime.default_handler) {
       // The kubelet asks for the default handler by the empty name.
       v1::RuntimeHandler* unnamed = response->add_runtime_handlers();
@@ -46,6 +47,7 @@ RuntimeService::Reactor* RuntimeService::Status(Context* context, const v1::Stat
     }
   }
   response->mutable_features()->set_supplemental_groups_policy(true);
+  response->mutable_features()->set_mount_options(true);
   if (request->verbose()) {
     (*response->mutable_info())["config"] = ConfigInfo(engine_.Configuration());
     (*response->mutable_info())["network"] = engine_.NetworkStatusJson();

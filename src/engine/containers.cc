@@ -149,6 +149,8 @@ Result<ContainerId> Engine::State::CreateContainerNow(const ContainerId& id, con
     }
   }
   container::PodEnvironment environment = EnvironmentFor(*pod);
+  ASSIGN_OR_RETURN(Target target, FindTarget(pod_id, spec.security.namespaces));
+  environment.target_pid_namespace = target.path;
   const container::RuntimeEntry* handler = containers->Handler(pod->runtime_handler);
   bool recursive_read_only = handler != nullptr && handler->features.recursive_read_only_mounts;
   RETURN_IF_ERROR(container::ValidateSpec(spec, environment, recursive_read_only));
@@ -166,11 +168,12 @@ Result<ContainerId> Engine::State::CreateContainerNow(const ContainerId& id, con
   record.cgroup = sys::ChildCgroup(pod->cgroup, "davit-" + id.str());
   record.log_path = AbsoluteLogPath(spec, pod->spec.log_directory);
   record.created_at = WallNanos();
-  ASSIGN_OR_RETURN(record, MakeContainer(std::move(record), *pod));
+  ASSIGN_OR_RETURN(record, MakeContainer(std::move(record), *pod, target));
   return id;
 }
 
-Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, const pod::PodRecord& pod) {
+Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, const pod::PodRecord& pod,
+                                                     const Target& target) {
   ASSIGN_OR_RETURN(image::ImageRecord image, images->Resolve(record.spec.image.image));
   // Held until the record names the layers: a RemoveImage in between must not take them.
   image::LayerHold hold = images->Hold(image.layers);
@@ -178,14 +181,13 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
   ASSIGN_OR_RETURN(std::shared_ptr<const oci::ImageConfig> image_config, images->Config(image));
   record.image_id = image.id;
   record.layers = image.layers;
+  ASSIGN_OR_RETURN(ImageVolumes volumes, FindImageVolumes(record));
   container::CreateInputs inputs;
   inputs.image = image_config.get();
   inputs.pod = EnvironmentFor(pod);
-  for (auto layer = image.layers.rbegin(); layer != image.layers.rend(); ++layer) {
-    ASSIGN_OR_RETURN(oci::Digest diff_id, oci::Digest::Parse(*layer));
-    ASSIGN_OR_RETURN(std::string path, layers->Path(diff_id));
-    inputs.layer_paths.push_back(std::move(path));
-  }
+  inputs.pod.target_pid_namespace = target.path;
+  inputs.image_volumes = std::move(volumes.layers);
+  ASSIGN_OR_RETURN(inputs.layer_paths, LayerPaths(image.layers));
   ASSIGN_OR_RETURN_WITH(record.spec.stop_signal, StopSignal(record, *image_config), "image's stop signal");
 
   RETURN_IF_ERROR(records->Put(record));
@@ -305,7 +307,9 @@ Status Engine::State::RemoveContainerNow(const ContainerId& id) {
   RETURN_IF_ERROR(records->Erase(id));
   exits.Notify(id);
   // Layers of an image that was removed while this container used them.
-  if (!images->Find(record.image_id).ok()) IgnoreError(images->CollectLayers());
+  bool image_gone = !images->Find(record.image_id).ok();
+  for (const auto& [mount, volume] : record.image_volumes) image_gone |= !images->Find(volume.image_id).ok();
+  if (image_gone) IgnoreError(images->CollectLayers());
   return {};
 }
 

@@ -179,6 +179,11 @@ container::PodEnvironment Engine::State::EnvironmentFor(const pod::PodRecord& po
     environment.shm_directory = "/dev/shm";
   }
   if (pod.spec.pid == pod::NamespaceMode::kPod) environment.pid_namespace = paths.Namespace(pod.id, "pid");
+  if (pod.spec.has_user_namespace()) {
+    environment.user_namespace = paths.Namespace(pod.id, "user");
+    for (const auto& m : pod.spec.user->uids) environment.uid_mappings.push_back({m.host_id, m.container_id, m.length});
+    for (const auto& m : pod.spec.user->gids) environment.gid_mappings.push_back({m.host_id, m.container_id, m.length});
+  }
   environment.hostname = pod.hostname;
   environment.hosts_file = paths.Files(pod.id) + "/hosts";
   environment.hostname_file = paths.Files(pod.id) + "/hostname";
@@ -218,8 +223,12 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
       std::make_unique<image::Images>(*raw->database, *raw->content, *raw->layers, [raw](const std::string& diff_id) {
         const std::shared_ptr<const Snapshot> view = raw->View();
         for (const auto& [id, record] : view->containers) {
-          for (const std::string& layer : record->layers) {
-            if (layer == diff_id) return true;
+          auto names = [&](const std::vector<std::string>& layers) {
+            return std::find(layers.begin(), layers.end(), diff_id) != layers.end();
+          };
+          if (names(record->layers)) return true;
+          for (const auto& [mount, volume] : record->image_volumes) {
+            if (names(volume.layers)) return true;
           }
         }
         return false;
@@ -239,6 +248,8 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->network, network::CniNetwork::Create(cni, raw->loop.get()));
 
   container::ContainersOptions containers;
+  raw->idmap = ProbeIdmap(config.root + "/layers");
+  if (!raw->idmap.ok()) LogInfo("no user namespaces for pods: {}", raw->idmap.message());
   containers.paths = {config.state};
   containers.monitor_path = programs.monitor;
   containers.max_log_line_bytes = config.runtime.max_log_line_bytes;
@@ -279,6 +290,7 @@ std::vector<HandlerInfo> Engine::Handlers() const {
   std::vector<HandlerInfo> handlers;
   for (const auto& [name, entry] : state_->containers->options().handlers) {
     handlers.push_back({name, entry.features});
+    handlers.back().features.user_namespaces = state_->CheckUserNamespaces(name).ok();
   }
   return handlers;
 }

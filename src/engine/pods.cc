@@ -89,6 +89,7 @@ Result<pod::PodRecord> Engine::State::IntendPod(const PodId& id, const pod::PodS
     return InvalidArgument("runtime_handler \"" + Printable(record.runtime_handler) +
                            "\" is not configured (there are: " + Join(names, ", ") + ")");
   }
+  if (spec.has_user_namespace()) RETURN_IF_ERROR(CheckUserNamespaces(record.runtime_handler));
   RETURN_IF_ERROR(PlanModules(record));
   const std::string level = record.selinux_level;
   Result<pod::PodRecord> planned = sandboxes->Plan(std::move(record));

@@ -37,6 +37,20 @@ inline constexpr std::chrono::seconds kVerbBudget{240};
 inline constexpr std::chrono::seconds kKillBudget{30};
 inline constexpr size_t kMaxOpenInterfaces = 512;  // descriptors
 
+// The PID namespace of another container, held open while the runtime joins it.
+struct Target {
+  sys::UniqueFd pid_namespace;
+  std::string path;  // empty: none is wanted
+};
+
+struct ImageVolumes {
+  std::map<size_t, std::vector<std::string>> layers;  // container::CreateInputs::image_volumes
+  std::vector<image::LayerHold> holds;
+};
+
+// Whether the mount of a directory can be id-mapped here: kernel, filesystem, and rights of davitd.
+Status ProbeIdmap(const std::string& directory);
+
 struct Engine::State {
   config::Config config;
   std::string boot_id;
@@ -44,6 +58,7 @@ struct Engine::State {
   bool systemd_cgroups = false;  // the cgroup driver
   int64_t started_at = 0;        // wall nanoseconds
   Counters counters;
+  Status idmap;  // why layers cannot be id-mapped here; OK when they can
 
   // Destroyed last to first: the loop and the pools stop before what their tasks use.
   std::unique_ptr<store::Database> database;
@@ -123,7 +138,15 @@ struct Engine::State {
   void RetryDetachLater(const PodId& id);
 
   Result<ContainerId> CreateContainerNow(const ContainerId& id, const PodId& pod, const container::ContainerSpec& spec);
-  Result<container::ContainerRecord> MakeContainer(container::ContainerRecord record, const pod::PodRecord& pod);
+  Result<container::ContainerRecord> MakeContainer(container::ContainerRecord record, const pod::PodRecord& pod,
+                                                   const Target& target);
+  // The container of the pod that `options` names as the owner of the PID namespace to join.
+  Result<Target> FindTarget(const PodId& pod, const container::NamespaceOptions& options) const;
+  // Fills record.image_volumes; returns the layers' directories and what keeps them until the record does.
+  Result<ImageVolumes> FindImageVolumes(container::ContainerRecord& record);
+  Result<std::vector<std::string>> LayerPaths(const std::vector<std::string>& diff_ids) const;  // topmost first
+  // Why pods with this handler cannot have user namespaces; OK when they can.
+  [[nodiscard]] Status CheckUserNamespaces(const std::string& handler) const;
   Status StartContainerNow(const ContainerId& id);
   Status RemoveContainerNow(const ContainerId& id);
   void BeginStop(const ContainerId& id, std::chrono::seconds grace, const Finish& finish);

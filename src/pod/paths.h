@@ -1,6 +1,6 @@
 // Where a pod's files are, computed from its id alone.
 //
-//   <state>/pods/<id>/ns/{net,ipc,uts,pid}                  pinned namespaces
+//   <state>/pods/<id>/ns/{user,net,ipc,uts,pid}                  pinned namespaces
 //   <state>/pods/<id>/files/{hosts,hostname,resolv.conf}    bind mounted into every container
 //   <state>/pods/<id>/shm/                                  the /dev/shm that its containers share
 #pragma once

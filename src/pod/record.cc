@@ -7,9 +7,11 @@ namespace davit::pod {
 BOOST_DESCRIBE_STRUCT(PortMapping, (), (protocol, container_port, host_port, host_ip))
 BOOST_DESCRIBE_STRUCT(DnsConfig, (), (servers, searches, options))
 BOOST_DESCRIBE_STRUCT(SelinuxOptions, (), (user, role, type, level))
+BOOST_DESCRIBE_STRUCT(IdMapping, (), (host_id, container_id, length))
+BOOST_DESCRIBE_STRUCT(UserNamespace, (), (mode, uids, gids))
 BOOST_DESCRIBE_STRUCT(PodSpec, (),
                       (name, uid, namespace_name, attempt, hostname, log_directory, has_dns, dns, port_mappings, labels,
-                       annotations, cgroup_parent, network, pid, ipc, user_namespace, privileged, sysctls, selinux,
+                       annotations, cgroup_parent, network, pid, ipc, user, privileged, sysctls, selinux,
                        runtime_handler))
 BOOST_DESCRIBE_STRUCT(PodRecord, (),
                       (version, id, phase, boot_id, spec, runtime_handler, created_at, hostname, cgroup, owns_cgroup,

@@ -12,12 +12,14 @@
 #include "pod/files.h"
 #include "pod/init_process.h"
 #include "pod/sysctls.h"
+#include "pod/user_namespace.h"
 #include "sys/atomic_file.h"
 #include "sys/mounts.h"
 #include "sys/namespaces.h"
 #include "sys/process.h"
 #include "sys/systemd_bus.h"
 #include "sys/systemd_names.h"
+#include "sys/user_namespace.h"
 
 namespace davit::pod {
 namespace {
@@ -51,9 +53,7 @@ network::Protocol ToNetwork(Protocol protocol) {
 Status Validate(const PodSpec& spec) {
   if (spec.name.empty()) return InvalidArgument("metadata.name is empty");
   if (spec.uid.empty()) return InvalidArgument("metadata.uid is empty");
-  if (spec.user_namespace) {
-    return Unimplemented("linux.security_context.namespace_options.userns_options: user namespaces are not built yet");
-  }
+  RETURN_IF_ERROR(ValidateUserNamespace(spec));
   if (spec.network == NamespaceMode::kContainer || spec.network == NamespaceMode::kTarget) {
     return InvalidArgument("linux.security_context.namespace_options.network: only POD and NODE");
   }
@@ -174,10 +174,15 @@ Status Sandboxes::MakeNamespaces(const PodRecord& record) {
     pins.push_back({sys::NamespaceKind::kIpc, options_.paths.Namespace(record.id, "ipc")});
   }
   if (pins.empty()) return {};
-  return sys::CreatePinnedNamespaces(pins, [&]() -> Status {
+  auto inside = [&]() -> Status {
     if (own_network) RETURN_IF_ERROR(SetHostname(record.hostname));
     return ApplySysctls(record.spec);
-  });
+  };
+  if (record.spec.has_user_namespace()) {
+    sys::UserNamespaceRequest user{ToIdMap(record.spec), options_.paths.Namespace(record.id, "user")};
+    return sys::CreatePinnedNamespacesIn(user, pins, inside);
+  }
+  return sys::CreatePinnedNamespaces(pins, inside);
 }
 
 Status Sandboxes::WriteFiles(const PodRecord& record) {
@@ -185,8 +190,13 @@ Status Sandboxes::WriteFiles(const PodRecord& record) {
   RETURN_IF_ERROR(sys::MakeDirectories(files, 0755));
   // On a file system of their own: containers may write into these files, and must not fill the node's.
   RETURN_IF_ERROR(sys::Mount("files", files, "tmpfs", MS_NOEXEC | MS_NOSUID | MS_NODEV, "mode=755,size=1m"));
-  auto write = [&](const std::string& name, const std::string& text) {
-    return sys::WriteFileAtomic(files + "/" + name, text, 0644, sys::Durability::kAtomic);
+  auto write = [&](const std::string& name, const std::string& text) -> Status {
+    const std::string path = files + "/" + name;
+    RETURN_IF_ERROR(sys::WriteFileAtomic(path, text, 0644, sys::Durability::kAtomic));
+    // The pod's own root may edit them, as it may without a user namespace.
+    if (!record.spec.has_user_namespace()) return {};
+    int changed = ::chown(path.c_str(), MappedRootUser(record.spec), MappedRootGroup(record.spec));
+    return changed == 0 ? Status() : ErrnoError(errno, "chown " + path);
   };
   std::string hosts;
   if (record.spec.network == NamespaceMode::kNode) {
@@ -209,9 +219,13 @@ Status Sandboxes::MountShm(const PodRecord& record) {
   if (record.spec.ipc == NamespaceMode::kNode) return {};  // containers get the node's /dev/shm
   const std::string shm = options_.paths.Shm(record.id);
   RETURN_IF_ERROR(sys::MakeDirectories(shm, 0755));
-  return sys::Mount(
-      "shm", shm, "tmpfs", MS_NOEXEC | MS_NOSUID | MS_NODEV,
-      "mode=1777,size=" + (record.shm_bytes > 0 ? std::to_string(record.shm_bytes) : std::string("65536k")));
+  std::string options =
+      "mode=1777,size=" + (record.shm_bytes > 0 ? std::to_string(record.shm_bytes) : std::string("65536k"));
+  if (record.spec.has_user_namespace()) {
+    options +=
+        ",uid=" + std::to_string(MappedRootUser(record.spec)) + ",gid=" + std::to_string(MappedRootGroup(record.spec));
+  }
+  return sys::Mount("shm", shm, "tmpfs", MS_NOEXEC | MS_NOSUID | MS_NODEV, options);
 }
 
 Result<PodRecord> Sandboxes::StartInit(PodRecord record, Deadline deadline) {
@@ -219,7 +233,7 @@ Result<PodRecord> Sandboxes::StartInit(PodRecord record, Deadline deadline) {
   const bool scope = sys::IsScope(cgroup);
   sys::SpawnOptions spawn;
   spawn.argv = {options_.init_path};
-  for (const char* kind : {"net", "ipc", "uts"}) {
+  for (const char* kind : {"net", "ipc", "uts", "user"}) {
     std::string path = options_.paths.Namespace(record.id, kind);
     if (::access(path.c_str(), F_OK) == 0) {
       spawn.argv.push_back(std::string("--") + kind + "ns");
@@ -276,7 +290,7 @@ Status Sandboxes::RemoveCgroup(const PodRecord& record, Deadline deadline) {
 
 Status Sandboxes::DropNamespaces(const PodRecord& record) {
   Status first;
-  for (const char* kind : {"pid", "ipc", "uts", "net"}) {
+  for (const char* kind : {"pid", "ipc", "uts", "net", "user"}) {
     Status status = sys::Unpin(options_.paths.Namespace(record.id, kind));
     if (first.ok()) first = status;
   }
@@ -319,7 +333,7 @@ Status Sandboxes::Destroy(const PodRecord& record, Deadline deadline) {
 }
 
 bool Sandboxes::Alive(const PodRecord& record) const {
-  for (const char* kind : {"net", "ipc", "uts", "pid"}) {
+  for (const char* kind : {"net", "ipc", "uts", "pid", "user"}) {
     std::string path = options_.paths.Namespace(record.id, kind);
     if (::access(path.c_str(), F_OK) != 0) continue;
     Result<bool> pinned = sys::IsMountPoint(path);

@@ -36,6 +36,18 @@ struct SelinuxOptions {
   std::string level;
 };
 
+struct IdMapping {
+  uint32_t host_id = 0;
+  uint32_t container_id = 0;
+  uint32_t length = 0;
+};
+
+struct UserNamespace {  // userns_options
+  NamespaceMode mode = NamespaceMode::kNode;
+  std::vector<IdMapping> uids;
+  std::vector<IdMapping> gids;
+};
+
 struct PodSpec {
   std::string name;
   std::string uid;
@@ -52,7 +64,9 @@ struct PodSpec {
   NamespaceMode network = NamespaceMode::kPod;
   NamespaceMode pid = NamespaceMode::kPod;
   NamespaceMode ipc = NamespaceMode::kPod;
-  bool user_namespace = false;
+  std::optional<UserNamespace> user;
+
+  [[nodiscard]] bool has_user_namespace() const { return user && user->mode == NamespaceMode::kPod; }
   bool privileged = false;
   std::map<std::string, std::string> sysctls;
   SelinuxOptions selinux;

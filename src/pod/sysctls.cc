@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "base/strings.h"
+#include "pod/user_namespace.h"
 #include "sys/namespaces.h"
+#include "sys/user_namespace.h"
 
 namespace davit::pod {
 namespace {
@@ -53,6 +55,10 @@ Status ValidateSysctls(const PodSpec& spec) {
 Status ApplySysctls(const PodSpec& spec) {
   for (const auto& [name, value] : spec.sysctls) {
     Status status = sys::WriteSysctl(name, value);
+    if (status.code() == StatusCode::kPermissionDenied && spec.has_user_namespace()) {
+      // Those of IPC obey root of the user namespace and not the node's.
+      status = sys::RunAsUser(MappedRootUser(spec), [&] { return sys::WriteSysctl(name, value); });
+    }
     // The kernel's verdict on a value of the request is the requester's business.
     if (!status.ok()) {
       return InvalidArgument("linux.sysctls[\"" + Printable(name) + "\"] = \"" + Printable(value) +

@@ -18,6 +18,7 @@
 #include "store/tree_usage.h"
 #include "sys/atomic_file.h"
 #include "sys/mounts.h"
+#include "sys/unique_fd.h"
 
 namespace davit::store {
 namespace {
@@ -49,12 +50,19 @@ Status CheckMount(const RootfsMount& mount) {
   return {};
 }
 
+// An id of a layer on the node. One that the map lacks becomes root's: it would be nobody's otherwise.
+uint32_t MapId(const RootfsMount& mount, uint32_t id) {
+  if (mount.user_namespace.empty()) return id;
+  return mount.ids.outside + (id < mount.ids.length ? id : 0);
+}
+
 // The root of an overlay shows the upper directory's owner and mode, and an image may want others for its "/"
 // (0555, say): the topmost layer has the image's last word on them.
-Status CopyOwnerAndMode(const std::string& from, const std::string& to) {
+Status CopyOwnerAndMode(const std::string& from, const std::string& to, const RootfsMount& mount) {
   struct stat info {};
   if (::stat(from.c_str(), &info) != 0) return ErrnoError(errno, fmt::format("stat layer {}", from));
-  if (::chown(to.c_str(), info.st_uid, info.st_gid) != 0) return ErrnoError(errno, fmt::format("chown {}", to));
+  if (::chown(to.c_str(), MapId(mount, info.st_uid), MapId(mount, info.st_gid)) != 0)
+    return ErrnoError(errno, fmt::format("chown {}", to));
   if (::chmod(to.c_str(), info.st_mode & 07777) != 0) return ErrnoError(errno, fmt::format("chmod {}", to));
   return {};
 }
@@ -141,7 +149,7 @@ struct Rootfs::State {
       return overlay;
     }
     RETURN_IF_ERROR(MakeDirectory(UpperOf(id), 0755));
-    if (!mount.layers.empty()) RETURN_IF_ERROR(CopyOwnerAndMode(mount.layers[0], UpperOf(id)));
+    if (!mount.layers.empty()) RETURN_IF_ERROR(CopyOwnerAndMode(mount.layers[0], UpperOf(id), mount));
     RETURN_IF_ERROR(ForgetVolatileMount(id));
     RETURN_IF_ERROR(MakeDirectory(WorkOf(id), 0700));
     overlay.upper = UpperOf(id);
@@ -156,6 +164,11 @@ struct Rootfs::State {
     if (mounted) return {};
     ASSIGN_OR_RETURN(sys::OverlayOptions overlay, Prepare(id, mount));
     FaultPoint("store.rootfs.mount.prepared");
+    sys::UniqueFd user_namespace;  // until the mount is made
+    if (!mount.user_namespace.empty()) {
+      ASSIGN_OR_RETURN(user_namespace, sys::Open(mount.user_namespace, O_RDONLY));
+      overlay.user_namespace = user_namespace.get();
+    }
     RETURN_IF_ERROR(sys::MountOverlay(overlay, mount.target));
     FaultPoint("store.rootfs.mount.mounted");
     return {};
@@ -238,6 +251,7 @@ DiskUsage Rootfs::LastUsageOfAll() const {
 }
 
 std::string Rootfs::UpperDir(const ContainerId& id) const { return state_->UpperOf(id); }
+std::string Rootfs::VolumesDir(const ContainerId& id) const { return state_->DirOf(id) + "/volumes"; }
 
 Result<std::vector<ContainerId>> Rootfs::List() const {
   ASSIGN_OR_RETURN(Directory directory, Directory::OpenBelow(AT_FDCWD, state_->dir));

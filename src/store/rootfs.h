@@ -3,6 +3,7 @@
 //   <root>/containers/<id>/upper/     what the container wrote (owner and mode of the image's own "/")
 //   <root>/containers/<id>/work/      overlayfs' own
 //   <root>/containers/<id>/empty/     the lowerdir of an image without layers
+//   <root>/containers/<id>/volumes/   the container's other files (container/declared_volumes.h)
 //
 // Mounted "volatile": unmounting does not sync, because a container's files die with it. Every call is
 // idempotent and needs the id alone, so recovery repeats it from the container's record, which the
@@ -21,6 +22,7 @@
 #include "base/result.h"
 #include "store/layers.h"
 #include "store/trash.h"
+#include "sys/user_namespace.h"
 
 namespace davit::store {
 
@@ -32,6 +34,10 @@ struct RootfsMount {
   // root.readonly in its OCI spec.
   bool read_only = false;
   std::string context;  // SELinux label of every file in it; empty: each file's own
+  // A pinned user namespace: the layers are id-mapped through it (`ids` is its map, for users and groups
+  // alike). The writable directory then holds the node's ids. Empty: none.
+  std::string user_namespace;
+  sys::IdRange ids;
 };
 
 struct WritableUsage {
@@ -74,6 +80,9 @@ class Rootfs {
 
   // What the container wrote, in overlayfs' form (see layers.h): for diff, commit and checkpoint.
   [[nodiscard]] std::string UpperDir(const ContainerId& id) const;
+  // A directory for what else belongs to the container and goes with its writable layer; the caller makes it
+  // after Mount.
+  [[nodiscard]] std::string VolumesDir(const ContainerId& id) const;
   // Containers with a writable directory, recorded or not: recovery removes those nobody knows.
   Result<std::vector<ContainerId>> List() const;
 

@@ -46,6 +46,9 @@ struct OverlayOptions {
   std::string work;
   bool is_volatile = true;   // "volatile": no sync on umount (containers die with the boot anyway)
   std::string context = {};  // SELinux label of every file in it; empty: each file's own
+  // A user namespace: the lower directories are id-mapped through it (kernel 5.19; idmap.h has the codes). What
+  // is written goes to `upper` under the node's ids. -1: none.
+  int user_namespace = -1;
 };
 // Mounts an overlay at target. Any number of lower directories that the kernel allows (500): uses
 // fsconfig(2) "lowerdir+" where the kernel has it, else lowerdir= with paths short enough for one page,

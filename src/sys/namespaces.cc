@@ -28,6 +28,8 @@ int CloneFlag(NamespaceKind kind) {
       return CLONE_NEWIPC;
     case NamespaceKind::kUts:
       return CLONE_NEWUTS;
+    case NamespaceKind::kUser:
+      return CLONE_NEWUSER;
   }
   return 0;
 }
@@ -54,30 +56,16 @@ Status IgnoreRouterAdvertisements() {
   return {};
 }
 
-Status Pin(const PinRequest& request) {
-  UniqueFd file(::open(request.path.c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file.valid()) {
-    if (errno != EEXIST) return ErrnoError(errno, "create " + request.path);
-    // A plain file is what a crash between the two steps leaves; a mount is somebody's namespace.
-    ASSIGN_OR_RETURN(bool pinned, IsMountPoint(request.path));
-    if (pinned) return AlreadyExists("a namespace is pinned at " + request.path);
-  }
-  std::string source = "/proc/thread-self/ns/" + std::string(NamespaceName(request.kind));
-  return BindMount(source, request.path, false);
-}
-
 Status CreateInThisThread(const std::vector<PinRequest>& requests, const std::function<Status()>& inside) {
   int flags = 0;
   for (const PinRequest& request : requests) flags |= CloneFlag(request.kind);
   if (::unshare(flags) != 0) return ErrnoError(errno, "unshare");
-  if ((flags & CLONE_NEWNET) != 0) {
-    RETURN_IF_ERROR(BringUpLoopback());
-    RETURN_IF_ERROR(IgnoreRouterAdvertisements());
-  }
+  if ((flags & CLONE_NEWNET) != 0) RETURN_IF_ERROR(PrepareNetworkNamespace());
   if (inside) RETURN_IF_ERROR(inside());
   Rollback undo;
   for (const PinRequest& request : requests) {
-    Status pinned = Pin(request);
+    std::string source = "/proc/thread-self/ns/" + std::string(NamespaceName(request.kind));
+    Status pinned = PinNamespace(source, request.path);
     if (pinned.code() == StatusCode::kAlreadyExists) return pinned;  // not ours to undo
     undo.Add("unpin " + request.path, [&request] { return Unpin(request.path); });
     RETURN_IF_ERROR(pinned);
@@ -124,8 +112,21 @@ std::string_view NamespaceName(NamespaceKind kind) {
       return "ipc";
     case NamespaceKind::kUts:
       return "uts";
+    case NamespaceKind::kUser:
+      return "user";
   }
   return "";
+}
+
+Status PinNamespace(const std::string& source, const std::string& path) {
+  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file.valid()) {
+    if (errno != EEXIST) return ErrnoError(errno, "create " + path);
+    // A plain file is what a crash between the two steps leaves; a mount is somebody's namespace.
+    ASSIGN_OR_RETURN(bool pinned, IsMountPoint(path));
+    if (pinned) return AlreadyExists("a namespace is pinned at " + path);
+  }
+  return BindMount(source, path, false);
 }
 
 Status CreatePinnedNamespaces(const std::vector<PinRequest>& requests, const std::function<Status()>& inside) {
@@ -148,11 +149,28 @@ Status Unpin(const std::string& path) {
 }
 
 Status RunInNamespace(const std::string& path, NamespaceKind kind, const std::function<Status()>& inside) {
-  ASSIGN_OR_RETURN(UniqueFd fd, Open(path, O_RDONLY));
+  return RunInNamespaces({{kind, path}}, inside);
+}
+
+Status RunInNamespaces(const std::vector<PinRequest>& pins, const std::function<Status()>& inside) {
+  std::vector<UniqueFd> fds;
+  for (const PinRequest& pin : pins) {
+    ASSIGN_OR_RETURN(UniqueFd fd, Open(pin.path, O_RDONLY));
+    fds.push_back(std::move(fd));
+  }
   return InThread([&]() -> Status {
-    if (::setns(fd.get(), CloneFlag(kind)) != 0) return ErrnoError(errno, "join namespace " + path);
+    for (size_t i = 0; i < pins.size(); ++i) {
+      if (::setns(fds[i].get(), CloneFlag(pins[i].kind)) != 0) {
+        return ErrnoError(errno, "join namespace " + pins[i].path);
+      }
+    }
     return inside();
   });
+}
+
+Status PrepareNetworkNamespace() {
+  RETURN_IF_ERROR(BringUpLoopback());
+  return IgnoreRouterAdvertisements();
 }
 
 Status BringUpLoopback() {

@@ -11,10 +11,10 @@
 
 namespace davit::sys {
 
-enum class NamespaceKind { kNet, kIpc, kUts };
+enum class NamespaceKind { kNet, kIpc, kUts, kUser };
 
 std::string_view NamespaceName(
-    NamespaceKind kind);  // "net", "ipc", "uts": file names and OCI types ("net" is OCI "network")
+    NamespaceKind kind);  // "net", "ipc", "uts", "user": file names and OCI types ("net" is OCI "network")
 
 struct PinRequest {
   NamespaceKind kind;
@@ -26,11 +26,20 @@ struct PinRequest {
 // nothing stays pinned.
 Status CreatePinnedNamespaces(const std::vector<PinRequest>& requests, const std::function<Status()>& inside);
 
+// Pins the namespace that `source` ("/proc/1234/ns/net") names. kAlreadyExists when one is pinned there.
+Status PinNamespace(const std::string& source, const std::string& path);
+
 // Unmounts and deletes a pin. A path that is not there is OK.
 Status Unpin(const std::string& path);
 
 // Runs `inside` in a thread that has joined the namespace pinned at `path`.
 Status RunInNamespace(const std::string& path, NamespaceKind kind, const std::function<Status()>& inside);
+
+// The same with several pinned namespaces; not kUser, which a thread cannot join.
+Status RunInNamespaces(const std::vector<PinRequest>& pins, const std::function<Status()>& inside);
+
+// What a new network namespace of a pod needs, in the calling thread's: `lo` up, no router advertisements.
+Status PrepareNetworkNamespace();
 
 // In the calling thread's network namespace: sets `lo` up (netdevice(7)).
 Status BringUpLoopback();

@@ -9,6 +9,7 @@
 
 #include "base/strings.h"
 #include "sys/atomic_file.h"
+#include "sys/idmap.h"
 #include "sys/mounts.h"
 
 namespace davit::sys {
@@ -135,8 +136,35 @@ Status MountSingle(const std::string& lower, const std::string& target) {
   return {};
 }
 
+// Each lower directory as a detached id-mapped copy of its mount; the kernel takes what the path names when
+// it is configured, so the descriptors need only live until the overlay is mounted.
+struct MappedLowers {
+  std::vector<UniqueFd> trees;
+  std::vector<std::string> paths;
+};
+
+Result<MappedLowers> MapLowers(const OverlayOptions& options) {
+  MappedLowers mapped;
+  for (const std::string& lower : options.lower) {
+    ASSIGN_OR_RETURN(UniqueFd tree, CloneMount(lower, /*recursive=*/false));
+    RETURN_IF_ERROR(SetIdmap(tree.get(), options.user_namespace, lower, /*recursive=*/false));
+    mapped.paths.push_back("/proc/thread-self/fd/" + std::to_string(tree.get()));
+    mapped.trees.push_back(std::move(tree));
+  }
+  return mapped;
+}
+
 Status MountChecked(const OverlayOptions& options, const std::string& target) {
   RETURN_IF_ERROR(CheckOptions(options));
+  if (options.user_namespace >= 0) {
+    ASSIGN_OR_RETURN(MappedLowers mapped, MapLowers(options));
+    OverlayOptions plain = options;
+    plain.user_namespace = -1;
+    plain.lower = mapped.paths;
+    // A bind mount, which one lower directory alone becomes, cannot be made from a detached copy.
+    if (plain.lower.size() == 1 && plain.upper.empty()) return InvalidArgument("one id-mapped lower directory alone");
+    return MountChecked(plain, target);
+  }
   if (options.upper.empty() && options.lower.size() == 1) return MountSingle(options.lower[0], target);
   if (!options.upper.empty()) {
     // A volatile overlay that was not unmounted (crash, power loss) leaves this mark, and the kernel

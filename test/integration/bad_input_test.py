@@ -258,11 +258,13 @@ def container_requests(stage: Stage, client: Client) -> None:
     pod_id = client.run_pod(pod)
     base = container_config("c", BUSYBOX, "sleep", "1000")
     context = lambda **more: {"linux": {"security_context": more}}  # noqa: E731
-    absent = stage.work / "no-such-file"
+    dangling = stage.work / "dangling-link"
+    dangling.unlink(missing_ok=True)
+    dangling.symlink_to("nowhere")
     escaped = stage.work / "escaped.log"
     accepted = []
     for what, change in (
-            ("mount source", {"mounts": [{"host_path": str(absent), "container_path": "/x"}]}),
+            ("mount source", {"mounts": [{"host_path": str(dangling), "container_path": "/x"}]}),
             ("image", {"image": {"image": f"{HOST}/absent:1"}}),
             ("name", {"metadata": {"name": ""}}),
             ("log path", {"log_path": f"../../../../../..{escaped}"}),

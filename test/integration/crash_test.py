@@ -199,6 +199,45 @@ def remove_image_again(scene: Scene) -> None:
     no_marker_image(scene)
 
 
+MAPPING = [{"host_id": 200_000, "container_id": 0, "length": 65_536}]
+
+
+def make_mapped_pod(scene: Scene) -> None:
+    """A pod with a user namespace, and a container with a mapped volume and two image volumes in it."""
+    make_pod(scene)
+    volume = scene.stage.work / "mapped-volume"
+    volume.mkdir(exist_ok=True)
+    volume.chmod(0o755)
+    options = {"userns_options": {"mode": 0, "uids": MAPPING, "gids": MAPPING}}
+    linux = scene.pod.setdefault("linux", {})
+    linux.setdefault("security_context", {}).setdefault("namespace_options", {}).update(options)
+    scene.container["mounts"] = [
+        {"host_path": str(volume), "container_path": "/volume", "uidMappings": MAPPING, "gidMappings": MAPPING},
+        {"container_path": "/image", "image": {"image": MARKER_IMAGE}, "readonly": True},
+        {"container_path": "/sub", "image": {"image": MARKER_IMAGE}, "image_sub_path": "bin", "readonly": True},
+    ]
+
+
+def with_mapped_pod(scene: Scene) -> None:
+    scene.client.pull(MARKER_IMAGE)
+    make_mapped_pod(scene)
+    scene.pod_id = scene.client.run_pod(scene.pod)
+
+
+def with_stopped_mapped(scene: Scene) -> None:
+    with_mapped_pod(scene)
+    scene.container_id = scene.client.create(scene.pod_id, scene.container, scene.pod)
+    scene.client.start(scene.container_id)
+    scene.client.stop(scene.container_id)
+
+
+def mapped(scene: Scene) -> None:
+    one_container(scene)
+    scene.client.start(scene.container_id)
+    out = scene.client.exec_sync(scene.container_id, "sh", "-c", "cat /image/marker-1; stat -c %u /volume; cat /proc/self/uid_map")
+    assert out.split() == ["1", "0", "0", "200000", "65536"], f"the container shows {out!r}"
+
+
 USE_CASES = [
     UseCase("pull", no_marker_image, lambda s: s.client.pull(MARKER_IMAGE), image_usable),
     UseCase("remove-image", with_marker_image, remove_image_again, lambda s: None),
@@ -209,6 +248,10 @@ USE_CASES = [
     UseCase("remove", with_stopped, remove_again, container_gone),
     UseCase("stop-pod", with_running, stop_pod_again, pod_not_ready),
     UseCase("remove-pod", with_stopped_pod, remove_pod_again, pod_gone),
+    UseCase("run-mapped-pod", make_mapped_pod, run_pod, one_pod),
+    UseCase("create-mapped", with_mapped_pod, create, mapped),
+    UseCase("remove-mapped", with_stopped_mapped, remove_again, container_gone),
+    UseCase("remove-mapped-pod", with_stopped_mapped, remove_pod_again, pod_gone),
 ]
 
 

@@ -1,12 +1,14 @@
 // davit-init: process 1 of a pod whose containers share a PID namespace. What the pause container is to
 // others, without an image, a root filesystem or a privilege.
 //
-//   davit-init [--wait stdin] [--netns PATH] [--ipcns PATH] [--utsns PATH] [--cgroup-procs FILE]...
+//   davit-init [--wait stdin] [--netns PATH] [--ipcns PATH] [--utsns PATH] [--userns PATH]
+//              [--cgroup-procs FILE]...
 //
 // With --wait it first reads one byte: by then the caller has put this process into the cgroup that process 1
 // is to be in; at an end of file (the caller died) it goes without having made anything.
 //
-// Joins the namespaces, makes the PID namespace, puts the new process 1 into each cgroup, prints its host
+// Joins the namespaces, the user namespace last and as its root, makes the PID namespace (which then belongs
+// to that user namespace), puts the new process 1 into each cgroup, prints its host
 // PID and a newline and exits 0; or says on stderr what failed and exits 1, and then no process is left.
 // Process 1 lives in an empty read-only mount namespace without descriptors or capabilities, is no child
 // of the caller and does not notice its death. It reaps orphans and ends on SIGTERM from outside the pod.
@@ -15,6 +17,7 @@
 //
 // Plain libc, no allocation: an idle one costs a few private pages.
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -38,6 +41,7 @@ struct Arguments {
   const char* netns = nullptr;
   const char* ipcns = nullptr;
   const char* utsns = nullptr;
+  const char* userns = nullptr;
   const char* cgroup_procs[kMaxCgroups] = {};
   int cgroups = 0;
   bool wait = false;
@@ -69,6 +73,8 @@ bool Parse(int argc, char** argv, Arguments& out) {
       out.utsns = value;
     } else if (strcmp(argv[i], "--wait") == 0 && strcmp(value, "stdin") == 0) {
       out.wait = true;
+    } else if (strcmp(argv[i], "--userns") == 0) {
+      out.userns = value;
     } else if (strcmp(argv[i], "--cgroup-procs") == 0 && out.cgroups < kMaxCgroups) {
       out.cgroup_procs[out.cgroups++] = value;
     } else {
@@ -86,12 +92,30 @@ int Join(const char* path, int kind) {
   return 0;
 }
 
-int AddToCgroup(const char* file, pid_t pid) {
+// Enters it and becomes its root: without the change of user the process would be nobody there.
+int JoinUser(const char* path) {
+  if (path == nullptr) return 0;
+  if (Join(path, CLONE_NEWUSER) != 0) return 1;
+  if (setgroups(0, nullptr) != 0 || setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
+    return Die("become root of", path, errno);
+  return 0;
+}
+
+int AddToCgroup(int fd, const char* file, pid_t pid) {
   char text[16];
   int size = snprintf(text, sizeof text, "%d", static_cast<int>(pid));
-  int fd = open(file, O_WRONLY | O_CLOEXEC);
-  if (fd < 0 || write(fd, text, static_cast<size_t>(size)) != size) return Die("write", file, errno);
+  if (write(fd, text, static_cast<size_t>(size)) != size) return Die("write", file, errno);
   close(fd);
+  return 0;
+}
+
+// Before the user namespace is joined: root of a pod may not open them, and the kernel (5.17) judges a
+// write by who opened the file.
+int OpenCgroups(const Arguments& arguments, int* fds) {
+  for (int i = 0; i < arguments.cgroups; ++i) {
+    fds[i] = open(arguments.cgroup_procs[i], O_WRONLY | O_CLOEXEC);
+    if (fds[i] < 0) return Die("open", arguments.cgroup_procs[i], errno);
+  }
   return 0;
 }
 
@@ -163,9 +187,9 @@ Failure DropPrivileges() {
   ReapForEver(set);
 }
 
-int Supervise(const Arguments& arguments, int channel, pid_t child) {
+int Supervise(const Arguments& arguments, const int* cgroup_fds, int channel, pid_t child) {
   for (int i = 0; i < arguments.cgroups; ++i) {
-    if (AddToCgroup(arguments.cgroup_procs[i], child) != 0) return 1;
+    if (AddToCgroup(cgroup_fds[i], arguments.cgroup_procs[i], child) != 0) return 1;
   }
   Failure failure;
   if (write(channel, "g", 1) != 1) return Die("start process 1", nullptr, errno);
@@ -182,8 +206,10 @@ int Supervise(const Arguments& arguments, int channel, pid_t child) {
 int main(int argc, char** argv) {
   Arguments arguments;
   if (!Parse(argc, argv, arguments)) {
-    return Die("usage: davit-init [--wait stdin] [--netns PATH] [--ipcns PATH] [--utsns PATH] [--cgroup-procs FILE]...",
-               nullptr, 0);
+    return Die(
+        "usage: davit-init [--wait stdin] [--netns PATH] [--ipcns PATH] [--utsns PATH] [--userns PATH] "
+        "[--cgroup-procs FILE]...",
+        nullptr, 0);
   }
   char go = 0;
   if (arguments.wait && read(0, &go, 1) != 1) return Die("nobody says when to begin", nullptr, 0);
@@ -197,6 +223,8 @@ int main(int argc, char** argv) {
       Join(arguments.utsns, CLONE_NEWUTS) != 0) {
     return 1;
   }
+  int cgroup_fds[kMaxCgroups];
+  if (OpenCgroups(arguments, cgroup_fds) != 0 || JoinUser(arguments.userns) != 0) return 1;
   int channel[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) != 0)
     return Die("create socket pair", nullptr, errno);
@@ -208,7 +236,7 @@ int main(int argc, char** argv) {
     RunInit(channel[1], set);
   }
   close(channel[1]);
-  int code = Supervise(arguments, channel[0], child);
+  int code = Supervise(arguments, cgroup_fds, channel[0], child);
   if (code != 0) {
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
