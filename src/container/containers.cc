@@ -84,6 +84,7 @@ Result<oci::RuntimeSpec> Containers::PrepareRootfs(ContainerRecord& record, cons
   mount.context = plan.spec.linux_.mount_label;
   mount.user_namespace = inputs.pod.user_namespace;
   mount.ids = MappedIds(inputs.pod);
+  record.host_root = mount.ids.outside;
   if (!mount.user_namespace.empty()) RETURN_IF_ERROR(OpenToMappedRoot(record.id, inputs.pod));
   RETURN_IF_ERROR(rootfs_.Mount(record.id, mount).Annotate("mount rootfs"));
   ASSIGN_OR_RETURN(sys::UniqueFd root, sys::Open(rootfs, O_PATH | O_DIRECTORY));
@@ -178,6 +179,7 @@ Result<monitor::State> Containers::Launch(const ContainerRecord& record, Deadlin
   launch.directory = paths.Directory(record.id);
   launch.log_path = record.log_path;
   launch.terminal = record.spec.tty;
+  launch.stdio_owner = record.host_root;
   launch.open_stdin = record.spec.open_stdin;
   launch.stdin_once = record.spec.stdin_once;
   launch.pid_file = paths.PidFile(record.id);
@@ -267,6 +269,11 @@ Result<monitor::ExecSession> Containers::Exec(const ContainerRecord& record, con
   options.stdin_fd = request.stdin_fd;
   options.stdout_fd = request.stdout_fd;
   options.stderr_fd = request.stderr_fd;
+  for (int fd : {request.stdin_fd, request.stdout_fd, request.stderr_fd}) {
+    // For the same reason as monitor::LaunchOptions::stdio_owner.
+    if (fd < 0 || record.host_root == 0) continue;
+    if (::fchown(fd, record.host_root, record.host_root) != 0) return ErrnoError(errno, "chown pipe");
+  }
   options.argv = handler->driver.ExecArgv(record.id.str(), process_file, options.pid_file, options.console_socket,
                                           options.runtime_log);
   // Once it runs nobody reads the files any more: `remove` may take them.

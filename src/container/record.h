@@ -44,7 +44,8 @@ struct ContainerRecord {
   std::string cgroup;    // path in every hierarchy
   std::string log_path;  // absolute; empty: output is discarded
 
-  int64_t uid = 0;  // the first process's user, as resolved
+  uint32_t host_root = 0;  // the node's id of its root; not 0 in a user namespace
+  int64_t uid = 0;         // the first process's user, as resolved
   int64_t gid = 0;
   std::vector<int64_t> groups;  // supplementary, the primary one included
 

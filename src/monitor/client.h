@@ -50,6 +50,9 @@ struct LaunchOptions {
   std::string oom_file;
 
   uint32_t max_log_line_bytes = 16384;  // longer lines are cut into pieces tagged P; 256 to 1 MiB
+  // The user and group that own the pipes of stdio: root of the container's user namespace, on the node. Else
+  // what is in it could not open /dev/stdout. 0: the node's root.
+  uint32_t stdio_owner = 0;
   // Of the monitor; a refusal is ignored. Runtimes (and so containers whose spec sets none) get 0.
   int oom_score_adj = -999;
 };

@@ -109,6 +109,10 @@ Result<std::vector<sys::UniqueFd>> Monitor::OpenContainerIo(sys::SpawnOptions& s
     spawn.fds.emplace_back(pipe.write.get(), static_cast<int>(stream) + 1);
     ends.push_back(std::move(pipe.write));
   }
+  for (const sys::UniqueFd& end : ends) {
+    if (options_.stdio_owner == 0) break;
+    if (::fchown(end.get(), options_.stdio_owner, options_.stdio_owner) != 0) return ErrnoError(errno, "chown pipe");
+  }
   return ends;
 }
 

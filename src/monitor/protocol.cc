@@ -128,7 +128,8 @@ enum : uint8_t {
   kConsoleOptTag,
   kRuntimeLogOptTag,
   kOomFileTag,
-  kMaxLineTag
+  kMaxLineTag,
+  kStdioOwnerTag
 };
 
 Status ReadRequestField(const Field& field, Request& request) {
@@ -259,7 +260,7 @@ Status ReadOptionsField(const Field& field, LaunchOptions& options) {
     default:
       break;
   }
-  if (field.tag > kMaxLineTag) return {};
+  if (field.tag > kStdioOwnerTag) return {};
   ASSIGN_OR_RETURN(int64_t number, field.Int());
   switch (field.tag) {
     case kTerminalOptTag:
@@ -274,6 +275,10 @@ Status ReadOptionsField(const Field& field, LaunchOptions& options) {
     case kMaxLineTag:
       if (number < 256 || number > 1024 * 1024) return InvalidArgument("max_log_line_bytes: outside 256 to 1048576");
       options.max_log_line_bytes = static_cast<uint32_t>(number);
+      break;
+    case kStdioOwnerTag:
+      if (number < 0 || number > UINT32_MAX) return InvalidArgument("stdio_owner: no user id");
+      options.stdio_owner = static_cast<uint32_t>(number);
       break;
     default:
       break;
@@ -353,6 +358,7 @@ std::string EncodeLaunchOptions(const LaunchOptions& options) {
   out.Text(kRuntimeLogOptTag, options.runtime_log);
   out.Text(kOomFileTag, options.oom_file);
   out.Int(kMaxLineTag, options.max_log_line_bytes);
+  out.Int(kStdioOwnerTag, options.stdio_owner);
   return out.Take();
 }
 

@@ -22,6 +22,7 @@ TEST(ProtocolTest, LaunchOptionsSurviveTheTrip) {
   options.runtime_log = "/r";
   options.oom_file = "/o";
   options.max_log_line_bytes = 4096;
+  options.stdio_owner = 4'000'000'000u;
   Result<LaunchOptions> back = DecodeLaunchOptions(EncodeLaunchOptions(options));
   ASSERT_TRUE(back.ok()) << back.status().ToString();
   EXPECT_EQ(back->directory, options.directory);
@@ -32,6 +33,7 @@ TEST(ProtocolTest, LaunchOptionsSurviveTheTrip) {
   EXPECT_EQ(back->environment, options.environment);
   EXPECT_EQ(back->pid_file + back->console_socket + back->runtime_log + back->oom_file, "/p/c/r/o");
   EXPECT_EQ(back->max_log_line_bytes, 4096u);
+  EXPECT_EQ(back->stdio_owner, 4'000'000'000u);
 }
 
 TEST(ProtocolTest, ExecRequestSurvivesTheTrip) {

@@ -231,9 +231,13 @@ def with_stopped_mapped(scene: Scene) -> None:
     scene.client.stop(scene.container_id)
 
 
+def with_mapped(scene: Scene) -> None:
+    with_mapped_pod(scene)
+    create(scene)
+
+
 def mapped(scene: Scene) -> None:
     one_container(scene)
-    scene.client.start(scene.container_id)
     out = scene.client.exec_sync(scene.container_id, "sh", "-c", "cat /image/marker-1; stat -c %u /volume; cat /proc/self/uid_map")
     assert out.split() == ["1", "0", "0", "200000", "65536"], f"the container shows {out!r}"
 
@@ -249,7 +253,8 @@ USE_CASES = [
     UseCase("stop-pod", with_running, stop_pod_again, pod_not_ready),
     UseCase("remove-pod", with_stopped_pod, remove_pod_again, pod_gone),
     UseCase("run-mapped-pod", make_mapped_pod, run_pod, one_pod),
-    UseCase("create-mapped", with_mapped_pod, create, mapped),
+    UseCase("create-mapped", with_mapped_pod, create, one_container),
+    UseCase("start-mapped", with_mapped, start_again, mapped),
     UseCase("remove-mapped", with_stopped_mapped, remove_again, container_gone),
     UseCase("remove-mapped-pod", with_stopped_mapped, remove_pod_again, pod_gone),
 ]

@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 from bench import case
+from davit_test.grpc_client import CallFailed
 from oci_image import Entry, Image, Layer, directory
 
 AREA = "user namespaces"
@@ -163,6 +164,13 @@ def cgroups(t):
     assert int(box.cgroup_value("memory", "memory.limit_in_bytes", "memory.max")) == 64 << 20
 
 
+def answers(t) -> bool:
+    try:
+        return bool(t.cri.Version().version)
+    except CallFailed:
+        return False
+
+
 @case(AREA, "exec, log, stdout as a path, terminal, stats and restart of the engine")
 def verbs(t):
     pod = mapped_pod(t)
@@ -171,12 +179,13 @@ def verbs(t):
     code, log = pod.ends("sh", "-c", "tty && stat -c %u $(tty)", tty=True)
     assert code == 0 and log.split()[-1] == "0", (code, log)
     box = pod.container()
-    answer = box.exec_sync("sh", "-c", "echo out; echo err >&2; exit 7")
+    answer = box.exec_sync("sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr; exit 7")
     assert (answer.stdout, answer.stderr, answer.exit_code) == (b"out\n", b"err\n", 7)
     assert t.cri.ContainerStats(container_id=box.id).stats.memory.working_set_bytes.value > 0
     pid = box.pid
     t.engine.kill()
     t.engine.start()
+    t.wait_for("the engine answers", lambda: answers(t))  # the client's connection is a new one
     assert box.pid == pid
     assert box.exec("cat", "/proc/self/uid_map").split() == ["0", str(HOST_ID), str(LENGTH)]
     again = pod.container()
