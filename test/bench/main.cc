@@ -23,7 +23,7 @@ struct Flags {
   std::string versus;
   pid_t daemon_pid = 0;
   pid_t versus_pid = 0;
-  std::vector<std::string> only = {"start", "list", "memory", "pull"};
+  std::vector<std::string> only = {"start", "list", "stats", "memory", "pull"};
   std::string output = "markdown";
   davit::bench::Plan plan;
 };
@@ -46,7 +46,7 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--pods", flags.plan.pods, "numbers of pods of the memory measure")
       ->delimiter(',')
       ->check(CLI::Range(1, 10000));
-  app.add_option("--list-at", flags.plan.list_at, "containers of the list measure")
+  app.add_option("--list-at", flags.plan.list_at, "containers of the list measure, pods of the stats measure")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
   app.add_option("--busy-containers", flags.plan.busy_containers, "containers of the busy measure")
@@ -70,6 +70,7 @@ Status Measure(davit::bench::Bench& bench, const Flags& flags) {
   if (only.contains("start") || only.contains("exec") || only.contains("stop")) RETURN_IF_ERROR(bench.LifeCycle());
   if (only.contains("list")) RETURN_IF_ERROR(bench.List());
   if (only.contains("busy")) RETURN_IF_ERROR(bench.Busy());
+  if (only.contains("stats")) RETURN_IF_ERROR(bench.Stats());
   if (only.contains("memory") && flags.daemon_pid != 0) RETURN_IF_ERROR(bench.Memory());
   if (only.contains("pull") && !flags.plan.pull_image.empty()) RETURN_IF_ERROR(bench.Pull());
   return {};

@@ -40,6 +40,8 @@ class Bench {
   Status LifeCycle();
   // ListContainers and ListPodSandbox with plan.list_at containers, ten in a pod.
   Status List();
+  // ListContainerStats, ListPodSandboxStats and ListPodSandboxMetrics with plan.list_at pods of one container.
+  Status Stats();
   // PSS of the daemon and of each pod's helpers at plan.pods pods of one container.
   Status Memory();
   // Of the first engine: the lists at plan.busy_containers containers, at rest, while pods come and go, and
