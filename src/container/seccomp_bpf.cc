@@ -1,6 +1,7 @@
 #include "container/seccomp_bpf.h"
 
 #include <linux/filter.h>
+#include <malloc.h>
 #include <openssl/evp.h>
 #include <seccomp.h>
 #include <sys/mman.h>
@@ -163,6 +164,9 @@ std::string SeccompCache::Filter(const std::string& profile_json) {
   auto it = filters_.find(profile_json);
   if (it != filters_.end()) return it->second;
   Result<std::string> filter = CompileSeccomp(profile_json);
+  // libseccomp's working memory, a megabyte for the default profile, goes back to the system: there will not be
+  // another profile soon.
+  ::malloc_trim(0);
   if (!filter.ok()) LogDebug("seccomp profile is compiled by the runtime: {}", filter.status().message());
   // More profiles than any node has: start again instead of keeping account of their use.
   if (filters_.size() >= kMaxProfiles) filters_.clear();

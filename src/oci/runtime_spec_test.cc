@@ -147,5 +147,17 @@ TEST(JsonWriterTest, SeparatesAndNests) {
   EXPECT_EQ(std::move(out).Take(), R"({"a":1,"b":[-1,{},null],"c":"x","d":true})");
 }
 
+TEST(RuntimeSpecTest, HooksHaveAnEnvironmentEvenWhenItIsEmpty) {
+  RuntimeSpec spec;
+  EXPECT_EQ(ToJson(spec).find("hooks"), std::string::npos);
+  spec.hooks.create_runtime = {{"/h", {"h", "x"}, {}, 10}};
+  spec.hooks.poststop = {{"/p", {}, {"A=1"}, {}}};
+  // Without "env" some runtimes give a hook their own.
+  EXPECT_NE(ToJson(spec).find(R"("hooks":{"createRuntime":[{"path":"/h","args":["h","x"],"env":[],"timeout":10}],)"
+                              R"("poststop":[{"path":"/p","env":["A=1"]}]})"),
+            std::string::npos)
+      << ToJson(spec);
+}
+
 }  // namespace
 }  // namespace davit::oci

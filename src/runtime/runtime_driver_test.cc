@@ -85,6 +85,7 @@ TEST(RuntimeFeaturesTest, ParsesWhatRuntimesSay) {
   EXPECT_TRUE(features->idmap_mounts);
   EXPECT_TRUE(features->user_namespaces);
   EXPECT_TRUE(features->seccomp);
+  EXPECT_TRUE(features->seccomp_bpf) << "all of run.oci.*";
   EXPECT_TRUE(features->apparmor);
   EXPECT_FALSE(features->selinux);
   EXPECT_THAT(features->unsafe_annotations, ElementsAre("run.oci."));
@@ -94,6 +95,9 @@ TEST(RuntimeFeaturesTest, MissingMeansNo) {
   auto features = ParseFeatures(R"({"linux":null})");
   ASSERT_TRUE(features.ok());
   EXPECT_FALSE(features->recursive_read_only_mounts || features->idmap_mounts || features->user_namespaces);
+  features = ParseFeatures(R"({"linux":{"seccomp":{"enabled":true}},"potentiallyUnsafeConfigAnnotations":["bundle"]})");
+  ASSERT_TRUE(features.ok());
+  EXPECT_TRUE(features->seccomp && !features->seccomp_bpf) << "runc";
   EXPECT_FALSE(ParseFeatures("unknown command").ok());
   EXPECT_FALSE(ParseFeatures("[]").ok());
 }
@@ -103,7 +107,7 @@ TEST(RuntimeFeaturesTest, OldCrunIsKnownByItsVersion) {
       FeaturesOfCrunVersion("crun version 1.8.1\ncommit: x\n+SYSTEMD +SELINUX +CAP +SECCOMP +EBPF\n");
   EXPECT_TRUE(features.known && features.recursive_read_only_mounts && features.idmap_mounts &&
               features.user_namespaces);
-  EXPECT_TRUE(features.seccomp && features.selinux);
+  EXPECT_TRUE(features.seccomp && features.seccomp_bpf && features.selinux);
   EXPECT_FALSE(features.apparmor);
   for (const char* text :
        {"", "crun version ", "crun version 1.7", "crun version 0.21", "crun version x.y", "runc version 1.8.1"}) {
