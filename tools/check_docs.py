@@ -4,7 +4,7 @@
 usage: tools/check_docs.py [--rows]
 
 Calls and fields come from proto/runtime/v1/cri.proto, without its Windows part. In docs/cri.md a call is a row that
-begins with its name in backticks, a field one that begins with `Message.field`. Tests are named in backticks:
+begins with its name in backticks, a field one that begins with `Message.field`; each names what tests it. Tests are named in backticks:
 `area: beginning of the title` (test/conformance), `SuiteTest.Name` (GoogleTest) or a path below test/.
 --rows prints an empty row for everything that is missing.
 """
@@ -96,6 +96,10 @@ def main() -> int:
                 wrong.append(f"docs/cri.md: no row for the {kind} {name}")
                 if args.rows:
                     print(f"| `{name}` | | | |")
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if re.match(r"\| `\w+(\.\w+)?` ", line) and not cells[3]:
+            wrong.append(f"docs/cri.md: {cells[1]} names no test")
     known = set(calls) | set(fields)
     wrong += [f"docs/cri.md: a row for {row}, which the CRI does not have" for row in rows if row not in known]
     wrong += [f"docs/cri.md: {row} has {rows.count(row)} rows" for row in sorted(set(rows)) if rows.count(row) > 1]

@@ -59,7 +59,19 @@ class Container:
         self._cri = pod.cri
 
     def start(self) -> "Container":
+        """Started, and past the runtime: what /proc says of the process is of the container's own program."""
         self._cri.StartContainer(container_id=self.id)
+        pid = self.pid
+
+        def runs() -> bool:
+            try:
+                program = os.readlink(f"/proc/{pid}/exe")
+            except OSError:
+                return True  # it has ended
+            return not any(runtime in program for runtime in ("crun", "runc"))
+
+        if pid:
+            wait_for(f"{self.config.metadata.name} runs", runs, ENDS_S, 0.01)
         return self
 
     def stop(self, grace_s: int = 0) -> None:

@@ -78,6 +78,7 @@ def stop(t):
     box = pod.container("sh", "-c", "echo kept; sleep 1000")
     pid, address = box.pid, pod.ip
     assert address
+    t.wait_for("it writes", lambda: box.log() == "kept\n")
     pod.stop()
     assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
     status = pod.status()
