@@ -107,7 +107,7 @@ CONTAINER_ROWS = [
     ("envs[0].value", b"a\0b", BAD, "envs"),
     ("envs[0]", pb.KeyValue(key="K", value=b"\xff"), BAD, "envs[0].value"),
     ("mounts[0].host_path", "relative", BAD, "mounts[0].host_path"),
-    ("mounts[0].host_path", "/no/such/place", BAD, "mounts[0].host_path"),
+    ("mounts[0].host_path", "/proc/no-such/place", (BAD, "NOT_FOUND", "FAILED_PRECONDITION"), "mounts[0].host_path"),
     ("mounts[0].host_path", "/" + LONG, BAD, "mounts[0]"),
     ("mounts[0].container_path", "relative", BAD, "mounts[0].container_path"),
     ("mounts[0].container_path", "", BAD, "mounts[0].container_path"),
