@@ -65,10 +65,13 @@ class Container:
 
         def runs() -> bool:
             try:
-                program = os.readlink(f"/proc/{pid}/exe")
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                held = os.listdir(f"/proc/{pid}/fd")
+                opened = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in held]
             except OSError:
-                return True  # it has ended
-            return not any(runtime in program for runtime in ("crun", "runc"))
+                return not Path(f"/proc/{pid}").exists()  # it has ended, or is changing just now
+            # Before the exec it is the runtime still, with the FIFO on which it waited.
+            return os.path.basename(words[0]) not in (b"crun", b"runc") and not any("exec.fifo" in o for o in opened)
 
         if pid:
             wait_for(f"{self.config.metadata.name} runs", runs, ENDS_S, 0.01)
