@@ -239,8 +239,8 @@ Status StartSlice(const std::string& unit, const std::string& description, Deadl
   RETURN_IF_ERROR(job.Watch(bus.get(), intent));
   Message call = NewCall(bus.get(), "StartTransientUnit");
   if (!call) return BusError().ToStatus(-ENOMEM, intent);
-  int code = sd_bus_message_append(call.get(), "ssa(sv)a(sa(sv))", unit.c_str(), "fail", 1, "Description", "s",
-                                   description.c_str(), 0);
+  int code = sd_bus_message_append(call.get(), "ssa(sv)a(sa(sv))", unit.c_str(), "fail", 3, "Description", "s",
+                                   description.c_str(), "MemoryAccounting", "b", 1, "CPUWeight", "t", uint64_t{100}, 0);
   BusError error;
   sd_bus_message* raw = nullptr;
   if (code >= 0) code = sd_bus_call(bus.get(), call.get(), Micros(deadline), error.get(), &raw);

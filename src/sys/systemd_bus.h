@@ -30,7 +30,8 @@ Result<std::string> SystemdVersion(Deadline deadline);
 // is below. It ends by itself with its last process. Returns when systemd has made it.
 Status StartScope(const std::string& cgroup, const std::string& description, pid_t pid, Deadline deadline);
 
-// Makes the slice, and those above it, if it is not there.
+// Makes the slice, and those above it, if it is not there. Its cgroup has the files for memory and CPU: systemd
+// turns on only the controllers that a unit has a use for.
 Status StartSlice(const std::string& unit, const std::string& description, Deadline deadline);
 
 // systemd.resource-control(5), for cgroup version 2. What is not set stays as it is.
