@@ -77,7 +77,8 @@ Result<std::string> ResolveHostPath(const Mount& mount, size_t index) {
   const char* path = mount.host_path.c_str();
   struct stat info {};
   if (::lstat(path, &info) != 0 && errno == ENOENT) {
-    RETURN_IF_ERROR(sys::MakeDirectories(mount.host_path, 0755).Annotate(Field(index, "host_path")));
+    Status made = sys::MakeDirectories(mount.host_path, 0755).Annotate(Field(index, "host_path"));
+    if (!made.ok()) return Status(StatusCode::kInvalidArgument, made.message());
   }
   if (::realpath(path, resolved) == nullptr) {
     Status status = ErrnoError(errno, Field(index, "host_path") + " " + Printable(mount.host_path, 512));

@@ -15,6 +15,8 @@ ContainerRecord Example() {
   record.spec.mounts.push_back(
       {.container_path = "/a", .host_path = "/b", .propagation = MountPropagation::kBidirectional});
   record.spec.security.run_as_user = 7;
+  record.spec.security.namespaces.user = UserNamespace{NamespaceMode::kPod, {{100'000, 0, 65'536}}, {}};
+  record.image_volumes["3"] = {"sha256:x", {"sha256:y"}};
   record.spec.labels["k"] = "v";
   record.groups = {1, 2};
   record.exit_code = -1;
@@ -29,6 +31,8 @@ TEST(ContainerRecordTest, RoundTripsThroughText) {
   EXPECT_EQ(parsed->id, record.id);
   EXPECT_EQ(parsed->spec.envs[0].value, record.spec.envs[0].value);
   EXPECT_EQ(parsed->spec.security.run_as_user, 7);
+  EXPECT_EQ(parsed->spec.security.namespaces.user->uids[0].length, 65'536u);
+  EXPECT_EQ(parsed->image_volumes["3"].layers[0], "sha256:y");
   EXPECT_EQ(parsed->spec.security.run_as_group, std::nullopt);
 }
 

@@ -186,7 +186,7 @@ TEST_F(RuntimeSpecTest, ACompiledFilterComesBesideTheProfileAndOnlyWhereItIsTake
   inputs.pod = &pod;
   inputs.node = &node;
   inputs.seccomp_bpf = true;
-  oci::RuntimeSpec spec = BuildRuntimeSpec(inputs)->spec;
+  oci::RuntimeSpec spec = std::move(BuildRuntimeSpec(inputs)->spec);
   EXPECT_EQ(spec.annotations.count("run.oci.seccomp_bpf_data"), 1u);
   EXPECT_FALSE(spec.linux_.seccomp.empty());
 }
