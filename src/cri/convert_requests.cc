@@ -76,6 +76,10 @@ Status CheckProfile(bool present, const v1::SecurityProfile& profile, const std:
   return InvalidArgument("linux.security_context." + field + ".profile_type is unknown");
 }
 
+// The deprecated texts are read on purpose: older clients send nothing else.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
 // The profiles and labels of the kernel's security modules. The typed fields win over the deprecated texts, which
 // are not looked at then.
 Status AddModules(const v1::LinuxContainerSecurityContext& in, container::SecurityContext& out) {
@@ -95,6 +99,8 @@ Status AddModules(const v1::LinuxContainerSecurityContext& in, container::Securi
   }
   return {};
 }
+
+#pragma GCC diagnostic pop
 
 container::SecurityContext ToSecurity(const v1::LinuxContainerSecurityContext& in) {
   container::SecurityContext out;
