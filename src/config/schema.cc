@@ -52,9 +52,12 @@ std::vector<Field> TopFields(Config& c) {
 }
 
 std::vector<Field> ApiFields(ApiConfig& c) {
-  return {Text(
-      "listen", c.listen, [&c] { return CheckSocketPath(c.listen); },
-      "socket of the Kubernetes Container Runtime Interface; a path or unix:///path")};
+  return {
+      Text(
+          "listen", c.listen, [&c] { return CheckSocketPath(c.listen); },
+          "socket of the Kubernetes Container Runtime Interface; a path or unix:///path"),
+      Number("event_queue", c.event_queue, 16, 1'000'000, "events that wait for one client that reads slowly"),
+  };
 }
 
 std::vector<Field> StreamFields(StreamConfig& c) {

@@ -17,6 +17,7 @@
 #include "container/log_directory.h"
 #include "container/mounts.h"
 #include "container/own_mounts.h"
+#include "container/resources.h"
 #include "container/selinux.h"
 #include "container/user_namespace.h"
 #include "sys/atomic_file.h"
@@ -57,7 +58,48 @@ Result<ContainerRecord> Containers::Create(ContainerRecord record, const CreateI
   ASSIGN_OR_RETURN(monitor::State state, Launch(record, deadline));
   FaultPoint("container.create.monitor");
   record.pid = state.pid;
+  RETURN_IF_ERROR(CheckCgroup(record));
   return record;
+}
+
+// A runtime that puts the first process elsewhere, or leaves a limit out, lets the container escape both
+// (CVE-2025-47291). Checked before anything of the image runs; a few small files.
+Status Containers::CheckCgroup(const ContainerRecord& record) const {
+  if (record.pid <= 0) return {};
+  ASSIGN_OR_RETURN(std::string text, sys::ReadFile("/proc/" + std::to_string(record.pid) + "/cgroup", 1 << 16));
+  for (const std::string& line : Split(Trim(text), '\n')) {
+    // "4:memory:/pod/ctr"; "0::/pod/ctr" is version 2.
+    size_t first = line.find(':');
+    size_t second = first == std::string::npos ? first : line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    std::string controllers = line.substr(first + 1, second - first - 1);
+    bool limits = controllers.empty()
+                      ? options_.node.cgroup_v2
+                      : controllers == "memory" || controllers == "pids" || controllers.rfind("cpu", 0) == 0;
+    // In a container of its own davitd sees a part of the hierarchy, the kernel names the whole path.
+    if (!limits || line.ends_with(record.cgroup)) continue;
+    return Internal("runtime handler " + record.runtime_handler + " put the container into cgroup " +
+                    Printable(line.substr(second + 1)) + " instead of " + record.cgroup + " (" + controllers + ")");
+  }
+  return sys::CheckCgroupLimits(cgroups_, record.cgroup, ToCgroupLimits(record.spec.resources, options_.node.cgroups))
+      .Annotate("limits after create");
+}
+
+Status Containers::ApplyResources(const ContainerRecord& record, const Resources& resources) const {
+  std::function<Status()> confirm;
+  const RuntimeEntry* handler = Handler(record.runtime_handler);
+  if (sys::IsScope(record.cgroup) && handler != nullptr) {
+    // systemd would write what it knows of the scope again, at its next reload.
+    confirm = [&] {
+      return handler->driver.Update(record.id.str(),
+                                    oci::ToJson(ToRuntimeResources(resources, options_.node.cgroups, 0)),
+                                    Deadline::After(std::chrono::seconds(30)));
+    };
+  }
+  Status status =
+      sys::ApplyCgroupLimits(cgroups_, record.cgroup, ToCgroupLimits(resources, options_.node.cgroups), confirm);
+  if (status.code() == StatusCode::kNotFound) return FailedPrecondition("it has ended: " + status.message());
+  return status;
 }
 
 Result<oci::RuntimeSpec> Containers::PrepareRootfs(ContainerRecord& record, const CreateInputs& inputs,

@@ -73,6 +73,9 @@ class Containers {
 
   Result<monitor::State> Start(const ContainerRecord& record, Deadline deadline);
 
+  // `resources` onto its cgroup, all or none. kFailedPrecondition when it has no cgroup any more.
+  Status ApplyResources(const ContainerRecord& record, const Resources& resources) const;
+
   // To the first process; `all` to every process of the container. OK when it has ended.
   Status Signal(const ContainerRecord& record, int signal, bool all);
 
@@ -94,6 +97,7 @@ class Containers {
   Status OpenToMappedRoot(const ContainerId& id, const PodEnvironment& pod);
   Status WriteBundle(const ContainerRecord& record, const oci::RuntimeSpec& spec);
   Result<monitor::State> Launch(const ContainerRecord& record, Deadline deadline);
+  Status CheckCgroup(const ContainerRecord& record) const;
 
   ContainersOptions options_;
   store::Rootfs& rootfs_;

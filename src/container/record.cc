@@ -30,11 +30,12 @@ BOOST_DESCRIBE_STRUCT(ContainerSpec, (),
 BOOST_DESCRIBE_STRUCT(ImageVolume, (), (image_id, layers))
 BOOST_DESCRIBE_STRUCT(ContainerRecord, (),
                       (version, id, pod, phase, boot_id, spec, image_id, layers, image_volumes, runtime_handler, cgroup,
-                       log_path, host_root, uid, gid, groups, created_at, started_at, finished_at, pid, exit_code,
+                       log_path, pending_resources, host_root, uid, gid, groups, created_at, started_at, finished_at, pid, exit_code,
                        reason, message))
 
 std::string ToText(const ContainerRecord& record) { return oci::ReflectToText(record); }
 std::string ToText(const ContainerSpec& spec) { return oci::ReflectToText(spec); }
+std::string ToText(const Resources& resources) { return oci::ReflectToText(resources); }
 
 Result<ContainerRecord> ParseContainerRecord(std::string_view text) {
   ASSIGN_OR_RETURN(ContainerRecord record, oci::ReflectFromText<ContainerRecord>(text));

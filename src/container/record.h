@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,8 @@ struct ContainerRecord {
   std::string cgroup;    // path in every hierarchy
   std::string log_path;  // absolute; empty: output is discarded
 
+  std::optional<Resources> pending_resources;  // an update under way: recovery finishes it
+
   uint32_t host_root = 0;  // the node's id of its root; not 0 in a user namespace
   int64_t uid = 0;         // the first process's user, as resolved
   int64_t gid = 0;
@@ -61,6 +64,7 @@ struct ContainerRecord {
 std::string ToText(const ContainerRecord& record);
 // The request alone: equal texts are equal requests.
 std::string ToText(const ContainerSpec& spec);
+std::string ToText(const Resources& resources);
 // kDataLoss when the text is no record or of a newer version.
 Result<ContainerRecord> ParseContainerRecord(std::string_view text);
 

@@ -12,6 +12,7 @@
 #include "container/cdi.h"
 #include "container/devices.h"
 #include "container/mounts.h"
+#include "container/resources.h"
 #include "container/seccomp.h"
 #include "container/seccomp_bpf.h"
 #include "container/selinux.h"
@@ -169,17 +170,6 @@ Status AddCdiDevices(const SpecInputs& inputs, oci::RuntimeSpec& spec) {
   return ApplyCdi(plan, spec).Annotate("CDI_devices");
 }
 
-Status ValidateResources(const Resources& resources) {
-  if (resources.oom_score_adj < -1000 || resources.oom_score_adj > 1000) {
-    return InvalidArgument("linux.resources.oom_score_adj " + std::to_string(resources.oom_score_adj) +
-                           " is not in -1000..1000");
-  }
-  if (resources.cpu_period < 0 || resources.cpu_shares < 0 || resources.memory_limit_bytes < 0) {
-    return InvalidArgument("linux.resources: cpu_period, cpu_shares and memory_limit_in_bytes must not be negative");
-  }
-  return {};
-}
-
 Status ValidateSecurity(const SecurityContext& security, const PodEnvironment& pod) {
   if (security.privileged && !pod.privileged) {
     return InvalidArgument("linux.security_context.privileged: the pod sandbox is not privileged");
@@ -237,7 +227,6 @@ Status ValidateSpec(const ContainerSpec& spec, const PodEnvironment& pod, bool r
   if (spec.image.image.empty()) return InvalidArgument("image.image is empty");
   RETURN_IF_ERROR(ValidateText(spec));
   RETURN_IF_ERROR(ValidateLogPath(spec.log_path));
-  RETURN_IF_ERROR(ValidateResources(spec.resources));
   RETURN_IF_ERROR(ValidateSecurity(spec.security, pod));
   RETURN_IF_ERROR(ValidateDevices(spec.devices));
   RETURN_IF_ERROR(CdiRequests(spec).status());
@@ -277,7 +266,7 @@ Result<RuntimePlan> BuildRuntimeSpec(const SpecInputs& inputs) {
   // crun would put the process into a cgroup "container" below the scope; the record's path is where all of
   // davitd looks. Other runtimes do not know the name.
   if (sys::IsScope(inputs.record->cgroup)) spec.annotations["run.oci.systemd.subgroup"] = "";
-  spec.linux_.resources = ToRuntimeResources(request.resources, *inputs.node);
+  spec.linux_.resources = ToRuntimeResources(request.resources, inputs.node->cgroups, inputs.node->pids_limit);
   RETURN_IF_ERROR(AddDevices(request, !inputs.handler.privileged_without_host_devices, spec.linux_));
   AddPaths(request.security, spec.linux_);
   RETURN_IF_ERROR(AddAnnotated(inputs, spec));
@@ -295,23 +284,6 @@ void SetUser(oci::RuntimeSpec& spec, const User& user) {
   }
   spec.process.user.additional_gids = std::move(groups);
   if (!HasKey(spec.process.env, "HOME")) spec.process.env.push_back("HOME=" + user.home);
-}
-
-oci::Resources ToRuntimeResources(const Resources& resources, const NodeLimits& node) {
-  oci::Resources out;
-  if (resources.memory_limit_bytes > 0) out.memory.limit = resources.memory_limit_bytes;
-  if (resources.memory_swap_limit_bytes > 0) out.memory.swap = resources.memory_swap_limit_bytes;
-  if (resources.cpu_shares > 0) out.cpu.shares = static_cast<uint64_t>(resources.cpu_shares);
-  if (resources.cpu_quota != 0) out.cpu.quota = resources.cpu_quota;
-  if (resources.cpu_period > 0) out.cpu.period = static_cast<uint64_t>(resources.cpu_period);
-  out.cpu.cpus = resources.cpuset_cpus;
-  out.cpu.mems = resources.cpuset_mems;
-  if (node.pids_limit > 0) out.pids_limit = node.pids_limit;
-  for (const HugepageLimit& limit : resources.hugepage_limits) {
-    out.hugepage_limits.push_back({limit.page_size, limit.limit});
-  }
-  if (node.cgroup_v2) out.unified = resources.unified;
-  return out;
 }
 
 Result<int> ParseSignal(std::string_view text) {

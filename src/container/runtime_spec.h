@@ -17,6 +17,7 @@
 #include "container/users.h"
 #include "oci/image_spec.h"
 #include "oci/runtime_spec.h"
+#include "sys/cgroup_limits.h"
 
 namespace davit::container {
 
@@ -31,6 +32,7 @@ struct NodeLimits {
   bool may_lower_oom_score_adj = false;   // holds CAP_SYS_RESOURCE
   bool cgroup_v2 = false;
   int64_t pids_limit = -1;
+  sys::CgroupAbilities cgroups;
   std::vector<std::string> default_capabilities;
   std::string seccomp_profile;  // file of RuntimeDefault; empty: there is none
   AppArmorNode apparmor;
@@ -51,7 +53,8 @@ struct SpecInputs {
   HandlerSettings handler;
 };
 
-// Checks what needs no resource: called before the record of intent, so that bad input leaves no trace.
+// Checks what needs no resource: called before the record of intent, so that bad input leaves no trace. Limits
+// have a check of their own (container/resources.h).
 // kInvalidArgument naming the field; kUnimplemented for what a later version will do.
 Status ValidateSpec(const ContainerSpec& spec, const PodEnvironment& pod, bool recursive_read_only);
 
@@ -69,8 +72,5 @@ void SetUser(oci::RuntimeSpec& spec, const User& user);
 
 // "SIGTERM", "TERM", "15", "SIGRTMIN+3" -> Linux signal number; kInvalidArgument naming the text.
 Result<int> ParseSignal(std::string_view text);
-
-// CRI's resources as the runtime's.
-oci::Resources ToRuntimeResources(const Resources& resources, const NodeLimits& node);
 
 }  // namespace davit::container

@@ -113,14 +113,6 @@ TEST_F(RuntimeSpecTest, MaskedPathsAreTheDefaultsUnlessGivenAndNoneWhenPrivilege
   EXPECT_TRUE(Build()->linux_.masked_paths.empty());
 }
 
-TEST_F(RuntimeSpecTest, UnsetLimitsAreNotPassedOn) {
-  oci::Resources resources = ToRuntimeResources({}, node);
-  EXPECT_FALSE(resources.memory.limit);
-  EXPECT_FALSE(resources.cpu.shares);
-  EXPECT_FALSE(resources.cpu.quota);
-  EXPECT_FALSE(resources.pids_limit);
-}
-
 TEST_F(RuntimeSpecTest, ValidationNamesTheField) {
   auto expect = [&](const std::string& field) {
     Status status = ValidateSpec(record.spec, pod, false);
@@ -147,9 +139,6 @@ TEST_F(RuntimeSpecTest, ValidationNamesTheField) {
   record.spec.envs.clear();
   record.spec.security.privileged = true;
   expect("privileged");
-  record.spec.security.privileged = false;
-  record.spec.resources.oom_score_adj = 1001;
-  expect("oom_score_adj");
 }
 
 TEST(ParseSignalTest, TakesNamesAndNumbersAndNothingElse) {

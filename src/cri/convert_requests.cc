@@ -38,21 +38,6 @@ Result<pod::NamespaceMode> ToPodMode(v1::NamespaceMode mode, std::string_view fi
   return static_cast<pod::NamespaceMode>(mode);
 }
 
-container::Resources ToResources(const v1::LinuxContainerResources& in) {
-  container::Resources out;
-  out.cpu_period = in.cpu_period();
-  out.cpu_quota = in.cpu_quota();
-  out.cpu_shares = in.cpu_shares();
-  out.memory_limit_bytes = in.memory_limit_in_bytes();
-  out.memory_swap_limit_bytes = in.memory_swap_limit_in_bytes();
-  out.oom_score_adj = in.oom_score_adj();
-  out.cpuset_cpus = in.cpuset_cpus();
-  out.cpuset_mems = in.cpuset_mems();
-  for (const auto& limit : in.hugepage_limits()) out.hugepage_limits.push_back({limit.page_size(), limit.limit()});
-  out.unified = ToMap(in.unified());
-  return out;
-}
-
 template <class Out>
 Out ToUserNamespace(const v1::UserNamespace& in) {
   Out out;
@@ -172,6 +157,35 @@ Status CheckEnums(const v1::ContainerConfig& config) {
 
 }  // namespace
 
+container::Resources ToResources(const v1::LinuxContainerResources& in) {
+  container::Resources out;
+  out.cpu_period = in.cpu_period();
+  out.cpu_quota = in.cpu_quota();
+  out.cpu_shares = in.cpu_shares();
+  out.memory_limit_bytes = in.memory_limit_in_bytes();
+  out.memory_swap_limit_bytes = in.memory_swap_limit_in_bytes();
+  out.oom_score_adj = in.oom_score_adj();
+  out.cpuset_cpus = in.cpuset_cpus();
+  out.cpuset_mems = in.cpuset_mems();
+  for (const auto& limit : in.hugepage_limits()) out.hugepage_limits.push_back({limit.page_size(), limit.limit()});
+  out.unified = ToMap(in.unified());
+  return out;
+}
+
+pod::Resources ToPodResources(const v1::LinuxContainerResources& in) {
+  pod::Resources out;
+  out.cpu_period = in.cpu_period();
+  out.cpu_quota = in.cpu_quota();
+  out.cpu_shares = in.cpu_shares();
+  out.memory_limit_bytes = in.memory_limit_in_bytes();
+  out.memory_swap_limit_bytes = in.memory_swap_limit_in_bytes();
+  out.cpuset_cpus = in.cpuset_cpus();
+  out.cpuset_mems = in.cpuset_mems();
+  for (const auto& limit : in.hugepage_limits()) out.hugepage_limits[limit.page_size()] = limit.limit();
+  out.unified = ToMap(in.unified());
+  return out;
+}
+
 Result<pod::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, const std::string& runtime_handler) {
   RETURN_IF_ERROR(CheckPodConfig(config));
   pod::PodSpec spec;
@@ -217,6 +231,8 @@ Result<pod::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, const std::st
   spec.sysctls = ToMap(config.linux().sysctls());
   const v1::SELinuxOption& selinux = security.selinux_options();
   spec.selinux = {selinux.user(), selinux.role(), selinux.type(), selinux.level()};
+  spec.resources = ToPodResources(config.linux().resources());
+  spec.overhead = ToPodResources(config.linux().overhead());
   spec.runtime_handler = runtime_handler;
   return spec;
 }

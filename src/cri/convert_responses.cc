@@ -188,6 +188,18 @@ v1::ContainerStatus ToContainerStatus(const container::ContainerRecord& record) 
   return out;
 }
 
+v1::ContainerEventResponse ToContainerEvent(const engine::Event& event) {
+  v1::ContainerEventResponse out;
+  out.set_container_id(event.id);
+  out.set_container_event_type(static_cast<v1::ContainerEventType>(event.kind));
+  out.set_created_at(event.created_at);
+  if (event.pod) *out.mutable_pod_sandbox_status() = ToPodSandboxStatus(*event.pod);
+  for (const engine::ContainerPtr& record : event.containers) {
+    *out.add_containers_statuses() = ToContainerStatus(*record);
+  }
+  return out;
+}
+
 v1::Image ToImage(const image::ImageRecord& record) {
   v1::Image out;
   out.set_id(record.id);

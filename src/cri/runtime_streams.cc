@@ -1,8 +1,9 @@
 // The Stream* lists (KEP-5825): what ListPodSandbox and ListContainers answer, with the same filters, in
-// messages that a client of any size limit can take.
+// messages that a client of any size limit can take. And the stream of events.
 
 #include "cri/check_requests.h"
 #include "cri/convert.h"
+#include "cri/event_stream.h"
 #include "cri/list_stream.h"
 #include "cri/reactors.h"
 #include "cri/runtime_service.h"
@@ -39,6 +40,11 @@ namespace davit::cri {
   return Stream::Start(std::move(items), [](const engine::ContainerPtr& record, v1::StreamContainersResponse* message) {
     *message->add_containers() = ToContainer(*record);
   });
+}
+
+::grpc::ServerWriteReactor<v1::ContainerEventResponse>* RuntimeService::GetContainerEvents(
+    Context*, const v1::GetEventsRequest*) {
+  return StreamEvents(engine_.Events());
 }
 
 }  // namespace davit::cri

@@ -20,7 +20,8 @@ constexpr int kMaxSend = 80 << 20;     // lists of large nodes; newer clients ra
 }  // namespace
 
 struct Server::State {
-  explicit State(engine::Engine& engine) : runtime(engine), image(engine), control(engine) {}
+  explicit State(engine::Engine& owner) : engine(owner), runtime(owner), image(owner), control(owner) {}
+  engine::Engine& engine;
   CallMetrics calls{{"runtime.v1.RuntimeService", "runtime.v1.ImageService", "davit.control.v1.ControlService"}};
   RuntimeService runtime;
   ImageService image;
@@ -60,6 +61,7 @@ Result<std::unique_ptr<Server>> Server::Start(engine::Engine& engine, const std:
 void Server::WriteMetrics(MetricsText& out) const { state_->calls.Write(out); }
 
 void Server::Shutdown(std::chrono::milliseconds patience) {
+  state_->engine.Events().Close();  // streams that would go on until the patience is over
   state_->server->Shutdown(std::chrono::system_clock::now() + patience);
 }
 

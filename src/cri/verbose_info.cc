@@ -29,6 +29,8 @@ std::string PodInfo(const pod::PodRecord& record) {
       {"cgroup", record.cgroup},
       {"hostname", record.hostname},
       {"initPid", record.init_pid},
+      {"resources", ParseOrNull(pod::ToText(record.spec.resources))},
+      {"overhead", ParseOrNull(pod::ToText(record.spec.overhead))},
       {"network", record.attachment.empty() ? boost::json::value(nullptr) : ParseOrNull(record.attachment)}};
   return boost::json::serialize(info);
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/time.h"
+#include "container/resources.h"
 #include "engine/state.h"
 #include "sys/systemd_names.h"
 
@@ -33,11 +34,6 @@ std::string PhaseName(Phase phase) {
 }
 
 bool Alive(const ContainerRecord& record) { return record.phase == Phase::kCreated || record.phase == Phase::kRunning; }
-
-Result<Nothing> ToResult(const Status& status) {
-  if (status.ok()) return Nothing{};
-  return status;
-}
 
 // CRI log paths are relative to the pod's log directory.
 std::string AbsoluteLogPath(const container::ContainerSpec& spec, const std::string& log_directory) {
@@ -86,10 +82,18 @@ void Engine::StartContainer(const std::string& text, Done<Nothing> done) {
 
 void Engine::StopContainer(const std::string& text, std::chrono::seconds grace, Done<Nothing> done) {
   State* state = state_.get();
+  if (Result<ContainerPtr> record = state->View()->FindContainer(text); record.ok()) {
+    state->stops.Ask((*record)->id, std::chrono::steady_clock::now() + grace);
+  }
   state->ContainerVerb(
       text, "stop", State::Unknown::kIsDone,
       [state, grace](const ContainerId& id, const State::Finish& finish) { state->BeginStop(id, grace, finish); },
       std::move(done));
+  // A stop that was under way before hears of the shorter grace only here.
+  if (Result<ContainerPtr> record = state->View()->FindContainer(text); record.ok()) {
+    ContainerId id = (*record)->id;
+    state->Post((*record)->pod.str(), [state, id] { state->ArmKill(id); });
+  }
 }
 
 void Engine::RemoveContainer(const std::string& text, Done<Nothing> done) {
@@ -153,6 +157,7 @@ Result<ContainerId> Engine::State::CreateContainerNow(const ContainerId& id, con
   environment.target_pid_namespace = target.path;
   const container::RuntimeEntry* handler = containers->Handler(pod->runtime_handler);
   bool recursive_read_only = handler != nullptr && handler->features.recursive_read_only_mounts;
+  RETURN_IF_ERROR(container::ValidateResources(spec.resources, containers->options().node.cgroups));
   RETURN_IF_ERROR(container::ValidateSpec(spec, environment, recursive_read_only));
 
   ContainerRecord record;
@@ -250,39 +255,50 @@ Status Engine::State::StartContainerNow(const ContainerId& id) {
 void Engine::State::BeginStop(const ContainerId& id, std::chrono::seconds grace, const Finish& finish) {
   ContainerPtr record = Container(id);
   if (!record || !Alive(*record)) {
+    stops.End(id);
     finish(Nothing{});
     return;
   }
   FaultPoint("container.stop.begin");
-  exits.Add(id, [finish] { finish(Nothing{}); });
+  exits.Add(id, [this, id, finish] {
+    stops.End(id);
+    finish(Nothing{});
+  });
+  stops.Begin(id, [this, id, finish] {
+    stops.End(id);
+    finish(DeadlineExceeded("stop container " + id.Short() +
+                            ": still there 30 s after SIGKILL; a process of it may be stuck in the kernel (state D)"));
+  });
   bool gently = record->phase == Phase::kRunning && grace.count() > 0;
   Status status = gently ? containers->Signal(*record, record->spec.stop_signal, /*all=*/false) : Status();
   FaultPoint("container.stop.signalled");
   if (!status.ok()) LogWarning("container {}: stop signal: {}", id.Short(), status.message());
-  KillAfter(id, gently && status.ok() ? grace : std::chrono::seconds(0), finish);
+  if (!gently || !status.ok()) stops.Ask(id, std::chrono::steady_clock::now());
+  ArmKill(id);
 }
 
 // No thread waits for the grace period: a timer does, and the exit itself ends the stop at once.
-void Engine::State::KillAfter(const ContainerId& id, std::chrono::seconds grace, const Finish& finish) {
-  auto kill = [this, id, finish] {
-    ContainerPtr record = Container(id);
-    if (!record || !Alive(*record)) return;  // its exit has been told
-    Status status = containers->Signal(*record, SIGKILL, /*all=*/true);
-    if (!status.ok()) LogWarning("container {}: kill: {}", id.Short(), status.message());
-    loop->After(kKillBudget, [id, finish] {
-      finish(
-          DeadlineExceeded("stop container " + id.Short() +
-                           ": still there 30 s after SIGKILL; a process of it may be stuck in the kernel (state D)"));
-    });
-  };
-  if (grace.count() <= 0) {
-    kill();
-    return;
-  }
+void Engine::State::ArmKill(const ContainerId& id) {
+  std::optional<Stops::Time> kill_at = stops.Earlier(id);
   ContainerPtr record = Container(id);
-  if (!record) return;
-  PodId pod = record->pod;
-  loop->After(grace, [this, pod, kill] { Post(pod.str(), kill); });
+  if (!kill_at || !record) return;
+  auto now = std::chrono::steady_clock::now();
+  std::optional<uint64_t> timer;
+  if (*kill_at > now) {
+    PodId pod = record->pod;
+    timer = loop->After(*kill_at - now, [this, pod, id] { Post(pod.str(), [this, id] { KillNow(id); }); });
+  }
+  std::optional<uint64_t> replaced = stops.Arm(id, *kill_at, timer);
+  if (replaced) loop->Remove(*replaced);
+  if (!timer) KillNow(id);
+}
+
+void Engine::State::KillNow(const ContainerId& id) {
+  ContainerPtr record = Container(id);
+  if (!record || !Alive(*record)) return;  // its exit has been told
+  Status status = containers->Signal(*record, SIGKILL, /*all=*/true);
+  if (!status.ok()) LogWarning("container {}: kill: {}", id.Short(), status.message());
+  if (std::function<void()> give_up = stops.GiveUp(id)) loop->After(kKillBudget, std::move(give_up));
 }
 
 Status Engine::State::Settle(const ContainerId& id) {
@@ -306,6 +322,7 @@ Status Engine::State::RemoveContainerNow(const ContainerId& id) {
   FaultPoint("container.remove.destroyed");
   RETURN_IF_ERROR(records->Erase(id));
   exits.Notify(id);
+  stops.End(id);
   // Layers of an image that was removed while this container used them.
   bool image_gone = !images->Find(record.image_id).ok();
   for (const auto& [mount, volume] : record.image_volumes) image_gone |= !images->Find(volume.image_id).ok();
@@ -354,6 +371,7 @@ void Engine::State::OnExit(const ContainerId& id, const std::optional<monitor::S
   if (!exit) exit = monitor::ReadExitRecord(containers->paths().Directory(id));
   record.phase = Phase::kExited;
   record.pid = 0;
+  record.pending_resources.reset();
   if (exit) {
     record.exit_code = exit->code;
     record.finished_at = exit->finished_at_nanos;

@@ -42,6 +42,7 @@ Result<container::NodeLimits> ReadNodeLimits(const config::Config& config, const
   node.oom_score_adj = ParseInt64(Trim(adj)).value_or(0);
   node.cgroup_v2 = cgroups.mode() == sys::CgroupMode::kUnified;
   node.pids_limit = config.runtime.pids_limit;
+  ASSIGN_OR_RETURN(node.cgroups, sys::CgroupAbilities::Read(cgroups));
   node.default_capabilities = config.runtime.default_capabilities.value_or(oci::DefaultCapabilities());
   node.seccomp_profile = config.runtime.seccomp_profile;
   if (node.seccomp_profile.empty() && ::access(kPackagedSeccompProfile, R_OK) == 0) {
@@ -218,7 +219,10 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->rootfs, store::Rootfs::Open(config.root, *raw->trash));
   raw->writable_usage =
       std::make_unique<WritableUsage>([raw](const ContainerId& id) { IgnoreError(raw->rootfs->Usage(id).status()); });
-  ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database));
+  EventOptions events;
+  events.queue = static_cast<size_t>(config.api.event_queue);
+  raw->events = std::make_unique<EventLog>(events);
+  ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database, *raw->events));
   raw->images =
       std::make_unique<image::Images>(*raw->database, *raw->content, *raw->layers, [raw](const std::string& diff_id) {
         const std::shared_ptr<const Snapshot> view = raw->View();
@@ -264,10 +268,12 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   sandboxes.paths = {config.state};
   sandboxes.init_path = programs.init;
   sandboxes.systemd_cgroups = raw->systemd_cgroups;
+  sandboxes.cgroup_abilities = raw->containers->options().node.cgroups;
   sandboxes.network_timeout = std::chrono::seconds(config.network.plugin_timeout_seconds);
   raw->sandboxes = std::make_unique<pod::Sandboxes>(std::move(sandboxes), *raw->network, raw->cgroups);
   raw->strands = std::make_unique<sched::Strands>(raw->pool);
   RETURN_IF_ERROR(raw->Recover());
+  raw->events->EndRecovery();
 
   raw->stream_backend = std::make_unique<StreamBackend>(*raw->records, *raw->containers, pod::Paths{config.state});
   stream::ServerOptions stream;
@@ -283,6 +289,7 @@ std::shared_ptr<const Snapshot> Engine::View() const { return state_->View(); }
 
 network::Readiness Engine::NetworkReadiness() const { return state_->network->Ready(); }
 std::string Engine::NetworkStatusJson() const { return state_->network->StatusJson(); }
+EventLog& Engine::Events() { return *state_->events; }
 const config::Config& Engine::Configuration() const { return state_->config; }
 bool Engine::SystemdCgroups() const { return state_->systemd_cgroups; }
 

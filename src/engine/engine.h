@@ -10,6 +10,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "base/result.h"
 #include "config/config.h"
 #include "container/spec.h"
+#include "engine/events.h"
 #include "engine/snapshot.h"
 #include "engine/stats.h"
 #include "image/images.h"
@@ -48,6 +50,12 @@ struct ExecOutput {
 // Clients take messages of 16 MiB: what surrounds the bytes has to fit in too.
 inline constexpr size_t kMaxExecOutput = (size_t{16} << 20) - (size_t{4} << 10);
 
+// What is not there stays as it is, and so do zero and empty fields.
+struct PodResourcesChange {
+  std::optional<pod::Resources> resources;
+  std::optional<pod::Resources> overhead;
+};
+
 struct HandlerInfo {
   std::string name;
   runtime::RuntimeFeatures features;
@@ -70,15 +78,24 @@ class Engine {
   void StopPod(const std::string& id, Done<Nothing> done);
   void RemovePod(const std::string& id, Done<Nothing> done);
 
+  // Applied where Davit owns the pod's cgroup, kept and shown only where cgroup_parent was given
+  // (pod/resources.h). kFailedPrecondition when the pod is not ready.
+  void UpdatePod(const std::string& id, PodResourcesChange change, Done<Nothing> done);
+
   // ---- Containers ----
   // kAlreadyExists when the pod has a container with this name and attempt already; kNotFound for the
   // pod or the image.
   void CreateContainer(const std::string& pod, container::ContainerSpec spec, Done<ContainerId> done);
   void StartContainer(const std::string& id, Done<Nothing> done);
-  // Stop signal, then SIGKILL after `grace`. OK for an unknown id.
+  // Stop signal, then SIGKILL after `grace`; while it runs, a request with a shorter grace shortens it. OK for
+  // an unknown id.
   void StopContainer(const std::string& id, std::chrono::seconds grace, Done<Nothing> done);
   void RemoveContainer(const std::string& id, Done<Nothing> done);  // OK for an unknown id
   void ReopenLog(const std::string& id, Done<Nothing> done);
+  // Limits take effect all together or not at all. Zero and empty fields stay as they are, and so does
+  // oom_score_adj (container/resources.h). kInvalidArgument naming the field; kFailedPrecondition when it is
+  // neither created nor running, or when the memory is in use.
+  void UpdateContainer(const std::string& id, container::Resources change, Done<Nothing> done);
   // timeout 0: none. kDeadlineExceeded: the process is gone when `done` is called.
   void ExecSync(const std::string& id, std::vector<std::string> command, std::chrono::seconds timeout,
                 Done<ExecOutput> done);
@@ -99,6 +116,9 @@ class Engine {
   Result<store::FilesystemUsage> ImageFilesystem();
   // What the containers wrote, as far as it has been measured: in the same filesystem.
   [[nodiscard]] store::DiskUsage WritableLayers() const;
+
+  // ---- Events ----
+  [[nodiscard]] EventLog& Events();
 
   // ---- Reads ----
   [[nodiscard]] std::shared_ptr<const Snapshot> View() const;

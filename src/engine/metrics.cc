@@ -108,6 +108,11 @@ void Engine::WriteMetrics(MetricsText& out) const {
     out.Sample("davitd_operations_joined_total", {{"operation", kind}}, counts.second);
   }
   WriteCounters(out, state.counters);
+  EventLog::Counters events = state.events->counters();
+  One(out, "davitd_events_total", "counter", "Events of pods and containers.", events.published);
+  One(out, "davitd_events_lost_total", "counter", "Events that subscribers missed because they read too slowly.",
+      events.lost);
+  One(out, "davitd_event_subscribers", "gauge", "Open streams of events.", uint64_t{events.subscribers});
   out.Family("davitd_threads", "gauge", "Threads of each pool.");
   for (const auto& [name, pool] : {std::pair{"verb", &state.pool}, std::pair{"exec", &state.exec_pool},
                                    std::pair{"pull", &state.pull_pool}, std::pair{"stats", &state.stats_pool}}) {

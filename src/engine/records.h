@@ -1,11 +1,12 @@
 // Records: the one place where pod and container records change: first in the database, then in the
-// snapshot that readers see.
+// snapshot that readers see, then as news in the event log.
 #pragma once
 
 #include <memory>
 #include <mutex>
 
 #include "base/result.h"
+#include "engine/events.h"
 #include "engine/snapshot.h"
 #include "store/database.h"
 
@@ -14,8 +15,8 @@ namespace davit::engine {
 class Records {
  public:
   // Loads everything. A record that cannot be read is kDataLoss naming it: nothing is thrown away.
-  // `database` outlives this.
-  static Result<std::unique_ptr<Records>> Load(store::Database& database);
+  // `database` and `events` outlive this.
+  static Result<std::unique_ptr<Records>> Load(store::Database& database, EventLog& events);
 
   // Any thread; copies one pointer.
   [[nodiscard]] std::shared_ptr<const Snapshot> View() const;
@@ -27,11 +28,12 @@ class Records {
   Status Erase(const ContainerId& id);
 
  private:
-  explicit Records(store::Database& database) : database_(database) {}
-  template <class Change>
-  void Publish(const Change& change);
+  Records(store::Database& database, EventLog& events) : database_(database), events_(events) {}
+  template <class Id, class Change>
+  void Publish(const Id& id, const Change& change);
 
   store::Database& database_;
+  EventLog& events_;
   std::mutex writers_;
   mutable std::mutex pointer_lock_;  // held to copy or swap one pointer
   std::shared_ptr<const Snapshot> snapshot_ = std::make_shared<Snapshot>();

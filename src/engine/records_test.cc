@@ -10,7 +10,8 @@ namespace {
 TEST(RecordsTest, ASnapshotHeldByAReaderDoesNotChange) {
   sys::TempDir dir;
   auto database = *store::Database::Open(dir.path() + "/davit.db");
-  auto records = *Records::Load(*database);
+  EventLog events;
+  auto records = *Records::Load(*database, events);
   pod::PodRecord pod;
   pod.id = PodId::Mint();
   ASSERT_TRUE(records->Put(pod).ok());
@@ -31,10 +32,12 @@ TEST(RecordsTest, WhatWasPutIsLoadedAgain) {
   record.phase = container::Phase::kRunning;
   {
     auto database = *store::Database::Open(dir.path() + "/davit.db");
-    ASSERT_TRUE((*Records::Load(*database))->Put(record).ok());
+    EventLog events;
+    ASSERT_TRUE((*Records::Load(*database, events))->Put(record).ok());
   }
   auto database = *store::Database::Open(dir.path() + "/davit.db");
-  auto records = *Records::Load(*database);
+  EventLog events;
+  auto records = *Records::Load(*database, events);
   EXPECT_EQ(records->View()->containers.at(record.id)->phase, container::Phase::kRunning);
 }
 
@@ -42,7 +45,8 @@ TEST(RecordsTest, ADamagedRecordIsNamedAndKept) {
   sys::TempDir dir;
   auto database = *store::Database::Open(dir.path() + "/davit.db");
   ASSERT_TRUE(database->Put(store::Kind::kPod, "abc", "not json", store::Durability::kAtomic).ok());
-  Result<std::unique_ptr<Records>> records = Records::Load(*database);
+  EventLog events;
+  Result<std::unique_ptr<Records>> records = Records::Load(*database, events);
   EXPECT_EQ(records.code(), StatusCode::kDataLoss);
   EXPECT_NE(records.status().message().find("pod record abc"), std::string::npos);
   EXPECT_TRUE(database->Get(store::Kind::kPod, "abc").ok());

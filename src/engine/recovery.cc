@@ -3,7 +3,8 @@
 // The rule for each record follows from its phase alone:
 //   being created, being removed   what may exist is taken away, then the record
 //   stopping                       the stop is finished
-//   created, running               the monitor says what is true; without a monitor its exit file does
+//   created, running               the monitor says what is true; without a monitor its exit file does; an
+//                                  update of limits that was under way is finished
 //   exited, not ready              nothing, but a network still owed is taken away
 // Records of an earlier boot describe nothing that runs, yet may still hold address leases.
 
@@ -87,6 +88,7 @@ void Engine::State::RecoverContainer(const ContainerRecord& record) {
           status = records->Put(started);
         }
         if (status.ok()) status = WatchExit(record);
+        if (status.ok()) status = SettleUpdate(record.id);
         counters.recovered_running.Add();
       } else {
         counters.recovered_exited.Add();
@@ -117,7 +119,11 @@ void Engine::State::RecoverPod(const pod::PodRecord& record) {
       break;
     case Phase::kReady:
       // After a reboot, or when somebody took its namespaces away: it cannot run containers any more.
-      if (record.boot_id != boot_id || !sandboxes->Alive(record)) status = StopPodNow(record.id);
+      if (record.boot_id != boot_id || !sandboxes->Alive(record)) {
+        status = StopPodNow(record.id);
+      } else {
+        status = SettleUpdate(record.id);
+      }
       break;
     case Phase::kNotReady:
       if (!record.attachment.empty()) status = StopPodNow(record.id);

@@ -11,10 +11,12 @@
 #include "engine/counters.h"
 #include "engine/cpu_rates.h"
 #include "engine/engine.h"
+#include "engine/events.h"
 #include "engine/exits.h"
 #include "engine/pod_interfaces.h"
 #include "engine/records.h"
 #include "engine/stats.h"
+#include "engine/stops.h"
 #include "engine/stream_backend.h"
 #include "engine/writable_usage.h"
 #include "network/cni_network.h"
@@ -51,6 +53,11 @@ struct ImageVolumes {
 // Whether the mount of a directory can be id-mapped here: kernel, filesystem, and rights of davitd.
 Status ProbeIdmap(const std::string& directory);
 
+inline Result<Nothing> ToResult(const Status& status) {
+  if (status.ok()) return Nothing{};
+  return status;
+}
+
 struct Engine::State {
   config::Config config;
   std::string boot_id;
@@ -66,6 +73,7 @@ struct Engine::State {
   std::unique_ptr<store::Content> content;
   std::unique_ptr<store::DirectoryLayers> layers;
   std::unique_ptr<store::Rootfs> rootfs;
+  std::unique_ptr<EventLog> events;
   std::unique_ptr<Records> records;
   std::unique_ptr<image::Images> images;
   std::unique_ptr<image::Puller> puller;
@@ -75,6 +83,7 @@ struct Engine::State {
   std::unique_ptr<pod::Sandboxes> sandboxes;
 
   Exits exits;
+  Stops stops;
   struct ExitWatch {
     sys::UniqueFd fd;
     sched::EventLoop::Token token = 0;
@@ -150,9 +159,18 @@ struct Engine::State {
   Status StartContainerNow(const ContainerId& id);
   Status RemoveContainerNow(const ContainerId& id);
   void BeginStop(const ContainerId& id, std::chrono::seconds grace, const Finish& finish);
-  void KillAfter(const ContainerId& id, std::chrono::seconds grace, const Finish& finish);
+  // Sets SIGKILL for the earliest time that a request has asked for.
+  void ArmKill(const ContainerId& id);
+  void KillNow(const ContainerId& id);
   // Ends it by force and records the exit; returns when it is gone.
   Status Settle(const ContainerId& id);
+
+  // Limits: the record of intent, the cgroup, the record; a failure leaves both as they were.
+  Status UpdateContainerNow(const ContainerId& id, const container::Resources& change);
+  Status UpdatePodNow(const PodId& id, const PodResourcesChange& change);
+  // Finishes what an earlier davitd has begun, or takes it back.
+  Status SettleUpdate(const ContainerId& id);
+  Status SettleUpdate(const PodId& id);
 
   // From the monitor's news to the record. `state` empty: the monitor is gone, its exit file decides.
   Status WatchExit(const container::ContainerRecord& record);

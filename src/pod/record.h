@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,6 +40,9 @@ struct PodRecord {
   std::string attachment;
   std::vector<std::string> ips;  // primary first
 
+  std::optional<Resources> pending_resources;  // an update under way: recovery finishes it
+  std::optional<Resources> pending_overhead;
+
   int64_t init_pid = 0;          // of the shared PID namespace's init; 0: none
   uint64_t init_start_time = 0;  // with the pid it names a process (sys::ProcessStartTime)
 
@@ -49,6 +53,7 @@ struct PodRecord {
 std::string ToText(const PodRecord& record);
 // The request alone: equal texts are equal requests.
 std::string ToText(const PodSpec& spec);
+std::string ToText(const Resources& resources);
 // kDataLoss when the text is no record or of a newer version.
 Result<PodRecord> ParsePodRecord(std::string_view text);
 

@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "pod/files.h"
 #include "pod/init_process.h"
+#include "pod/resources.h"
 #include "pod/sysctls.h"
 #include "pod/user_namespace.h"
 #include "sys/atomic_file.h"
@@ -103,6 +104,7 @@ network::NetworkRequest Sandboxes::RequestFor(const PodRecord& record) const {
 
 Result<PodRecord> Sandboxes::Plan(PodRecord record) const {
   RETURN_IF_ERROR(Validate(record.spec));
+  RETURN_IF_ERROR(ValidateResources(record.spec));
   bool host_network = record.spec.network == NamespaceMode::kNode;
   record.hostname = host_network                    ? NodeHostname()
                     : !record.spec.hostname.empty() ? record.spec.hostname
@@ -155,11 +157,30 @@ Result<PodRecord> Sandboxes::Run(PodRecord record, Deadline deadline) {
   FaultPoint("pod.run.files");
   RETURN_IF_ERROR(MountShm(record).Annotate("mount shm"));
   FaultPoint("pod.run.shm");
+  RETURN_IF_ERROR(ApplyResources(record).Annotate("limit the pod's cgroup"));
+  FaultPoint("pod.run.limits");
   if (record.spec.pid == NamespaceMode::kPod) {
     ASSIGN_OR_RETURN_WITH(record, StartInit(std::move(record), deadline), "start init");
   }
   FaultPoint("pod.run.init");
   return record;
+}
+
+Status Sandboxes::ValidateResources(const PodSpec& spec) const {
+  RETURN_IF_ERROR(pod::ValidateResources(spec.resources, options_.cgroup_abilities, "linux.resources"));
+  RETURN_IF_ERROR(pod::ValidateResources(spec.overhead, options_.cgroup_abilities, "linux.overhead"));
+  if (options_.systemd_cgroups && spec.cgroup_parent.empty() && !PodLimits(spec, options_.cgroup_abilities).empty()) {
+    return Unimplemented("linux.resources: with the systemd cgroup driver, only for a pod with a cgroup_parent");
+  }
+  return {};
+}
+
+Status Sandboxes::ApplyResources(const PodRecord& record) const {
+  if (!record.spec.cgroup_parent.empty()) return {};
+  sys::CgroupLimits limits = PodLimits(record.spec, options_.cgroup_abilities);
+  if (limits.empty()) return {};
+  RETURN_IF_ERROR(sys::CreateCgroup(cgroups_, record.cgroup).status());
+  return sys::ApplyCgroupLimits(cgroups_, record.cgroup, limits);
 }
 
 Status Sandboxes::MakeNamespaces(const PodRecord& record) {

@@ -17,12 +17,14 @@
 #include "pod/paths.h"
 #include "pod/record.h"
 #include "sys/cgroup.h"
+#include "sys/cgroup_limits.h"
 
 namespace davit::pod {
 
 struct SandboxesOptions {
   Paths paths;
-  std::string init_path;                     // the davit-init binary
+  std::string init_path;  // the davit-init binary
+  sys::CgroupAbilities cgroup_abilities;
   std::chrono::seconds network_timeout{60};  // for all plugins of one ADD or DEL together
   bool systemd_cgroups = false;              // pods are slices of systemd, else plain cgroups
 };
@@ -49,6 +51,11 @@ class Sandboxes {
 
   // Everything. An error of the network is an error here: nothing would remember it later.
   Status Destroy(const PodRecord& record, Deadline deadline);
+
+  // Limits of the spec as they are now onto the pod's cgroup, all or none. Nothing to do where the cgroup is
+  // not Davit's (pod/resources.h).
+  Status ApplyResources(const PodRecord& record) const;
+  Status ValidateResources(const PodSpec& spec) const;
 
   // False when its namespaces or its init are gone, by a reboot or by force.
   [[nodiscard]] bool Alive(const PodRecord& record) const;
