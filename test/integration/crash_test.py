@@ -26,6 +26,7 @@ from davit_test.report import Report  # noqa: E402
 from davit_test.stage import BUSYBOX, Stage  # noqa: E402
 
 KILL_TIMEOUT_S = 3
+UPDATED_SHARES = 333
 MARKER = "test-image-1"
 MARKER_IMAGE = f"gcr.io/k8s-staging-cri-tools/{MARKER}:latest"
 
@@ -49,6 +50,8 @@ class UseCase:
     act: Callable[[Scene], object]
     # Looks at the state after the repeated request; raises when it is wrong.
     check: Callable[[Scene], None]
+    # Looks at the state after the restart, before the request is repeated.
+    recovered: Callable[[Scene], None] = lambda scene: None
 
 
 def make_pod(scene: Scene) -> None:
@@ -173,6 +176,36 @@ def pod_gone(scene: Scene) -> None:
     assert pod_states(scene) == [], f"states {pod_states(scene)}"
 
 
+def update(scene: Scene) -> None:
+    scene.client.call("update", "--cpu-share", str(UPDATED_SHARES), "--cpu-quota", "20000", "--cpu-period", "50000",
+                      scene.container_id)
+
+
+def cpu_limits(scene: Scene) -> tuple[list[str], list[str]]:
+    """Shares and quota as the status shows them and as the cgroup has them; kernel defaults where none is set."""
+    shown = scene.client.container_status(scene.container_id)["resources"]["linux"]
+    status = [str(int(shown.get("cpuShares") or 0) or 1024), str(int(shown.get("cpuQuota") or 0) or -1)]
+    for line in Path(f"/proc/{scene.client.container_pid(scene.container_id)}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "cpu" in controllers.split(","):
+            directory = Path("/sys/fs/cgroup") / controllers / path.lstrip("/")
+            return status, [(directory / name).read_text().strip() for name in ("cpu.shares", "cpu.cfs_quota_us")]
+    raise paths.Skip("no cpu controller of cgroup version 1")
+
+
+def updated(scene: Scene) -> None:
+    running(scene)
+    status, files = cpu_limits(scene)
+    assert status == files == [str(UPDATED_SHARES), "20000"], f"status {status}, cgroup {files}"
+
+
+def wholly_or_not(scene: Scene) -> None:
+    """After the restart, before the request comes again: all old or all new, in the record and in the cgroup."""
+    status, files = cpu_limits(scene)
+    assert status == files, f"status {status}, cgroup {files}"
+    assert files in ([str(UPDATED_SHARES), "20000"], ["1024", "-1"]), f"half of each: {files}"
+
+
 def no_marker_image(scene: Scene) -> None:
     if any(MARKER_IMAGE in (i.get("repoTags") or []) for i in scene.client.images()):
         scene.client.remove_image(MARKER_IMAGE)
@@ -248,6 +281,7 @@ USE_CASES = [
     UseCase("run-pod", make_pod, run_pod, one_pod),
     UseCase("create", with_pod, create, one_container),
     UseCase("start", with_container, start_again, running),
+    UseCase("update", with_running, update, updated, recovered=wholly_or_not),
     UseCase("stop", with_running, lambda s: s.client.stop(s.container_id, 1), exited),
     UseCase("remove", with_stopped, remove_again, container_gone),
     UseCase("stop-pod", with_running, stop_pod_again, pod_not_ready),
@@ -332,6 +366,7 @@ class CrashTest:
             self.stage.engine.kill()
             self.stage.engine.start()
         self.check_witness()
+        case.recovered(scene)
         case.act(scene)
         case.check(scene)
         self.check_witness()

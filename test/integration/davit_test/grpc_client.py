@@ -86,6 +86,11 @@ class Stream:
         except grpc.RpcError as error:
             raise _failed(self._method, error) from None
 
+    def ready(self) -> "Stream":
+        """Waits for the headers: what happens from here on is in the stream."""
+        self._call.initial_metadata()
+        return self
+
     def cancel(self) -> None:
         self._call.cancel()
 
