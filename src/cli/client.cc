@@ -110,6 +110,7 @@ DAVIT_RPC(runtime, ListContainers, "list containers")
 DAVIT_RPC(runtime, ListContainerStats, "list container statistics")
 DAVIT_RPC(runtime, ListPodSandboxStats, "list pod statistics")
 DAVIT_RPC(runtime, ListPodSandboxMetrics, "list pod metrics")
+DAVIT_RPC(runtime, UpdateContainerResources, "update container")
 DAVIT_RPC(runtime, Exec, "exec")
 DAVIT_RPC(runtime, Attach, "attach")
 DAVIT_RPC(runtime, PortForward, "forward ports")
@@ -152,6 +153,18 @@ Result<std::string> Client::Pull(const control::v1::PullImageRequest& request,
   RETURN_IF_ERROR(ToStatus(reader->Finish(), socket_path_, what));
   if (image_ref.empty()) return Internal(what + ": the server named no image");
   return image_ref;
+}
+
+Status Client::Events(const std::function<bool(const cri::ContainerEventResponse&)>& event) {
+  ::grpc::ClientContext context;
+  stubs_->LimitIfSet(context);
+  auto reader = stubs_->runtime.GetContainerEvents(&context, {});
+  cri::ContainerEventResponse message;
+  bool wanted = true;
+  while (wanted && reader->Read(&message)) wanted = event(message);
+  if (!wanted) context.TryCancel();
+  ::grpc::Status end = reader->Finish();
+  return wanted ? ToStatus(end, socket_path_, "read events") : Status();
 }
 
 }  // namespace davit::cli

@@ -14,6 +14,7 @@
 namespace runtime::v1 {
 class AttachRequest;
 class AttachResponse;
+class ContainerEventResponse;
 class ContainerStatusRequest;
 class ContainerStatusResponse;
 class CreateContainerRequest;
@@ -58,6 +59,8 @@ class StopContainerRequest;
 class StopContainerResponse;
 class StopPodSandboxRequest;
 class StopPodSandboxResponse;
+class UpdateContainerResourcesRequest;
+class UpdateContainerResourcesResponse;
 class VersionRequest;
 class VersionResponse;
 }  // namespace runtime::v1
@@ -105,6 +108,7 @@ class Client {
   Result<cri::ListContainerStatsResponse> Call(const cri::ListContainerStatsRequest& request);
   Result<cri::ListPodSandboxStatsResponse> Call(const cri::ListPodSandboxStatsRequest& request);
   Result<cri::ListPodSandboxMetricsResponse> Call(const cri::ListPodSandboxMetricsRequest& request);
+  Result<cri::UpdateContainerResourcesResponse> Call(const cri::UpdateContainerResourcesRequest& request);
   Result<cri::ExecSyncResponse> Call(const cri::ExecSyncRequest& request);
   Result<cri::ExecResponse> Call(const cri::ExecRequest& request);
   Result<cri::AttachResponse> Call(const cri::AttachRequest& request);
@@ -118,6 +122,10 @@ class Client {
   // Pulls with progress; the image's ID. kUnimplemented when the endpoint has no davit.control.
   Result<std::string> Pull(const control::v1::PullImageRequest& request,
                            const std::function<void(const control::v1::PullImageProgress&)>& progress);
+
+  // Until `event` returns false or the server ends the stream: then with its error. No limit unless one was
+  // set explicitly.
+  Status Events(const std::function<bool(const cri::ContainerEventResponse&)>& event);
 
  private:
   struct Stubs;

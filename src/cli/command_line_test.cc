@@ -54,6 +54,30 @@ class FakeRuntime final : public cri::RuntimeService::Service {
     out->set_pod_sandbox_id(kPodA);
     return GrpcStatus::OK;
   }
+  GrpcStatus GetContainerEvents(ServerContext*, const cri::GetEventsRequest*,
+                                ::grpc::ServerWriter<cri::ContainerEventResponse>* out) override {
+    cri::ContainerEventResponse event;
+    event.set_container_id(kPodA);
+    event.set_created_at(1'700'000'000'000'000'000);
+    event.mutable_pod_sandbox_status()->set_id(kPodA);
+    event.mutable_pod_sandbox_status()->mutable_metadata()->set_name("web");
+    event.mutable_pod_sandbox_status()->mutable_metadata()->set_namespace_("default");
+    out->Write(event);
+    event.set_container_id(kCtr);
+    event.set_container_event_type(cri::CONTAINER_STOPPED_EVENT);
+    auto* status = event.add_containers_statuses();
+    status->set_id(kCtr);
+    status->mutable_metadata()->set_name("c\033[0m");
+    status->set_exit_code(137);
+    status->set_reason("OOMKilled");
+    out->Write(event);
+    return {::grpc::StatusCode::OUT_OF_RANGE, "7 events were lost"};
+  }
+  GrpcStatus UpdateContainerResources(ServerContext*, const cri::UpdateContainerResourcesRequest* in,
+                                      cri::UpdateContainerResourcesResponse*) override {
+    update = *in;
+    return GrpcStatus::OK;
+  }
   GrpcStatus StopPodSandbox(ServerContext*, const cri::StopPodSandboxRequest* in,
                             cri::StopPodSandboxResponse*) override {
     stopped.push_back(in->pod_sandbox_id());
@@ -113,6 +137,7 @@ class FakeRuntime final : public cri::RuntimeService::Service {
 
   cri::PodSandboxFilter pod_filter;
   cri::RunPodSandboxRequest run;
+  cri::UpdateContainerResourcesRequest update;
   cri::CreateContainerRequest create;
   GrpcStatus create_error;
   cri::ExecSyncRequest exec;
@@ -228,6 +253,28 @@ TEST_F(CommandLineTest, TakesIdsByFlagByPositionByBeginningAndByName) {
   EXPECT_EQ(ambiguous.code, 1);
   EXPECT_EQ(ambiguous.err,
             "davit: pod \"a\" is ambiguous: a100000000000 (web), a200000000000 (db) (INVALID_ARGUMENT)\n");
+}
+
+TEST_F(CommandLineTest, EventsAreLinesUntilTheServerSaysWhy) {
+  Outcome lines = Davit({"events"});
+  EXPECT_EQ(lines.code, 1);
+  EXPECT_EQ(lines.out, "2023-11-14T22:13:20.000000000Z pod created " + kPodA +
+                           " default/web\n2023-11-14T22:13:20.000000000Z ctr stopped " + kCtr +
+                           " default/web/c?[0m exit=137 reason=OOMKilled\n");
+  EXPECT_NE(lines.err.find("7 events were lost (OUT_OF_RANGE)"), std::string::npos) << lines.err;
+  Outcome json = Davit({"-o", "json", "events"});
+  EXPECT_EQ(std::count(json.out.begin(), json.out.end(), '\n'), 2) << json.out;
+  EXPECT_NE(json.out.find("\"containerEventType\":\"CONTAINER_STOPPED_EVENT\""), std::string::npos) << json.out;
+}
+
+TEST_F(CommandLineTest, UpdateSendsWhatIsGivenAndNothingElse) {
+  EXPECT_EQ(Davit({"ctr", "update", "--memory", "64MiB", "--cpu-quota", "-1", kCtr}).out, kCtr + "\n");
+  cri::UpdateContainerResourcesRequest expected;
+  expected.set_container_id(kCtr);
+  expected.mutable_linux()->set_memory_limit_in_bytes(64 << 20);
+  expected.mutable_linux()->set_cpu_quota(-1);
+  EXPECT_EQ(runtime_.update.SerializeAsString(), expected.SerializeAsString());
+  EXPECT_EQ(Davit({"ctr", "update", kCtr}).code, 1);
 }
 
 TEST_F(CommandLineTest, RemovesByForceAfterStopping) {

@@ -182,9 +182,29 @@ void AddCtrLifeCommands(CLI::App& ctr, Invocation& to) {
   }
 }
 
+void AddCtrUpdate(CLI::App& ctr, Invocation& to) {
+  CLI::App& command = Command(ctr, "update", "Change limits of created or running containers, all or none.",
+                              "davit ctr update --memory 256MiB --cpu-shares 512 web");
+  auto options = std::make_shared<CtrUpdateOptions>();
+  auto ids = AddIds(command, "container");
+  command.add_option("--cpu-shares", options->cpu_shares, "weight, 2 to 262144");
+  command.add_option("--cpu-quota", options->cpu_quota, "microseconds in a period; -1 for no limit");
+  command.add_option("--cpu-period", options->cpu_period, "microseconds");
+  command.add_option("--memory", options->memory, "bytes, or with a unit: 256MiB")->transform(CLI::AsSizeValue(false));
+  command.add_option("--memory-swap", options->memory_swap, "memory and swap together")
+      ->transform(CLI::AsSizeValue(false));
+  command.add_option("--cpuset-cpus", options->cpuset_cpus, "processors, 0-3,7");
+  command.add_option("--cpuset-mems", options->cpuset_mems, "memory nodes");
+  command.callback([&to, ids, options] {
+    options->ids = *ids;
+    to.action = [options](const Context& c) { return CtrUpdate(c, *options); };
+  });
+}
+
 void AddCtrCommands(CLI::App& app, Invocation& to) {
   CLI::App& ctr = Group(app, "ctr", "work with containers");
   AddCtrLifeCommands(ctr, to);
+  AddCtrUpdate(ctr, to);
   AddExec(ctr, to, "exec", false);
   AddExec(ctr, to, "execsync", true);
   {
@@ -313,6 +333,9 @@ void AddCommands(CLI::App& app, Invocation& to) {
   AddCtrCommands(app, to);
   AddImageCommands(app, to);
   AddPortForward(app, to);
+  CLI::App& events =
+      Command(app, "events", "Show what happens to pods and containers, until a signal.", "davit -o json events");
+  events.callback([&to] { to.action = [](const Context& c) { return Events(c); }; });
   CLI::App& info = Command(app, "info", "Show the runtime and its condition.", "davit info");
   info.callback([&to] { to.action = [](const Context& c) { return Info(c); }; });
   CLI::App& version = Command(app, "runtimeversion", "Show the runtime's version.", "davit runtimeversion");

@@ -52,6 +52,19 @@ Result<int> CtrStop(const Context& context, const std::vector<std::string>& ids,
 Result<int> CtrRemove(const Context& context, const std::vector<std::string>& ids, bool force);
 Result<int> CtrList(const Context& context, const ListOptions& options);
 
+// Zero and empty: unchanged.
+struct CtrUpdateOptions {
+  std::vector<std::string> ids;
+  int64_t cpu_shares = 0;
+  int64_t cpu_quota = 0;  // microseconds in a period
+  int64_t cpu_period = 0;
+  int64_t memory = 0;       // bytes
+  int64_t memory_swap = 0;  // bytes of memory and swap together
+  std::string cpuset_cpus;
+  std::string cpuset_mems;
+};
+Result<int> CtrUpdate(const Context& context, const CtrUpdateOptions& options);
+
 struct ExecOptions {
   std::string id;
   std::vector<std::string> command;
@@ -85,6 +98,8 @@ Result<int> ImageRemove(const Context& context, const std::vector<std::string>& 
 // -------- the engine --------
 // Until a signal; `ports` are "[LOCAL:]REMOTE".
 Result<int> PortForward(const Context& context, const std::string& pod, const std::vector<std::string>& ports);
+// One line for each event, until a signal or the end of the stream.
+Result<int> Events(const Context& context);
 Result<int> Info(const Context& context);
 Result<int> RuntimeVersion(const Context& context);
 

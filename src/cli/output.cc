@@ -33,14 +33,29 @@ void Print(std::string_view text) {
 
 void PrintLine(std::string_view text) { Print(std::string(text) + "\n"); }
 
-Status PrintJson(const google::protobuf::Message& message) {
+namespace {
+
+Result<std::string> ToJson(const google::protobuf::Message& message, bool indented) {
   google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
+  options.add_whitespace = indented;
   options.always_print_primitive_fields = true;
   std::string text;
   auto status = google::protobuf::util::MessageToJsonString(message, &text, options);
   if (!status.ok()) return Internal("print as JSON: " + std::string(status.message().data(), status.message().size()));
+  return text;
+}
+
+}  // namespace
+
+Status PrintJson(const google::protobuf::Message& message) {
+  ASSIGN_OR_RETURN(std::string text, ToJson(message, true));
   Print(text);
+  return {};
+}
+
+Status PrintJsonLine(const google::protobuf::Message& message) {
+  ASSIGN_OR_RETURN(std::string text, ToJson(message, false));
+  PrintLine(text);
   return {};
 }
 

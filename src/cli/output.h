@@ -27,6 +27,8 @@ void Print(std::string_view text);
 void PrintLine(std::string_view text);
 // The message as indented JSON with camelCase names, as crictl prints it.
 Status PrintJson(const google::protobuf::Message& message);
+// The same on one line, for streams.
+Status PrintJsonLine(const google::protobuf::Message& message);
 
 // A moment in nanoseconds since the epoch: "2 minutes ago" for people, RFC 3339 otherwise, "" for 0.
 std::string Moment(const Output& out, int64_t nanos);
