@@ -30,8 +30,8 @@ BOOST_DESCRIBE_STRUCT(ContainerSpec, (),
 BOOST_DESCRIBE_STRUCT(ImageVolume, (), (image_id, layers))
 BOOST_DESCRIBE_STRUCT(ContainerRecord, (),
                       (version, id, pod, phase, boot_id, spec, image_id, layers, image_volumes, runtime_handler, cgroup,
-                       log_path, pending_resources, host_root, uid, gid, groups, created_at, started_at, finished_at, pid, exit_code,
-                       reason, message))
+                       log_path, pending_resources, host_root, uid, gid, groups, created_at, started_at, finished_at,
+                       pid, exit_code, reason, message))
 
 std::string ToText(const ContainerRecord& record) { return oci::ReflectToText(record); }
 std::string ToText(const ContainerSpec& spec) { return oci::ReflectToText(spec); }

@@ -14,8 +14,8 @@ BOOST_DESCRIBE_STRUCT(Resources, (),
                        cpuset_mems, hugepage_limits, unified))
 BOOST_DESCRIBE_STRUCT(PodSpec, (),
                       (name, uid, namespace_name, attempt, hostname, log_directory, has_dns, dns, port_mappings, labels,
-                       annotations, cgroup_parent, network, pid, ipc, user, privileged, sysctls, selinux,
-                       resources, overhead, runtime_handler))
+                       annotations, cgroup_parent, network, pid, ipc, user, privileged, sysctls, selinux, resources,
+                       overhead, runtime_handler))
 BOOST_DESCRIBE_STRUCT(PodRecord, (),
                       (version, id, phase, boot_id, spec, runtime_handler, created_at, hostname, cgroup, owns_cgroup,
                        attachment, ips, pending_resources, pending_overhead, init_pid, init_start_time, selinux_level,

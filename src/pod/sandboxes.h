@@ -23,10 +23,10 @@ namespace davit::pod {
 
 struct SandboxesOptions {
   Paths paths;
-  std::string init_path;  // the davit-init binary
-  sys::CgroupAbilities cgroup_abilities;
+  std::string init_path;                     // the davit-init binary
   std::chrono::seconds network_timeout{60};  // for all plugins of one ADD or DEL together
   bool systemd_cgroups = false;              // pods are slices of systemd, else plain cgroups
+  sys::CgroupAbilities cgroup_abilities;     // what limits of pods can be here
 };
 
 class Sandboxes {

@@ -17,7 +17,6 @@ namespace {
 constexpr size_t kMaxFileBytes = 1 << 16;
 // A v1 limit that was never set is LONG_MAX rounded down to pages.
 constexpr int64_t kUnlimited = int64_t{1} << 62;
-constexpr int64_t kPage = 4096;
 
 std::string Number(int64_t value) { return std::to_string(value); }
 
@@ -52,11 +51,21 @@ bool Same(const std::string& field, const std::string& shown, const std::string&
     return left.ok() && right.ok() && *left == *right;
   }
   if (field.rfind("memory", 0) == 0 || field.rfind("hugepage", 0) == 0) {
+    const int64_t page = ::sysconf(_SC_PAGESIZE);
     int64_t left = ToLimit(shown);
     int64_t right = ToLimit(value);
-    return left == right || (right > 0 && left == right - right % kPage);
+    return left == right || (right > 0 && left == right - right % page);
   }
   return false;
+}
+
+// Of "2MB"; 0 for anything else.
+uint64_t PageSizeBytes(const std::string& size) {
+  if (size.size() < 3) return 0;
+  std::optional<uint64_t> number = ParseUint64(size.substr(0, size.size() - 2));
+  const std::string unit = size.substr(size.size() - 2);
+  int shift = unit == "KB" ? 10 : unit == "MB" ? 20 : unit == "GB" ? 30 : 0;
+  return number && shift > 0 && *number < 1024 ? *number << shift : 0;
 }
 
 class Planner {
@@ -175,7 +184,10 @@ class Planner {
     for (const auto& [size, bytes] : limits_.hugepages) {
       const std::string field = "hugepage_limits[" + size + "]";
       const std::string base = directory + "/hugetlb." + size + ".";
-      std::string value = Number(static_cast<int64_t>(std::min<uint64_t>(bytes, static_cast<uint64_t>(INT64_MAX))));
+      // In whole pages: the kernel rounds down, and what is read back has to compare.
+      uint64_t whole = std::min<uint64_t>(bytes, uint64_t{1} << 62);
+      whole -= whole % std::max<uint64_t>(PageSizeBytes(size), 1);
+      std::string value = std::to_string(whole);
       Add(field, base + suffix, value);
       // Without a limit on reservations a mapping succeeds and the process dies when it touches a page.
       if (Exists(base + "rsvd." + suffix)) Add(field, base + "rsvd." + suffix, value);
@@ -258,10 +270,12 @@ class Transaction {
   std::vector<Step> done_;  // with the old values
 };
 
-// `reservations`: crun sets the limit on pages alone.
-Status CheckSteps(const std::vector<Step>& steps, bool reservations) {
+// `ours`: written here. Runtimes leave the limit on reserved pages out (crun), and newer ones turn shares into
+// another weight.
+Status CheckSteps(const std::vector<Step>& steps, bool ours) {
   for (const Step& step : steps) {
-    if (!reservations && step.file.find(".rsvd.") != std::string::npos) continue;
+    bool theirs_differs = step.file.find(".rsvd.") != std::string::npos || step.file.ends_with("/cpu.weight");
+    if (!ours && theirs_differs) continue;
     if (step.field.rfind("unified", 0) == 0) continue;  // what such a file shows is not always what was written
     ASSIGN_OR_RETURN_WITH(std::string shown, ReadText(step.file), step.field);
     if (!Same(step.field, shown, step.value)) {

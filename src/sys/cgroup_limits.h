@@ -61,7 +61,7 @@ Status ValidateCgroupLimits(const CgroupLimits& limits, const CgroupAbilities& n
 Status ApplyCgroupLimits(const CgroupLayout& layout, const std::string& cgroup, const CgroupLimits& limits,
                          const std::function<Status()>& confirm = nullptr);
 
-// kFailedPrecondition naming the first limit that is not in effect.
+// kFailedPrecondition naming the first limit that is not in effect, as an OCI runtime would have set it.
 Status CheckCgroupLimits(const CgroupLayout& layout, const std::string& cgroup, const CgroupLimits& limits);
 
 }  // namespace davit::sys

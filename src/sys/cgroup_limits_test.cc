@@ -69,7 +69,7 @@ TEST_F(V1Limits, AllAreWrittenAndReadBack) {
   limits.cpu_quota = 20'000;
   limits.cpu_period = 50'000;
   limits.cpuset_cpus = "1";
-  limits.hugepages = {{"2MB", 4 << 20}};
+  limits.hugepages = {{"2MB", (4 << 20) + 5}};
   ASSERT_EQ(ApplyCgroupLimits(layout, "/c", limits), Status());
   EXPECT_EQ(Text("memory.limit_in_bytes"), "67108864");
   EXPECT_EQ(Text("memory.memsw.limit_in_bytes"), "134217728");
