@@ -279,6 +279,9 @@ class PullRun {
                         .Annotate(fmt::format("commit layer {}", event.diff_id)));
     FaultPoint("image.pull.layer");
     ++progress_.layers_done;
+    // A small layer is here before the helper tells of its bytes.
+    committed_bytes_ += wanted_[event.diff_id].size;
+    progress_.bytes_done = std::max(progress_.bytes_done, committed_bytes_);
     Unclaim(event.diff_id);
     Report();
     return {};
@@ -378,6 +381,7 @@ class PullRun {
   std::map<std::string, store::LayerStaging> staged_;  // asked for
   std::map<std::string, Deferred> deferred_;
   PullProgress progress_;
+  uint64_t committed_bytes_ = 0;  // compressed, of the layers that are in the store
   std::unique_ptr<PullHelper> helper_;
 };
 

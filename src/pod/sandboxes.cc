@@ -348,7 +348,12 @@ Status Sandboxes::Destroy(const PodRecord& record, Deadline deadline) {
     RETURN_IF_ERROR(
         network_.Detach(RequestFor(record), attachment, NetworkDeadline(deadline)).Annotate("detach network"));
   }
-  if (record.owns_cgroup) RETURN_IF_ERROR(RemoveCgroup(record, deadline));
+  if (record.owns_cgroup) {
+    Status removed = RemoveCgroup(record, deadline);
+    // A parent that the client named may be other pods' too, who made it with us: the last one takes it away.
+    bool others = !record.spec.cgroup_parent.empty() && removed.code() == StatusCode::kFailedPrecondition;
+    if (!others) RETURN_IF_ERROR(removed);
+  }
   FaultPoint("pod.destroy.cgroup");
   return sys::RemoveTree(options_.paths.Directory(record.id));
 }

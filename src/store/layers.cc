@@ -21,6 +21,7 @@
 #include "oci/json.h"
 #include "store/directory.h"
 #include "store/shared_sync.h"
+#include "store/tree_usage.h"
 #include "sys/atomic_file.h"
 #include "sys/unique_fd.h"
 
@@ -30,23 +31,39 @@ namespace {
 constexpr uint64_t kRecordVersion = 1;
 constexpr std::string_view kStagingPrefix = ".staging-";
 
-std::string WriteRecord(const LayerInfo& info) {
+// Of a walk at the commit, which has just seen every inode: some microseconds each.
+constexpr size_t kMaxMeasured = 10'000'000;
+
+// What the store keeps of a layer.
+struct Kept {
+  LayerInfo info;
+  DiskUsage disk;  // blocks and inodes, where `info` has what the archive said
+};
+
+std::string WriteRecord(const Kept& kept) {
   boost::json::object record;
   record["version"] = kRecordVersion;
-  record["size"] = info.size;
-  record["entries"] = info.entries;
+  record["size"] = kept.info.size;
+  record["entries"] = kept.info.entries;
+  record["diskBytes"] = kept.disk.bytes;
+  record["diskInodes"] = kept.disk.inodes;
   return oci::WriteJson(record);
 }
 
-Result<LayerInfo> ReadRecord(const std::string& body) {
+Result<Kept> ReadRecord(const std::string& body) {
   ASSIGN_OR_RETURN(boost::json::value document, oci::ParseJson(body));
   oci::JsonNode root(document, "layer record");
   ASSIGN_OR_RETURN(uint64_t version, root.Key("version").Uint64());
   if (version > kRecordVersion) return FailedPrecondition(fmt::format("layer record has version {}", version));
-  LayerInfo info;
-  ASSIGN_OR_RETURN(info.size, root.Key("size").Uint64());
-  ASSIGN_OR_RETURN(info.entries, root.Key("entries").Uint64());
-  return info;
+  Kept kept;
+  ASSIGN_OR_RETURN(kept.info.size, root.Key("size").Uint64());
+  ASSIGN_OR_RETURN(kept.info.entries, root.Key("entries").Uint64());
+  kept.disk = {kept.info.size, kept.info.entries};  // records of earlier versions have nothing better
+  if (document.as_object().contains("diskBytes")) {
+    ASSIGN_OR_RETURN(kept.disk.bytes, root.Key("diskBytes").Uint64());
+    ASSIGN_OR_RETURN(kept.disk.inodes, root.Key("diskInodes").Uint64());
+  }
+  return kept;
 }
 
 Status SyncFilesystem(int fd, const std::string& path) {
@@ -105,25 +122,25 @@ struct DirectoryLayers::State {
   std::mutex change;
   // What readers see; held for memory only.
   mutable std::mutex mutex;
-  std::map<oci::Digest, LayerInfo> layers;
+  std::map<oci::Digest, Kept> layers;
   DiskUsage usage;
 
   std::string DirOf(const oci::Digest& diff_id) const { return dir + "/" + diff_id.hex(); }
   std::string PathOf(const oci::Digest& diff_id) const { return DirOf(diff_id) + "/fs"; }
 
-  void Insert(const oci::Digest& diff_id, const LayerInfo& info) {
+  void Insert(const oci::Digest& diff_id, const Kept& kept) {
     std::lock_guard guard(mutex);
-    if (!layers.emplace(diff_id, info).second) return;
-    usage.bytes += info.size;
-    usage.inodes += info.entries;
+    if (!layers.emplace(diff_id, kept).second) return;
+    usage.bytes += kept.disk.bytes;
+    usage.inodes += kept.disk.inodes;
   }
 
   void Erase(const oci::Digest& diff_id) {
     std::lock_guard guard(mutex);
     auto found = layers.find(diff_id);
     if (found == layers.end()) return;
-    usage.bytes -= found->second.size;
-    usage.inodes -= found->second.entries;
+    usage.bytes -= found->second.disk.bytes;
+    usage.inodes -= found->second.disk.inodes;
     layers.erase(found);
   }
 
@@ -133,7 +150,7 @@ struct DirectoryLayers::State {
   }
 
   // Rename, then record: death in between leaves a directory that no record names.
-  Status Publish(const std::string& staged, const oci::Digest& diff_id, const LayerInfo& info) {
+  Status Publish(const std::string& staged, const oci::Digest& diff_id, const Kept& kept) {
     std::string target = DirOf(diff_id);
     // Left by a commit whose record could not be written; nobody can be using it.
     RETURN_IF_ERROR(trash.Discard(target));
@@ -145,7 +162,7 @@ struct DirectoryLayers::State {
     // The record must not reach the disk before the name that it vouches for.
     if (::fsync(dir_fd.get()) != 0) recorded = ErrnoError(errno, fmt::format("fsync {}", dir));
     if (recorded.ok()) {
-      recorded = database.Put(Kind::kLayer, diff_id.ToString(), WriteRecord(info), Durability::kDurable);
+      recorded = database.Put(Kind::kLayer, diff_id.ToString(), WriteRecord(kept), Durability::kDurable);
     }
     if (!recorded.ok()) {
       Status undo = database.Delete(Kind::kLayer, diff_id.ToString(), Durability::kAtomic);
@@ -153,7 +170,7 @@ struct DirectoryLayers::State {
       return undo.ok() ? recorded : recorded.WithUndoError(undo);
     }
     FaultPoint("store.layer.commit.recorded");
-    Insert(diff_id, info);
+    Insert(diff_id, kept);
     return {};
   }
 
@@ -167,7 +184,7 @@ struct DirectoryLayers::State {
     ASSIGN_OR_RETURN(std::vector<Record> records, database.LoadAll(Kind::kLayer));
     for (const Record& record : records) {
       Result<oci::Digest> diff_id = oci::Digest::Parse(record.id);
-      Result<LayerInfo> info = diff_id.ok() ? ReadRecord(record.body) : Result<LayerInfo>(diff_id.status());
+      Result<Kept> info = diff_id.ok() ? ReadRecord(record.body) : Result<Kept>(diff_id.status());
       if (info.ok() && !IsDirectory(PathOf(*diff_id))) {
         info = NotFound(fmt::format("{} is not there", PathOf(*diff_id)));
       }
@@ -254,10 +271,13 @@ Status DirectoryLayers::Commit(LayerStaging staging, const LayerInfo& info) {
   if (state_->Has(diff_id)) return {};
   RETURN_IF_ERROR(state_->sync->Wait().Annotate(intent));
   FaultPoint("store.layer.commit.synced");
+  // Once, here, so that nobody who asks for the store's usage has to walk it.
+  Kept kept{info, {info.size, info.entries}};
+  if (Result<TreeUsage> tree = MeasureTree(staging.dir(), kMaxMeasured); tree.ok()) kept.disk = tree->disk;
 
   std::lock_guard guard(state_->change);
   if (state_->Has(diff_id)) return {};  // another pull was faster: `staging` discards itself
-  Status published = state_->Publish(staging.dir(), diff_id, info);
+  Status published = state_->Publish(staging.dir(), diff_id, kept);
   if (!published.ok()) return published.Annotate(intent);
   (void)staging.Release();
   return {};
@@ -274,14 +294,14 @@ Result<Layer> DirectoryLayers::Find(const oci::Digest& diff_id) const {
   std::lock_guard guard(state_->mutex);
   auto found = state_->layers.find(diff_id);
   if (found == state_->layers.end()) return NotFound(fmt::format("layer {} is not in the store", diff_id.ToString()));
-  return Layer{diff_id, found->second, state_->PathOf(diff_id)};
+  return Layer{diff_id, found->second.info, state_->PathOf(diff_id)};
 }
 
 std::vector<Layer> DirectoryLayers::List() const {
   std::lock_guard guard(state_->mutex);
   std::vector<Layer> layers;
   layers.reserve(state_->layers.size());
-  for (const auto& [diff_id, info] : state_->layers) layers.push_back({diff_id, info, state_->PathOf(diff_id)});
+  for (const auto& [diff_id, kept] : state_->layers) layers.push_back({diff_id, kept.info, state_->PathOf(diff_id)});
   return layers;
 }
 

@@ -27,7 +27,7 @@
 
 namespace davit::store {
 
-// As the unpacker counted them; usage is summed from these and never walked.
+// As the unpacker counted them. Usage() is what they take on the disk, measured at the commit.
 struct LayerInfo {
   uint64_t size = 0;     // bytes of file content
   uint64_t entries = 0;  // inodes

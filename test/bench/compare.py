@@ -127,7 +127,7 @@ def main() -> int:
     parser.add_argument("--pulls", type=int, default=1, help="more than one measures ext4 too: files created soon after "
                         "many were deleted cost it seconds of system time (default: 1)")
     parser.add_argument("--busy-containers", type=int, default=1000)
-    parser.add_argument("--only", default="start,list,memory,pull,restart,log", help="also: busy (Davit alone: lists of "
+    parser.add_argument("--only", default="start,list,memory,pull,restart,log", help="also: stats (statistics of --list-at pods), busy (Davit alone: lists of "
                         "1,000 containers while pods come and go and 20 starts hang)")
     args = parser.parse_args()
     paths.need_root()
@@ -155,7 +155,7 @@ def main() -> int:
             subprocess.run([str(bin_dir / "davit-bench"), "--endpoint", ours.endpoint, "--image", BUSYBOX,
                             "--only", "busy", "--busy-containers", str(args.busy_containers), "--stuck-handler", "stuck"],
                            check=True)
-        own = [w for w in wanted if w in ("start", "list", "memory", "pull")]
+        own = [w for w in wanted if w in ("start", "list", "stats", "memory", "pull")]
         if "pull" in own:
             print(f"making an image of {args.megabytes} MB", file=sys.stderr)
             pusher.push(big_image(args.megabytes), BIG.split("/", 1)[1].rsplit(":", 1)[0], "1")

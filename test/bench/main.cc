@@ -61,7 +61,7 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "start (with exec and stop), list, memory, pull, busy (lists of many containers while pods come and "
                  "go and starts hang; only when named)")
       ->delimiter(',')
-      ->check(CLI::IsMember({"start", "exec", "stop", "list", "memory", "pull", "busy"}));
+      ->check(CLI::IsMember({"start", "exec", "stop", "list", "stats", "memory", "pull", "busy"}));
   app.add_option("-o,--output", flags.output, "markdown or json")->check(CLI::IsMember({"markdown", "json"}));
 }
 

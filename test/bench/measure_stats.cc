@@ -30,7 +30,10 @@ Status Bench::Stats() {
     auto began = std::chrono::steady_clock::now();
     auto response = engine.client().Call(request);
     double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
-    RETURN_IF_ERROR(response.status().Annotate(name));
+    if (!response.ok()) {  // containerd refuses pod statistics of pods without a cgroup_parent
+      fmt::print(stderr, "davit-bench: {}: {}: left out: {}\n", engine.name(), name, response.status().message());
+      return {};
+    }
     if (count(*response) < plan_.list_at) return Internal(fmt::format("{} has {} items", name, count(*response)));
     report_.Add(fmt::format("{} of {} pods", name, plan_.list_at), "ms", engine.name(), ms);
     return {};

@@ -265,19 +265,18 @@ def shared_cgroup(t):
     if has_cgroup2() and Path("/run/systemd/system").exists():
         t.skip("a parent that is no slice is not for the systemd driver")
     parent = f"/davit-conformance-{os.getpid()}"
-    busy = t.pod(linux={"cgroup_parent": parent})  # has the cgroup made: the last to be removed
-    calm = t.pod(linux={"cgroup_parent": parent})
-    try:
-        burner = busy.container("sh", "-c", "while :; do :; done")
-        calm.container()
-        time.sleep(1)
-        calm_cpu = of_pod(t, calm).linux.cpu.usage_core_nano_seconds.value
-        busy_cpu = of_pod(t, busy).linux.cpu.usage_core_nano_seconds.value
-        assert calm_cpu < busy_cpu / 2, f"a sleeping pod used {calm_cpu} ns, the busy one beside it {busy_cpu}"
-        assert busy_cpu <= cpu_nanos(burner.cgroup)
-    finally:
-        calm.stop()
-        calm.remove()
+    busy, calm = (t.pod(linux={"cgroup_parent": parent}) for _ in range(2))
+    burner = busy.container("sh", "-c", "while :; do :; done")
+    calm.container()
+    time.sleep(1)
+    calm_cpu = of_pod(t, calm).linux.cpu.usage_core_nano_seconds.value
+    busy_cpu = of_pod(t, busy).linux.cpu.usage_core_nano_seconds.value
+    assert calm_cpu < busy_cpu / 2, f"a sleeping pod used {calm_cpu} ns, the busy one beside it {busy_cpu}"
+    assert busy_cpu <= cpu_nanos(burner.cgroup)
+    for pod in (calm, busy):  # neither hinders the other's end, and nothing of the parent stays
+        pod.stop()
+        pod.remove()
+    assert not list(Path("/sys/fs/cgroup").glob(f"*{parent}")), "the parent is still there"
 
 
 @case("stats", "lists and their filters: id, pod, labels; what has ended is left out")
