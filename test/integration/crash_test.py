@@ -264,6 +264,11 @@ def with_stopped_mapped(scene: Scene) -> None:
     scene.client.stop(scene.container_id)
 
 
+def with_stopped_mapped_pod(scene: Scene) -> None:
+    with_stopped_mapped(scene)
+    scene.client.stop_pod(scene.pod_id)
+
+
 def with_mapped(scene: Scene) -> None:
     with_mapped_pod(scene)
     create(scene)
@@ -290,7 +295,7 @@ USE_CASES = [
     UseCase("create-mapped", with_mapped_pod, create, one_container),
     UseCase("start-mapped", with_mapped, start_again, mapped),
     UseCase("remove-mapped", with_stopped_mapped, remove_again, container_gone),
-    UseCase("remove-mapped-pod", with_stopped_mapped, remove_pod_again, pod_gone),
+    UseCase("remove-mapped-pod", with_stopped_mapped_pod, remove_pod_again, pod_gone),
 ]
 
 
