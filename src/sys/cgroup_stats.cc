@@ -175,8 +175,10 @@ void SetWorkingSet(CgroupDetail& detail) {
 // version 1: total_* include the cgroups below.
 void ReadMemoryV1(Files& files, CgroupDetail& detail, bool everything) {
   CgroupStats& stats = detail.stats;
+  std::optional<uint64_t> effective_limit;
   TakePairs(files.Read("memory.stat"),
-            std::array<Wanted, 8>{{{"total_rss", &stats.memory_rss_bytes},
+            std::array<Wanted, 9>{{{"hierarchical_memory_limit", &effective_limit},
+                                   {"total_rss", &stats.memory_rss_bytes},
                                    {"total_cache", &detail.memory_cache_bytes},
                                    {"total_mapped_file", &detail.memory_mapped_file_bytes},
                                    {"total_swap", &stats.swap_usage_bytes},
@@ -185,7 +187,10 @@ void ReadMemoryV1(Files& files, CgroupDetail& detail, bool everything) {
                                    {"total_active_file", &detail.memory_active_file_bytes},
                                    {"total_inactive_file", &detail.memory_inactive_file_bytes}}});
   stats.memory_usage_bytes = files.Number("memory.usage_in_bytes");
-  stats.memory_limit_bytes = files.Limit("memory.limit_in_bytes");
+  // The smallest limit from here up to the root: when there is none, this cgroup has none, and a read is saved.
+  if (!effective_limit || *effective_limit < kUnlimited) {
+    stats.memory_limit_bytes = files.Limit("memory.limit_in_bytes");
+  }
   if (stats.memory_limit_bytes) {
     // Memory and swap together; missing without swap accounting.
     std::optional<uint64_t> both = files.Limit("memory.memsw.limit_in_bytes");
@@ -425,7 +430,8 @@ Status CgroupStatsReader::ReadUsage(const std::string& path, CgroupDetail& detai
       ReadMemoryV2(files, detail, everything);
     }
   }
-  if (!pids_.mount_point.empty()) {
+  // Tasks are for metrics alone, or to find the cgroup where nothing else is counted.
+  if (!pids_.mount_point.empty() && (everything || (!stats.cpu_usage_nanos && !stats.memory_usage_bytes))) {
     Files files(pids_.mount_point, cgroup);
     stats.pids = files.Number("pids.current");
     if (everything) detail.pids_limit = files.Number("pids.max");

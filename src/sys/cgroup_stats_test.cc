@@ -153,6 +153,15 @@ TEST_F(CgroupStatsTest, AHybridNodesPressureCountsOnlyWithProcessesInThatHierarc
   EXPECT_FALSE(stats->cpu_pressure->full);  // before 5.13 cpu has no such line
 }
 
+TEST_F(CgroupStatsTest, ALimitAboveIsNotTheCgroupsOwn) {
+  Put("memory/pod/memory.usage_in_bytes", "1000\n");
+  Put("memory/pod/memory.stat", "hierarchical_memory_limit 4096\ntotal_rss 1\n");
+  Put("memory/pod/memory.limit_in_bytes", "9223372036854771712\n");
+  EXPECT_EQ(Hybrid().Read("/pod")->memory_limit_bytes, std::nullopt);
+  Put("memory/pod/memory.limit_in_bytes", "8192\n");
+  EXPECT_EQ(Hybrid().Read("/pod")->memory_limit_bytes, 8192U);
+}
+
 TEST_F(CgroupStatsTest, ProcessesAreCountedInTheWholeTree) {
   Put("pids/pod/cgroup.procs", "1\n2\n");
   Put("pids/pod/a/b/cgroup.procs", "3\n");

@@ -155,12 +155,12 @@ TEST_F(RootCgroupTest, CreateAddKillRemove) {
   EXPECT_GE(pids->size(), 2U);
   EXPECT_EQ(RemoveCgroup(layout_, name_).code(), StatusCode::kFailedPrecondition);
 
-  auto stats = CgroupStatsReader(layout_).Read(name_ + "/pod");
-  ASSERT_TRUE(stats.ok());
-  EXPECT_TRUE(stats->cpu_usage_nanos.has_value());
-  EXPECT_TRUE(stats->memory_usage_bytes.has_value());
-  EXPECT_EQ(stats->memory_limit_bytes, std::nullopt);
-  EXPECT_GE(stats->pids.value_or(0), 2U);
+  auto detail = CgroupStatsReader(layout_).ReadDetail(name_ + "/pod");
+  ASSERT_TRUE(detail.ok());
+  EXPECT_TRUE(detail->stats.cpu_usage_nanos.has_value());
+  EXPECT_TRUE(detail->stats.memory_usage_bytes.has_value());
+  EXPECT_EQ(detail->stats.memory_limit_bytes, std::nullopt);
+  EXPECT_GE(detail->stats.pids.value_or(0), 2U);
 
   ASSERT_TRUE(first->Signal(SIGKILL).ok());
   ASSERT_TRUE(first->Reap(Deadline::Infinite()).ok());
