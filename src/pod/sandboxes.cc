@@ -19,6 +19,7 @@
 #include "sys/namespaces.h"
 #include "sys/process.h"
 #include "sys/systemd_bus.h"
+#include "sys/systemd_limits.h"
 #include "sys/systemd_names.h"
 #include "sys/user_namespace.h"
 
@@ -179,8 +180,15 @@ Status Sandboxes::ApplyResources(const PodRecord& record) const {
   if (!record.spec.cgroup_parent.empty()) return {};
   sys::CgroupLimits limits = PodLimits(record.spec, options_.cgroup_abilities);
   if (limits.empty()) return {};
-  RETURN_IF_ERROR(sys::CreateCgroup(cgroups_, record.cgroup).status());
-  return sys::ApplyCgroupLimits(cgroups_, record.cgroup, limits);
+  if (!sys::IsSlice(record.cgroup)) {
+    RETURN_IF_ERROR(sys::CreateCgroup(cgroups_, record.cgroup).status());
+    return sys::ApplyCgroupLimits(cgroups_, record.cgroup, limits);
+  }
+  const Deadline deadline = Deadline::After(std::chrono::seconds(30));
+  RETURN_IF_ERROR(sys::StartSlice(sys::UnitName(record.cgroup), "pod " + record.id.Short(), deadline));
+  // systemd would write what it knows of the slice again, at its next reload.
+  return sys::ApplyCgroupLimits(cgroups_, record.cgroup, limits,
+                                [&] { return sys::KeepUnitLimits(cgroups_, record.cgroup, deadline); });
 }
 
 Status Sandboxes::MakeNamespaces(const PodRecord& record) {

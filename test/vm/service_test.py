@@ -190,6 +190,29 @@ class Service:
         assert stats.memory.working_set_bytes.value > 0
         self.end(pod)
 
+    def a_pods_limits_are_its_slices(self) -> None:
+        config = pod_config(f"pod-limits-{self.handler}")
+        config["linux"]["resources"] = {"memory_limit_in_bytes": 104857600, "cpu_period": 100000, "cpu_quota": 50000}
+        pod = self.client.run_pod(config)
+        unit = f"davit-pod{pod}.slice"
+        cgroup = CGROUPS / "davit.slice" / unit
+        self.container(pod, config, "sleep", "1000")
+
+        def expect(memory: int, quota: int) -> None:
+            assert (cgroup / "memory.max").read_text().strip() == str(memory)
+            assert (cgroup / "cpu.max").read_text().split() == [str(quota), "100000"]
+            assert prop(unit, "MemoryMax") == str(memory), prop(unit, "MemoryMax")
+
+        expect(104857600, 50000)
+        with GrpcClient(SOCKET) as cri:
+            cri.UpdatePodSandboxResources(pod_sandbox_id=pod, resources={
+                "memory_limit_in_bytes": 209715200, "cpu_period": 100000, "cpu_quota": 70000})
+        expect(209715200, 70000)
+        run("systemctl", "daemon-reload")
+        expect(209715200, 70000)
+        self.end(pod)
+        assert not cgroup.exists() and prop(unit, "ActiveState") == "inactive"
+
     def every_oom_kill_is_told(self) -> None:
         """systemd removes a scope at once when it is empty: the monitor must have read its counter by then."""
         pod, config = self.pod("oom")
@@ -252,7 +275,7 @@ class Service:
 CASES = (Service.answers_systemd, Service.contradictions_are_refused,
          Service.a_pod_is_a_slice_and_a_container_a_scope, Service.the_kubelets_slice_is_expanded_and_left,
          Service.what_is_no_slice_is_refused, Service.limits_and_numbers_are_the_scopes,
-         Service.every_oom_kill_is_told, Service.devices_are_denied, Service.a_restart_loses_nothing,
+         Service.a_pods_limits_are_its_slices, Service.every_oom_kill_is_told, Service.devices_are_denied, Service.a_restart_loses_nothing,
          Service.nothing_is_left)
 
 
