@@ -24,6 +24,7 @@
 #include "sys/process.h"
 #include "sys/rooted.h"
 #include "sys/systemd_bus.h"
+#include "sys/systemd_limits.h"
 #include "sys/systemd_names.h"
 #include "sys/unique_fd.h"
 
@@ -86,16 +87,10 @@ Status Containers::CheckCgroup(const ContainerRecord& record) const {
 }
 
 Status Containers::ApplyResources(const ContainerRecord& record, const Resources& resources) const {
-  std::function<Status()> confirm;
-  const RuntimeEntry* handler = Handler(record.runtime_handler);
-  if (sys::IsScope(record.cgroup) && handler != nullptr) {
-    // systemd would write what it knows of the scope again, at its next reload.
-    confirm = [&] {
-      return handler->driver.Update(record.id.str(),
-                                    oci::ToJson(ToRuntimeResources(resources, options_.node.cgroups, 0)),
-                                    Deadline::After(std::chrono::seconds(30)));
-    };
-  }
+  // systemd would write what it knows of the scope again, at its next reload.
+  auto confirm = [&] {
+    return sys::KeepUnitLimits(cgroups_, record.cgroup, Deadline::After(std::chrono::seconds(30)));
+  };
   Status status =
       sys::ApplyCgroupLimits(cgroups_, record.cgroup, ToCgroupLimits(resources, options_.node.cgroups), confirm);
   if (status.code() == StatusCode::kNotFound) return FailedPrecondition("it has ended: " + status.message());
