@@ -137,3 +137,13 @@ def membership(t):
             assert path == mine, line
     inside = (box.cgroup("memory") / "cgroup.procs").read_text().split()
     assert len(inside) >= 3 and str(box.pid) in inside
+
+
+@case("limits", "annotations of an update are read over: the container keeps its own")
+def update_annotations(t):
+    box = t.pod().container(annotations={"own": "1"}, resources={"cpu_shares": 100})
+    t.cri.UpdateContainerResources(container_id=box.id, linux={"cpu_shares": 200},
+                                   annotations={"own": "2", "run.oci.hooks.stdout": str(t.folder("update") / "x")})
+    status = box.status()
+    assert dict(status.annotations) == {"own": "1"} and status.resources.linux.cpu_shares == 200, status
+    assert "run.oci.hooks" not in str(box.info()["runtimeSpec"].get("annotations"))
