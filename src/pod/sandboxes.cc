@@ -169,11 +169,7 @@ Result<PodRecord> Sandboxes::Run(PodRecord record, Deadline deadline) {
 
 Status Sandboxes::ValidateResources(const PodSpec& spec) const {
   RETURN_IF_ERROR(pod::ValidateResources(spec.resources, options_.cgroup_abilities, "linux.resources"));
-  RETURN_IF_ERROR(pod::ValidateResources(spec.overhead, options_.cgroup_abilities, "linux.overhead"));
-  if (options_.systemd_cgroups && spec.cgroup_parent.empty() && !PodLimits(spec, options_.cgroup_abilities).empty()) {
-    return Unimplemented("linux.resources: with the systemd cgroup driver, only for a pod with a cgroup_parent");
-  }
-  return {};
+  return pod::ValidateResources(spec.overhead, options_.cgroup_abilities, "linux.overhead");
 }
 
 Status Sandboxes::ApplyResources(const PodRecord& record) const {
