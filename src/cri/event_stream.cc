@@ -55,6 +55,8 @@ class EventStream final : public ::grpc::ServerWriteReactor<v1::ContainerEventRe
     Result<engine::EventPtr> next = cancelled_ ? Cancelled("the client has gone") : subscription_->Next();
     if (!next.ok()) {
       ended_ = true;
+      // Its place is free before the client hears of the end: it is told to subscribe again.
+      subscription_.reset();
       Finish(ToGrpc(next.status()));
       return;
     }

@@ -11,6 +11,7 @@
 #include "sys/atomic_file.h"
 #include "sys/idmap.h"
 #include "sys/mounts.h"
+#include "sys/overlay_mapped.h"
 
 namespace davit::sys {
 namespace {
@@ -96,7 +97,9 @@ std::string EscapeForMount(const std::string& path) {
   return escaped;
 }
 
-Status MountByOptionString(const OverlayOptions& options, const std::string& target) {
+}  // namespace
+
+Status MountOverlayByOptionString(const OverlayOptions& options, const std::string& target) {
   std::string data = "lowerdir=";
   for (size_t i = 0; i < options.lower.size(); ++i) data += (i > 0 ? ":" : "") + EscapeForMount(options.lower[i]);
   if (!options.upper.empty()) {
@@ -112,6 +115,8 @@ Status MountByOptionString(const OverlayOptions& options, const std::string& tar
   }
   return Mount(kSource, target, "overlay", 0, data);
 }
+
+namespace {
 
 Status CheckOptions(const OverlayOptions& options) {
   if (options.lower.empty()) return InvalidArgument("no lower directory");
@@ -163,7 +168,11 @@ Status MountChecked(const OverlayOptions& options, const std::string& target) {
     plain.lower = mapped.paths;
     // A bind mount, which one lower directory alone becomes, cannot be made from a detached copy.
     if (plain.lower.size() == 1 && plain.upper.empty()) return InvalidArgument("one id-mapped lower directory alone");
-    return MountChecked(plain, target);
+    Status mounted = MountChecked(plain, target);
+    if (mounted.code() != StatusCode::kInvalidArgument) return mounted;
+    Status apart = MountMappedOverlayApart(options, target);
+    if (apart.ok()) return apart;
+    return Status(apart.code(), apart.message() + " (with detached copies: " + mounted.message() + ")");
   }
   if (options.upper.empty() && options.lower.size() == 1) return MountSingle(options.lower[0], target);
   if (!options.upper.empty()) {
@@ -177,7 +186,7 @@ Status MountChecked(const OverlayOptions& options, const std::string& target) {
   bool maybe_unknown = mounted.code() == StatusCode::kInvalidArgument || mounted.code() == StatusCode::kInternal ||
                        mounted.code() == StatusCode::kPermissionDenied;
   if (mounted.ok() || !maybe_unknown) return mounted;
-  Status second = MountByOptionString(options, target);
+  Status second = MountOverlayByOptionString(options, target);
   if (second.ok()) return second;
   return Status(second.code(), second.message() + " (fsconfig: " + mounted.message() + ")");
 }

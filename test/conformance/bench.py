@@ -239,6 +239,12 @@ class Bench:
     def close(self) -> None:
         self.cri.close()
 
+    def start_engine(self) -> None:
+        """Starts the stopped or killed engine again, with a connection that knows nothing of the old one."""
+        self.engine.start()
+        self.cri.close()
+        self.cri = GrpcClient(self.engine.socket)
+
     def pod(self, *, handler: str = "", **fields) -> Pod:
         """A running pod; fields as in pod_config. It has a log directory unless one is given."""
         self._count += 1

@@ -50,17 +50,6 @@ class Listener:
         self._thread.join(10)
 
 
-def reconnect(t) -> None:
-    """Until the client has noticed that its connection is gone."""
-    def answers() -> bool:
-        try:
-            t.cri.Version()
-            return True
-        except CallFailed:
-            return False
-    t.wait_for("davitd answers", answers)
-
-
 @case("events", "the life of a pod and its container, with both statuses in each event")
 def life(t):
     listener = Listener(t.cri)
@@ -189,8 +178,7 @@ def restart(t):
     pid = box.pid
     t.engine.kill()
     os.kill(pid, signal.SIGKILL)
-    t.engine.start()
-    reconnect(t)
+    t.start_engine()
     listener = Listener(t.cri)
     listener.until(box.id, STOPPED)
     listener.close()
@@ -206,5 +194,4 @@ def shutdown(t):
     assert t.engine.stop() == 0
     t.wait_for("the stream ends", lambda: listener.error is not None, 5)
     assert listener.error.code == "UNAVAILABLE", listener.error
-    t.engine.start()
-    reconnect(t)
+    t.start_engine()

@@ -258,7 +258,7 @@ def restart(t):
     box = t.run(resources={"cpu_shares": 300})
     update(t, box, cpu_shares=400)
     t.engine.kill()
-    t.engine.start()
+    t.start_engine()
 
     def running() -> bool:
         try:

@@ -330,7 +330,7 @@ def restart(t):
     box = t.run("sh", "-c", "while :; do :; done")
     before = of_pod(t, box.pod).linux
     t.engine.stop()
-    t.engine.start()
+    t.start_engine()
     after = of_pod(t, box.pod).linux
     assert after.cpu.usage_core_nano_seconds.value >= before.cpu.usage_core_nano_seconds.value
     assert after.network.default_interface.rx_bytes.value >= before.network.default_interface.rx_bytes.value

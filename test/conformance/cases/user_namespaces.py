@@ -184,7 +184,7 @@ def verbs(t):
     assert t.cri.ContainerStats(container_id=box.id).stats.memory.working_set_bytes.value > 0
     pid = box.pid
     t.engine.kill()
-    t.engine.start()
+    t.start_engine()
     t.wait_for("the engine answers", lambda: answers(t))  # the client's connection is a new one
     assert box.pid == pid
     assert box.exec("cat", "/proc/self/uid_map").split() == ["0", str(HOST_ID), str(LENGTH)]
