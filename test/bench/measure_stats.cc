@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <set>
 
 #include "measure.h"
 #include "runtime/v1/cri.pb.h"
@@ -25,13 +26,16 @@ Status Bench::Stats() {
       pods[e].push_back(std::move(pod));
     }
   }
+  std::set<std::string> left_out;  // said once
   // One call, timed; a short answer would be no measurement.
   auto ask = [&](Engine& engine, const std::string& name, const auto& request, auto count) -> Status {
     auto began = std::chrono::steady_clock::now();
     auto response = engine.client().Call(request);
     double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
     if (!response.ok()) {  // containerd refuses pod statistics of pods without a cgroup_parent
-      fmt::print(stderr, "davit-bench: {}: {}: left out: {}\n", engine.name(), name, response.status().message());
+      if (left_out.insert(engine.name() + name).second) {
+        fmt::print(stderr, "davit-bench: {}: {}: left out: {}\n", engine.name(), name, response.status().message());
+      }
       return {};
     }
     if (count(*response) < plan_.list_at) return Internal(fmt::format("{} has {} items", name, count(*response)));
