@@ -97,7 +97,7 @@ RuntimeService::Reactor* RuntimeService::RemovePodSandbox(Context* context, cons
 
 RuntimeService::Reactor* RuntimeService::PodSandboxStatus(Context* context, const v1::PodSandboxStatusRequest* request,
                                                           v1::PodSandboxStatusResponse* response) {
-  std::shared_ptr<const engine::Snapshot> view = engine_.View();
+  engine::SnapshotPtr view = engine_.View();
   Result<engine::PodPtr> pod = view->FindPod(request->pod_sandbox_id());
   if (!pod.ok()) return Answer(context, pod.status());
   *response->mutable_status() = ToPodSandboxStatus(**pod);
@@ -112,7 +112,7 @@ RuntimeService::Reactor* RuntimeService::PodSandboxStatus(Context* context, cons
 RuntimeService::Reactor* RuntimeService::ListPodSandbox(Context* context, const v1::ListPodSandboxRequest* request,
                                                         v1::ListPodSandboxResponse* response) {
   if (::davit::Status good = CheckFilter(request->filter()); !good.ok()) return Answer(context, good);
-  const std::shared_ptr<const engine::Snapshot> view = engine_.View();  // held: the next write drops its own
+  const engine::SnapshotPtr view = engine_.View();
   for (const auto& [id, record] : view->pods) {
     if (engine::Listed(*record) && Matches(request->filter(), *record)) *response->add_items() = ToPodSandbox(*record);
   }
@@ -162,7 +162,7 @@ RuntimeService::Reactor* RuntimeService::RemoveContainer(Context* context, const
 RuntimeService::Reactor* RuntimeService::ListContainers(Context* context, const v1::ListContainersRequest* request,
                                                         v1::ListContainersResponse* response) {
   if (::davit::Status good = CheckFilter(request->filter()); !good.ok()) return Answer(context, good);
-  const std::shared_ptr<const engine::Snapshot> view = engine_.View();  // held: the next write drops its own
+  const engine::SnapshotPtr view = engine_.View();
   for (const auto& [id, record] : view->containers) {
     if (engine::Listed(*record) && Matches(request->filter(), *record)) {
       *response->add_containers() = ToContainer(*record);
@@ -173,7 +173,7 @@ RuntimeService::Reactor* RuntimeService::ListContainers(Context* context, const 
 
 RuntimeService::Reactor* RuntimeService::ContainerStatus(Context* context, const v1::ContainerStatusRequest* request,
                                                          v1::ContainerStatusResponse* response) {
-  Result<engine::ContainerPtr> record = engine_.View()->FindContainer(request->container_id());
+  Result<engine::ContainerPtr> record = engine_.View().FindContainer(request->container_id());
   if (!record.ok()) return Answer(context, record.status());
   *response->mutable_status() = ToContainerStatus(**record);
   if (request->verbose()) {

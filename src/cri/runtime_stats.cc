@@ -32,7 +32,7 @@ std::vector<engine::PodPtr> Ready(const engine::Snapshot& view, const v1::PodSan
 
 RuntimeService::Reactor* RuntimeService::ContainerStats(Context* context, const v1::ContainerStatsRequest* request,
                                                         v1::ContainerStatsResponse* response) {
-  Result<engine::ContainerPtr> record = engine_.View()->FindContainer(request->container_id());
+  Result<engine::ContainerPtr> record = engine_.View().FindContainer(request->container_id());
   if (!record.ok()) return Answer(context, record.status());
   Reactor* reactor = context->DefaultReactor();
   engine_.Stats({*record}, FinishWith<std::vector<engine::ContainerStats>>(
@@ -77,7 +77,7 @@ RuntimeService::Reactor* RuntimeService::ListContainerStats(Context* context,
 
 RuntimeService::Reactor* RuntimeService::PodSandboxStats(Context* context, const v1::PodSandboxStatsRequest* request,
                                                          v1::PodSandboxStatsResponse* response) {
-  Result<engine::PodPtr> record = engine_.View()->FindPod(request->pod_sandbox_id());
+  Result<engine::PodPtr> record = engine_.View().FindPod(request->pod_sandbox_id());
   if (!record.ok()) return Answer(context, record.status());
   if ((*record)->phase != pod::Phase::kReady) {
     return Answer(context, FailedPrecondition("pod sandbox " + (*record)->id.Short() +

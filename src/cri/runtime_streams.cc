@@ -17,7 +17,7 @@ namespace davit::cri {
     return new RefusedStream<v1::StreamPodSandboxesResponse>(good);
   }
   std::vector<engine::PodPtr> items;
-  std::shared_ptr<const engine::Snapshot> view = engine_.View();  // a loop would not keep a temporary
+  engine::SnapshotPtr view = engine_.View();
   for (const auto& [id, record] : view->pods) {
     if (engine::Listed(*record) && Matches(request->filter(), *record)) items.push_back(record);
   }
@@ -33,7 +33,7 @@ namespace davit::cri {
     return new RefusedStream<v1::StreamContainersResponse>(good);
   }
   std::vector<engine::ContainerPtr> items;
-  std::shared_ptr<const engine::Snapshot> view = engine_.View();  // a loop would not keep a temporary
+  engine::SnapshotPtr view = engine_.View();
   for (const auto& [id, record] : view->containers) {
     if (engine::Listed(*record) && Matches(request->filter(), *record)) items.push_back(record);
   }

@@ -22,7 +22,7 @@ Result<Target> Engine::State::FindTarget(const PodId& pod, const container::Name
     return target;
   }
   if (options.target_id.empty()) return InvalidArgument(field + " is empty, but pid is TARGET");
-  Result<ContainerPtr> found = View()->FindContainer(options.target_id);
+  Result<ContainerPtr> found = View().FindContainer(options.target_id);
   if (!found.ok()) return found.status().Annotate(field);
   const ContainerRecord& record = **found;
   if (record.pod != pod) {

@@ -51,7 +51,7 @@ Result<int> StopSignal(const ContainerRecord& record, const oci::ImageConfig& im
 
 void Engine::CreateContainer(const std::string& pod_text, container::ContainerSpec spec, Done<ContainerId> done) {
   State* state = state_.get();
-  Result<PodPtr> pod = state->View()->FindPod(pod_text);
+  Result<PodPtr> pod = state->View().FindPod(pod_text);
   if (!pod.ok()) {
     done(pod.status());
     return;
@@ -82,7 +82,7 @@ void Engine::StartContainer(const std::string& text, Done<Nothing> done) {
 
 void Engine::StopContainer(const std::string& text, std::chrono::seconds grace, Done<Nothing> done) {
   State* state = state_.get();
-  if (Result<ContainerPtr> record = state->View()->FindContainer(text); record.ok()) {
+  if (Result<ContainerPtr> record = state->View().FindContainer(text); record.ok()) {
     state->stops.Ask((*record)->id, std::chrono::steady_clock::now() + grace);
   }
   state->ContainerVerb(
@@ -90,7 +90,7 @@ void Engine::StopContainer(const std::string& text, std::chrono::seconds grace, 
       [state, grace](const ContainerId& id, const State::Finish& finish) { state->BeginStop(id, grace, finish); },
       std::move(done));
   // A stop that was under way before hears of the shorter grace only here.
-  if (Result<ContainerPtr> record = state->View()->FindContainer(text); record.ok()) {
+  if (Result<ContainerPtr> record = state->View().FindContainer(text); record.ok()) {
     ContainerId id = (*record)->id;
     state->Post((*record)->pod.str(), [state, id] { state->ArmKill(id); });
   }
@@ -108,7 +108,7 @@ void Engine::RemoveContainer(const std::string& text, Done<Nothing> done) {
 
 void Engine::State::ContainerVerb(const std::string& text, const std::string& verb, Unknown unknown,
                                   std::function<void(const ContainerId&, const Finish&)> now, Done<Nothing> done) {
-  Result<ContainerPtr> record = View()->FindContainer(text);
+  Result<ContainerPtr> record = View().FindContainer(text);
   if (!record.ok()) {
     bool is_done = unknown == Unknown::kIsDone && record.code() == StatusCode::kNotFound;
     done(is_done ? Result<Nothing>(Nothing{}) : Result<Nothing>(record.status()));
@@ -123,7 +123,7 @@ void Engine::State::ContainerVerb(const std::string& text, const std::string& ve
 
 void Engine::ReopenLog(const std::string& text, Done<Nothing> done) {
   State* state = state_.get();
-  Result<ContainerPtr> found = state->View()->FindContainer(text);
+  Result<ContainerPtr> found = state->View().FindContainer(text);
   if (!found.ok()) {
     done(found.status());
     return;
@@ -147,7 +147,7 @@ Result<ContainerId> Engine::State::CreateContainerNow(const ContainerId& id, con
   if (pod->phase != pod::Phase::kReady) {
     return FailedPrecondition("pod sandbox " + pod_id.Short() + " is not ready");
   }
-  for (const ContainerPtr& other : View()->ContainersOf(pod_id)) {
+  for (const ContainerPtr& other : View().ContainersOf(pod_id)) {
     if (other->spec.name == spec.name && other->spec.attempt == spec.attempt) {
       return AlreadyExists("attempt " + std::to_string(spec.attempt) + " exists already with id " + other->id.str());
     }

@@ -155,13 +155,13 @@ void Engine::State::Post(const std::string& pod, std::function<void()> task) {
 }
 
 PodPtr Engine::State::Pod(const PodId& id) const {
-  std::shared_ptr<const Snapshot> view = View();
+  SnapshotPtr view = View();
   auto it = view->pods.find(id);
   return it == view->pods.end() ? nullptr : it->second;
 }
 
 ContainerPtr Engine::State::Container(const ContainerId& id) const {
-  std::shared_ptr<const Snapshot> view = View();
+  SnapshotPtr view = View();
   auto it = view->containers.find(id);
   return it == view->containers.end() ? nullptr : it->second;
 }
@@ -225,7 +225,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database, *raw->events));
   raw->images =
       std::make_unique<image::Images>(*raw->database, *raw->content, *raw->layers, [raw](const std::string& diff_id) {
-        const std::shared_ptr<const Snapshot> view = raw->View();
+        const SnapshotPtr view = raw->View();
         for (const auto& [id, record] : view->containers) {
           auto names = [&](const std::vector<std::string>& layers) {
             return std::find(layers.begin(), layers.end(), diff_id) != layers.end();
@@ -285,7 +285,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   return std::unique_ptr<Engine>(new Engine(std::move(state)));
 }
 
-std::shared_ptr<const Snapshot> Engine::View() const { return state_->View(); }
+SnapshotPtr Engine::View() const { return state_->View(); }
 
 network::Readiness Engine::NetworkReadiness() const { return state_->network->Ready(); }
 std::string Engine::NetworkStatusJson() const { return state_->network->StatusJson(); }

@@ -121,7 +121,7 @@ class Engine {
   [[nodiscard]] EventLog& Events();
 
   // ---- Reads ----
-  [[nodiscard]] std::shared_ptr<const Snapshot> View() const;
+  [[nodiscard]] SnapshotPtr View() const;
   // On a pool of two threads: some files for each container and pod, read now. The pods are ready ones.
   void Stats(std::vector<ContainerPtr> containers, Done<std::vector<ContainerStats>> done);
   void StatsOfPods(const std::vector<PodPtr>& pods, Done<std::vector<PodStats>> done);

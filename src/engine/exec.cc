@@ -74,7 +74,7 @@ Status CheckRunning(const container::ContainerRecord& record) {
 void Engine::ExecSync(const std::string& text, std::vector<std::string> command, std::chrono::seconds timeout,
                       Done<ExecOutput> done) {
   State* state = state_.get();
-  Result<ContainerPtr> found = state->View()->FindContainer(text);
+  Result<ContainerPtr> found = state->View().FindContainer(text);
   if (!found.ok()) {
     done(found.status());
     return;
@@ -125,7 +125,7 @@ Result<ExecOutput> Engine::State::ExecSyncNow(const container::ContainerRecord& 
 
 Result<std::string> Engine::Exec(const std::string& text, std::vector<std::string> command, bool terminal,
                                  bool want_stdin, bool want_stdout, bool want_stderr) {
-  ASSIGN_OR_RETURN(ContainerPtr record, View()->FindContainer(text));
+  ASSIGN_OR_RETURN(ContainerPtr record, View().FindContainer(text));
   RETURN_IF_ERROR(CheckRunning(*record));
   if (command.empty()) return InvalidArgument("cmd is empty");
   stream::ExecRequest request;
@@ -140,7 +140,7 @@ Result<std::string> Engine::Exec(const std::string& text, std::vector<std::strin
 
 Result<std::string> Engine::Attach(const std::string& text, bool terminal, bool want_stdin, bool want_stdout,
                                    bool want_stderr) {
-  ASSIGN_OR_RETURN(ContainerPtr record, View()->FindContainer(text));
+  ASSIGN_OR_RETURN(ContainerPtr record, View().FindContainer(text));
   if (record->phase != container::Phase::kRunning && record->phase != container::Phase::kCreated) {
     return FailedPrecondition("container " + record->id.Short() + " is not running");
   }
@@ -158,7 +158,7 @@ Result<std::string> Engine::Attach(const std::string& text, bool terminal, bool 
 }
 
 Result<std::string> Engine::PortForward(const std::string& text, std::vector<int> ports) {
-  ASSIGN_OR_RETURN(PodPtr pod, View()->FindPod(text));
+  ASSIGN_OR_RETURN(PodPtr pod, View().FindPod(text));
   if (pod->phase != pod::Phase::kReady) {
     return FailedPrecondition("pod sandbox " + pod->id.Short() + " is not ready");
   }

@@ -53,7 +53,7 @@ void Engine::RemovePod(const std::string& text, Done<Nothing> done) {
 
 void Engine::State::PodVerb(const std::string& text, const std::string& verb, Status (State::*now)(const PodId&),
                             Done<Nothing> done) {
-  Result<PodPtr> pod = View()->FindPod(text);
+  Result<PodPtr> pod = View().FindPod(text);
   if (!pod.ok()) {
     done(pod.code() == StatusCode::kNotFound ? Result<Nothing>(Nothing{}) : Result<Nothing>(pod.status()));
     return;
@@ -68,7 +68,7 @@ void Engine::State::PodVerb(const std::string& text, const std::string& verb, St
 }
 
 Result<pod::PodRecord> Engine::State::IntendPod(const PodId& id, const pod::PodSpec& spec) {
-  const std::shared_ptr<const Snapshot> view = View();
+  const SnapshotPtr view = View();
   for (const auto& [other, record] : view->pods) {
     // One that is only waiting to be taken away (its network is stuck, say) must not keep the name.
     if (record->phase == pod::Phase::kRemoving) continue;
@@ -118,7 +118,8 @@ Status Engine::State::PlanModules(pod::PodRecord& record) {
   if (!record.selinux_level.empty()) return {};  // asked for, and perhaps shared on purpose
   std::lock_guard lock(levels_lock);
   std::set<std::string> taken = levels_picked;
-  for (const auto& [id, other] : View()->pods) taken.insert(other->selinux_level);
+  const SnapshotPtr view = View();
+  for (const auto& [id, other] : view->pods) taken.insert(other->selinux_level);
   std::random_device device;
   auto random = [&device](uint32_t below) { return std::uniform_int_distribution<uint32_t>(0, below - 1)(device); };
   ASSIGN_OR_RETURN(record.selinux_level, container::PickSelinuxLevel(taken, random));
@@ -158,7 +159,7 @@ Status Engine::State::StopPodNow(const PodId& id) {
   RETURN_IF_ERROR(records->Put(record));
   pod_interfaces.Drop(id);  // after the phase: nobody opens them again
   FaultPoint("pod.stop.intent");
-  for (const ContainerPtr& ctr : View()->ContainersOf(id)) {
+  for (const ContainerPtr& ctr : View().ContainersOf(id)) {
     RETURN_IF_ERROR(Settle(ctr->id).Annotate("end container " + ctr->id.Short()));
   }
   FaultPoint("pod.stop.containers");
@@ -178,7 +179,7 @@ Status Engine::State::RemovePodNow(const PodId& id) {
   RETURN_IF_ERROR(records->Put(record));
   pod_interfaces.Drop(id);
   FaultPoint("pod.remove.intent");
-  for (const ContainerPtr& ctr : View()->ContainersOf(id)) {
+  for (const ContainerPtr& ctr : View().ContainersOf(id)) {
     RETURN_IF_ERROR(RemoveContainerNow(ctr->id).Annotate("remove container " + ctr->id.Short()));
   }
   FaultPoint("pod.remove.containers");

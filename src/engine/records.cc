@@ -29,9 +29,9 @@ Result<std::unique_ptr<Records>> Records::Load(store::Database& database, EventL
   return records;
 }
 
-std::shared_ptr<const Snapshot> Records::View() const {
+SnapshotPtr Records::View() const {
   std::lock_guard lock(pointer_lock_);
-  return snapshot_;
+  return SnapshotPtr(snapshot_);
 }
 
 // Copies the two maps of pointers: some microseconds for a full node, and readers keep what they hold.
@@ -39,7 +39,8 @@ template <class Id, class Change>
 void Records::Publish(const Id& id, const Change& change) {
   {
     std::lock_guard writers(writers_);
-    auto next = std::make_shared<Snapshot>(*View());
+    const SnapshotPtr current = View();
+    auto next = std::make_shared<Snapshot>(*current);
     change(*next);
     std::shared_ptr<const Snapshot> published = next;
     {

@@ -19,7 +19,7 @@ class Records {
   static Result<std::unique_ptr<Records>> Load(store::Database& database, EventLog& events);
 
   // Any thread; copies one pointer.
-  [[nodiscard]] std::shared_ptr<const Snapshot> View() const;
+  [[nodiscard]] SnapshotPtr View() const;
 
   // Calls about one pod come in order (its strand); different pods at the same time.
   Status Put(const pod::PodRecord& record);

@@ -15,13 +15,13 @@ TEST(RecordsTest, ASnapshotHeldByAReaderDoesNotChange) {
   pod::PodRecord pod;
   pod.id = PodId::Mint();
   ASSERT_TRUE(records->Put(pod).ok());
-  std::shared_ptr<const Snapshot> before = records->View();
+  SnapshotPtr before = records->View();
   pod.phase = pod::Phase::kReady;
   ASSERT_TRUE(records->Put(pod).ok());
   EXPECT_EQ(before->pods.at(pod.id)->phase, pod::Phase::kCreating);
-  EXPECT_EQ(records->View()->pods.at(pod.id)->phase, pod::Phase::kReady);
+  EXPECT_EQ(records->View().FindPod(pod.id.str()).value()->phase, pod::Phase::kReady);
   ASSERT_TRUE(records->Erase(pod.id).ok());
-  EXPECT_TRUE(records->View()->pods.empty());
+  EXPECT_FALSE(records->View().FindPod(pod.id.str()).ok());
   EXPECT_EQ(before->pods.size(), 1u);
 }
 
@@ -38,7 +38,7 @@ TEST(RecordsTest, WhatWasPutIsLoadedAgain) {
   auto database = *store::Database::Open(dir.path() + "/davit.db");
   EventLog events;
   auto records = *Records::Load(*database, events);
-  EXPECT_EQ(records->View()->containers.at(record.id)->phase, container::Phase::kRunning);
+  EXPECT_EQ(records->View().FindContainer(record.id.str()).value()->phase, container::Phase::kRunning);
 }
 
 TEST(RecordsTest, ADamagedRecordIsNamedAndKept) {

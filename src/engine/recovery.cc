@@ -42,7 +42,7 @@ class Countdown {
 }  // namespace
 
 Status Engine::State::Recover() {
-  std::shared_ptr<const Snapshot> view = View();
+  SnapshotPtr view = View();
   // One task for each container, then one for its pod, on the pod's strand: in order within a pod.
   auto countdown = std::make_shared<Countdown>(view->containers.size() + view->pods.size());
   for (const auto& entry : view->containers) {

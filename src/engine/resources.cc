@@ -80,7 +80,7 @@ Status Engine::State::SettleUpdate(const ContainerId& id) {
 
 void Engine::UpdatePod(const std::string& text, PodResourcesChange change, Done<Nothing> done) {
   State* state = state_.get();
-  Result<PodPtr> pod = state->View()->FindPod(text);
+  Result<PodPtr> pod = state->View().FindPod(text);
   if (!pod.ok()) {
     done(pod.status());
     return;

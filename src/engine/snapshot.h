@@ -29,6 +29,27 @@ struct Snapshot {
   [[nodiscard]] std::vector<ContainerPtr> ContainersOf(const PodId& pod) const;
 };
 
+// A snapshot held. What lies in it is reached only through a variable: in `for (… : View()->pods)` the map would
+// be gone, with the temporary, before the loop begins, as soon as somebody writes meanwhile.
+class SnapshotPtr {
+ public:
+  explicit SnapshotPtr(std::shared_ptr<const Snapshot> snapshot) : snapshot_(std::move(snapshot)) {}
+
+  const Snapshot* operator->() const& { return snapshot_.get(); }
+  const Snapshot* operator->() const&& = delete;
+  const Snapshot& operator*() const { return *snapshot_; }  // for a call: an argument lives until it returns
+
+  // Snapshot's own, for temporaries too: what they return is held by itself.
+  [[nodiscard]] Result<PodPtr> FindPod(std::string_view text) const { return snapshot_->FindPod(text); }
+  [[nodiscard]] Result<ContainerPtr> FindContainer(std::string_view text) const {
+    return snapshot_->FindContainer(text);
+  }
+  [[nodiscard]] std::vector<ContainerPtr> ContainersOf(const PodId& pod) const { return snapshot_->ContainersOf(pod); }
+
+ private:
+  std::shared_ptr<const Snapshot> snapshot_;
+};
+
 // What clients may see: not the ones that are only being created.
 bool Listed(const pod::PodRecord& record);
 bool Listed(const container::ContainerRecord& record);

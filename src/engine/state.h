@@ -200,7 +200,7 @@ struct Engine::State {
   std::optional<WritableLayer> WritableOf(const ContainerId& id);
 
   [[nodiscard]] container::PodEnvironment EnvironmentFor(const pod::PodRecord& pod) const;
-  [[nodiscard]] std::shared_ptr<const Snapshot> View() const { return records->View(); }
+  [[nodiscard]] SnapshotPtr View() const { return records->View(); }
   [[nodiscard]] PodPtr Pod(const PodId& id) const;
   [[nodiscard]] ContainerPtr Container(const ContainerId& id) const;
 };

@@ -129,7 +129,7 @@ PodStats Engine::State::StatsOf(const PodPtr& record, const std::vector<Containe
 }
 
 std::vector<Engine::State::PodQuestion> Engine::State::QuestionsAbout(const std::vector<PodPtr>& pods) {
-  std::shared_ptr<const Snapshot> view = View();
+  SnapshotPtr view = View();
   std::unordered_map<std::string_view, int> users;  // views of the snapshot's records
   for (const auto& [id, record] : view->pods) {
     if (record->phase == pod::Phase::kReady) ++users[record->cgroup];

@@ -64,7 +64,7 @@ class AttachProcess final : public stream::Process {
 };
 
 Result<ContainerPtr> FindAlive(const Records& records, const ContainerId& id) {
-  std::shared_ptr<const Snapshot> view = records.View();
+  SnapshotPtr view = records.View();
   auto it = view->containers.find(id);
   if (it == view->containers.end()) return NotFound("container " + id.str() + " not found");
   if (it->second->phase != container::Phase::kRunning && it->second->phase != container::Phase::kCreated) {
@@ -185,7 +185,7 @@ Result<std::unique_ptr<stream::Process>> StreamBackend::OpenAttach(const stream:
 }
 
 Result<sys::UniqueFd> StreamBackend::OpenPort(const PodId& id, int port) {
-  std::shared_ptr<const Snapshot> view = records_.View();
+  SnapshotPtr view = records_.View();
   auto it = view->pods.find(id);
   if (it == view->pods.end()) return NotFound("pod sandbox " + id.str() + " not found");
   if (it->second->phase != pod::Phase::kReady) {

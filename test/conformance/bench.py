@@ -240,10 +240,9 @@ class Bench:
         self.cri.close()
 
     def start_engine(self) -> None:
-        """Starts the stopped or killed engine again, with a connection that knows nothing of the old one."""
+        """Starts the stopped or killed engine again."""
         self.engine.start()
-        self.cri.close()
-        self.cri = GrpcClient(self.engine.socket)
+        self.cri.reconnect()
 
     def pod(self, *, handler: str = "", **fields) -> Pod:
         """A running pod; fields as in pod_config. It has a log directory unless one is given."""

@@ -131,11 +131,14 @@ def nginx_entries(port: int) -> list[Entry]:
     entries = [directory(d) for d in ("etc/nginx", "usr/share", "usr/share/nginx", "usr/share/nginx/html", "var/lib",
                                       "var/lib/nginx", "var/log/nginx")]
     folders: set[str] = {"bin", "sbin", "usr", "usr/bin", "usr/sbin"}
+    # Wherever the machine has them: in the image only the loader's own directories are searched.
+    [home] = [Path(library).parent for library in libraries if Path(library).name.startswith("libc.so.")]
     for library in libraries:
-        parents = [str(p) for p in Path(library.lstrip("/")).parents][::-1][1:]
+        place = library if Path(library).name.startswith("ld-") else str(home / Path(library).name)
+        parents = [str(p) for p in Path(place.lstrip("/")).parents][::-1][1:]
         entries += [directory(p) for p in parents if p not in folders]
         folders.update(parents)
-        entries.append(host_file(library, library))
+        entries.append(host_file(place, library))
     entries.append(host_file("usr/sbin/nginx", program))
     entries.append(Entry("etc/nginx/nginx.conf", data=(NGINX_CONF % port).encode()))
     entries.append(Entry("usr/share/nginx/html/index.html", data=b"<html><title>Welcome to nginx!</title></html>\n"))

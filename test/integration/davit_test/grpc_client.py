@@ -106,13 +106,22 @@ class GrpcClient:
 
     def __init__(self, socket: Path | str, timeout_s: float = 60):
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(f"unix:{socket}", options=[
+        self._socket = socket
+        self._channel = self._connect()
+        self._methods = {method.name: (service.full_name, method)
+                         for service in pb.DESCRIPTOR.services_by_name.values() for method in service.methods}
+
+    def _connect(self) -> grpc.Channel:
+        return grpc.insecure_channel(f"unix:{self._socket}", options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", 64 << 20),
             ("grpc.default_authority", "localhost"), ("grpc.max_reconnect_backoff_ms", 500),
             # Channels with equal options would otherwise share one connection.
             ("davit.test.channel", uuid.uuid4().hex)])
-        self._methods = {method.name: (service.full_name, method)
-                         for service in pb.DESCRIPTOR.services_by_name.values() for method in service.methods}
+
+    def reconnect(self) -> None:
+        """A connection that knows nothing of an engine that has ended."""
+        self._channel.close()
+        self._channel = self._connect()
 
     def __enter__(self) -> "GrpcClient":
         return self
