@@ -1,6 +1,7 @@
 """Pod metrics (KEP-2371): what the kubelet serves as /metrics/cadvisor, against the cgroup's files; and davitd's own
 metrics for Prometheus."""
 
+import os
 import re
 import socket
 import time
@@ -244,6 +245,7 @@ def own(t):
       config=f'[metrics]\naddress = "{ADDRESS}"\n')
 def port_abuse(t):
     host, port = ADDRESS.split(":")
+    assert len(listeners(t.engine.pid)) == 2, "the streaming server and the metrics"
 
     def ask(data: bytes) -> bytes:
         with socket.create_connection((host, int(port)), timeout=20) as conn:
@@ -275,5 +277,16 @@ def port_abuse(t):
 
 @case("metrics", "without an address nothing listens")
 def off(t):
-    listening = Path(f"/proc/{t.engine.pid}/net/tcp").read_text()
-    assert ":9A71 " not in listening.upper(), "something listens on the other case's port"  # 39537
+    assert len(listeners(t.engine.pid)) == 1, "more than the streaming server listens"
+
+
+def listeners(pid: int) -> set[str]:
+    """Local addresses on which the process waits for TCP connections."""
+    inodes = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            inodes |= set(re.findall(r"socket:\[(\d+)\]", os.readlink(fd)))
+        except OSError:
+            continue  # closed meanwhile
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    return {f[1] for f in (line.split() for line in lines) if f[3] == "0A" and f[9] in inodes}
