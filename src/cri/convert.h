@@ -28,6 +28,10 @@ v1::ContainerStatus ToContainerStatus(const container::ContainerRecord& record);
 v1::ContainerEventResponse ToContainerEvent(const engine::Event& event);
 v1::Image ToImage(const image::ImageRecord& record);
 
+// Whether `labels` has all that a filter's label_selector names.
+bool HasLabels(const ::google::protobuf::Map<std::string, std::string>& wanted,
+               const std::map<std::string, std::string>& labels);
+
 // A filter with an empty field matches everything; ids match by prefix.
 bool Matches(const v1::PodSandboxFilter& filter, const pod::PodRecord& record);
 bool Matches(const v1::ContainerFilter& filter, const container::ContainerRecord& record);

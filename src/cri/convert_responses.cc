@@ -95,6 +95,8 @@ void FillResources(v1::LinuxContainerResources* out, const container::Resources&
   Fill(out->mutable_unified(), in.unified);
 }
 
+}  // namespace
+
 bool HasLabels(const ::google::protobuf::Map<std::string, std::string>& wanted,
                const std::map<std::string, std::string>& labels) {
   return std::all_of(wanted.begin(), wanted.end(), [&](const auto& entry) {
@@ -102,12 +104,6 @@ bool HasLabels(const ::google::protobuf::Map<std::string, std::string>& wanted,
     return it != labels.end() && it->second == entry.second;
   });
 }
-
-bool StartsWith(const std::string& text, const std::string& prefix) {
-  return text.compare(0, prefix.size(), prefix) == 0;
-}
-
-}  // namespace
 
 v1::PodSandbox ToPodSandbox(const pod::PodRecord& record) {
   v1::PodSandbox out;
@@ -219,14 +215,14 @@ v1::Image ToImage(const image::ImageRecord& record) {
 }
 
 bool Matches(const v1::PodSandboxFilter& filter, const pod::PodRecord& record) {
-  if (!StartsWith(record.id.str(), filter.id())) return false;
+  if (!record.id.str().starts_with(filter.id())) return false;
   if (filter.has_state() && filter.state().state() != StateOf(record)) return false;
   return HasLabels(filter.label_selector(), record.spec.labels);
 }
 
 bool Matches(const v1::ContainerFilter& filter, const container::ContainerRecord& record) {
-  if (!StartsWith(record.id.str(), filter.id())) return false;
-  if (!StartsWith(record.pod.str(), filter.pod_sandbox_id())) return false;
+  if (!record.id.str().starts_with(filter.id())) return false;
+  if (!record.pod.str().starts_with(filter.pod_sandbox_id())) return false;
   if (filter.has_state() && filter.state().state() != StateOf(record)) return false;
   return HasLabels(filter.label_selector(), record.spec.labels);
 }

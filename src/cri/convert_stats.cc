@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cri/convert.h"
+
 namespace davit::cri {
 namespace {
 
@@ -98,18 +100,6 @@ v1::NetworkUsage ToNetwork(const engine::NetworkUse& use) {
   return network;
 }
 
-bool HasLabels(const ::google::protobuf::Map<std::string, std::string>& wanted,
-               const std::map<std::string, std::string>& labels) {
-  return std::all_of(wanted.begin(), wanted.end(), [&](const auto& entry) {
-    auto it = labels.find(entry.first);
-    return it != labels.end() && it->second == entry.second;
-  });
-}
-
-bool StartsWith(const std::string& text, const std::string& prefix) {
-  return text.compare(0, prefix.size(), prefix) == 0;
-}
-
 }  // namespace
 
 v1::ContainerStats ToContainerStats(const engine::ContainerStats& stats, const std::string& mount_point) {
@@ -169,12 +159,12 @@ v1::PodSandboxStats ToPodSandboxStats(const engine::PodStats& stats, const std::
 }
 
 bool Matches(const v1::ContainerStatsFilter& filter, const container::ContainerRecord& record) {
-  return StartsWith(record.id.str(), filter.id()) && StartsWith(record.pod.str(), filter.pod_sandbox_id()) &&
+  return record.id.str().starts_with(filter.id()) && record.pod.str().starts_with(filter.pod_sandbox_id()) &&
          HasLabels(filter.label_selector(), record.spec.labels);
 }
 
 bool Matches(const v1::PodSandboxStatsFilter& filter, const pod::PodRecord& record) {
-  return StartsWith(record.id.str(), filter.id()) && HasLabels(filter.label_selector(), record.spec.labels);
+  return record.id.str().starts_with(filter.id()) && HasLabels(filter.label_selector(), record.spec.labels);
 }
 
 }  // namespace davit::cri

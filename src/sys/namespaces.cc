@@ -18,7 +18,6 @@
 #include "sys/mounts.h"
 
 namespace davit::sys {
-namespace {
 
 int CloneFlag(NamespaceKind kind) {
   switch (kind) {
@@ -34,7 +33,6 @@ int CloneFlag(NamespaceKind kind) {
   return 0;
 }
 
-// Runs `work` in a thread that ends with it: whatever namespaces the thread is in go with it.
 Status InThread(const std::function<Status()>& work) {
   Status outcome;
   try {
@@ -45,6 +43,8 @@ Status InThread(const std::function<Status()>& work) {
   }
   return outcome;
 }
+
+namespace {
 
 // A router advertisement must not give a pod a route to a man in the middle (CVE-2020-10749). The
 // interfaces that come later inherit "default".

@@ -16,6 +16,13 @@ enum class NamespaceKind { kNet, kIpc, kUts, kUser };
 std::string_view NamespaceName(
     NamespaceKind kind);  // "net", "ipc", "uts", "user": file names and OCI types ("net" is OCI "network")
 
+// CLONE_NEW* of clone(2) and unshare(2).
+int CloneFlag(NamespaceKind kind);
+
+// Runs `work` in a thread that ends with it: whatever namespaces the thread is in go with it.
+// kResourceExhausted when there is no thread to be had.
+Status InThread(const std::function<Status()>& work);
+
 struct PinRequest {
   NamespaceKind kind;
   std::string path;  // where to pin: the file is created, mode 0600

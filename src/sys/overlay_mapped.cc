@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <thread>
 
 #include "sys/atomic_file.h"
 #include "sys/idmap.h"
+#include "sys/namespaces.h"
 
 namespace davit::sys {
 namespace {
@@ -33,12 +33,7 @@ Result<UniqueFd> MakeApart(const OverlayOptions& options, const std::string& tar
   RETURN_IF_ERROR(Mount("", "/", "", MS_REC | MS_PRIVATE, ""));
   OverlayOptions plain = options;
   plain.lower.clear();
-  std::vector<UniqueFd> trees;
-  for (const std::string& lower : options.lower) {
-    ASSIGN_OR_RETURN(UniqueFd tree, CloneMount(lower, /*recursive=*/false));
-    RETURN_IF_ERROR(SetIdmap(tree.get(), options.user_namespace, lower, /*recursive=*/false));
-    trees.push_back(std::move(tree));
-  }
+  ASSIGN_OR_RETURN(std::vector<UniqueFd> trees, MapLowers(options));
   RETURN_IF_ERROR(MakePlaces(target, trees.size()));
   for (size_t i = 0; i < trees.size(); ++i) {
     plain.lower.push_back(std::to_string(i));
@@ -53,12 +48,23 @@ Result<UniqueFd> MakeApart(const OverlayOptions& options, const std::string& tar
 
 }  // namespace
 
+Result<std::vector<UniqueFd>> MapLowers(const OverlayOptions& options) {
+  std::vector<UniqueFd> trees;
+  for (const std::string& lower : options.lower) {
+    ASSIGN_OR_RETURN(UniqueFd tree, CloneMount(lower, /*recursive=*/false));
+    RETURN_IF_ERROR(SetIdmap(tree.get(), options.user_namespace, lower, /*recursive=*/false));
+    trees.push_back(std::move(tree));
+  }
+  return trees;
+}
+
 Status MountMappedOverlayApart(const OverlayOptions& options, const std::string& target) {
-  Result<UniqueFd> made = Internal("not run");
-  std::thread apart([&] { made = MakeApart(options, target); });
-  apart.join();
-  RETURN_IF_ERROR(made.status());
-  return AttachMount(made->get(), target);
+  UniqueFd made;
+  RETURN_IF_ERROR(InThread([&]() -> Status {
+    ASSIGN_OR_RETURN(made, MakeApart(options, target));
+    return {};
+  }));
+  return AttachMount(made.get(), target);
 }
 
 }  // namespace davit::sys

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "sys/mounts.h"
+#include "sys/unique_fd.h"
 
 namespace davit::sys {
 
@@ -13,6 +15,9 @@ namespace davit::sys {
 // finished mount comes out. Whatever ends this early, nothing of it is left. Needs user_namespace; errors as
 // MountOverlay.
 Status MountMappedOverlayApart(const OverlayOptions& options, const std::string& target);
+
+// Each lower directory as a detached id-mapped copy of its mount.
+Result<std::vector<UniqueFd>> MapLowers(const OverlayOptions& options);
 
 // The same by an option string whose lower directories may be relative. Used by both ways.
 Status MountOverlayByOptionString(const OverlayOptions& options, const std::string& target);

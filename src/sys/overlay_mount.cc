@@ -141,31 +141,15 @@ Status MountSingle(const std::string& lower, const std::string& target) {
   return {};
 }
 
-// Each lower directory as a detached id-mapped copy of its mount; the kernel takes what the path names when
-// it is configured, so the descriptors need only live until the overlay is mounted.
-struct MappedLowers {
-  std::vector<UniqueFd> trees;
-  std::vector<std::string> paths;
-};
-
-Result<MappedLowers> MapLowers(const OverlayOptions& options) {
-  MappedLowers mapped;
-  for (const std::string& lower : options.lower) {
-    ASSIGN_OR_RETURN(UniqueFd tree, CloneMount(lower, /*recursive=*/false));
-    RETURN_IF_ERROR(SetIdmap(tree.get(), options.user_namespace, lower, /*recursive=*/false));
-    mapped.paths.push_back("/proc/thread-self/fd/" + std::to_string(tree.get()));
-    mapped.trees.push_back(std::move(tree));
-  }
-  return mapped;
-}
-
 Status MountChecked(const OverlayOptions& options, const std::string& target) {
   RETURN_IF_ERROR(CheckOptions(options));
   if (options.user_namespace >= 0) {
-    ASSIGN_OR_RETURN(MappedLowers mapped, MapLowers(options));
+    // The kernel takes what a path names when it is configured: the copies live until the overlay is mounted.
+    ASSIGN_OR_RETURN(std::vector<UniqueFd> copies, MapLowers(options));
     OverlayOptions plain = options;
     plain.user_namespace = -1;
-    plain.lower = mapped.paths;
+    plain.lower.clear();
+    for (const UniqueFd& copy : copies) plain.lower.push_back("/proc/thread-self/fd/" + std::to_string(copy.get()));
     // A bind mount, which one lower directory alone becomes, cannot be made from a detached copy.
     if (plain.lower.size() == 1 && plain.upper.empty()) return InvalidArgument("one id-mapped lower directory alone");
     Status mounted = MountChecked(plain, target);

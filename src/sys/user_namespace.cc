@@ -14,20 +14,6 @@
 namespace davit::sys {
 namespace {
 
-int CloneFlag(NamespaceKind kind) {
-  switch (kind) {
-    case NamespaceKind::kNet:
-      return CLONE_NEWNET;
-    case NamespaceKind::kIpc:
-      return CLONE_NEWIPC;
-    case NamespaceKind::kUts:
-      return CLONE_NEWUTS;
-    case NamespaceKind::kUser:
-      return CLONE_NEWUSER;
-  }
-  return 0;
-}
-
 // A child that does nothing but keep its new namespaces alive: until this ends, or this process does.
 class Holder {
  public:
