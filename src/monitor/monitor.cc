@@ -43,6 +43,7 @@ Monitor::Monitor(LaunchOptions options, Poller poller, Limits limits)
       limits_(limits),
       poller_(std::move(poller)),
       scratch_(kScratchBytes),
+      oom_(poller_),
       stdin_(poller_) {}
 
 Monitor::~Monitor() = default;
@@ -157,7 +158,7 @@ Status Monitor::AdoptContainer() {
   }
   // Now, while the cgroup exists for sure: its counter is read when the process has ended, and by then
   // somebody may have removed the directory. An engine that cannot know the path gives none.
-  if (!options_.oom_file.empty()) WatchOom();
+  if (!options_.oom_file.empty()) oom_.Open(options_.oom_file);
   if (options_.terminal) return OpenTerminal();
   return {};
 }
@@ -231,35 +232,8 @@ void Monitor::OnInitReaped(int code) {
   }
 }
 
-void Monitor::WatchOom() {
-  Result<sys::UniqueFd> file = sys::Open(options_.oom_file, O_RDONLY);
-  if (!file.ok()) return;
-  oom_before_ = oom_last_ = ReadOomCounts(file->get()).value_or(OomCounts());
-  oom_ = std::make_unique<Events>(*this, poller_, &Monitor::OnOomEvent);
-  oom_->watch.Open(std::move(*file));
-  // systemd removes a scope as soon as its last process has ended, maybe before we read: so each change is
-  // read when it comes. Version 1 tells of none, and nobody removes its cgroups behind our back.
-  oom_->watch.Set(EPOLLPRI);
-}
-
-void Monitor::OnOomEvent() {
-  if (std::optional<OomCounts> counts = ReadOomCounts(oom_->watch.fd())) {
-    oom_last_ = *counts;
-  } else {
-    oom_->watch.Set(0);  // gone: it would stay ready for ever
-  }
-}
-
-bool Monitor::OomKilled(int code) const {
-  if (!oom_) return false;
-  if (std::optional<OomCounts> now = ReadOomCounts(oom_->watch.fd())) return now->kills > oom_before_.kills;
-  if (oom_last_.kills > oom_before_.kills) return true;
-  // The kernel holds back the second of two notices for 10 ms, and the cgroup was gone by then.
-  return oom_last_.ooms > oom_before_.ooms && code == 128 + SIGKILL;
-}
-
 void Monitor::BeginExit(int code) {
-  exit_ = ExitRecord{code, started_at_, WallNanos(), OomKilled(code)};
+  exit_ = ExitRecord{code, started_at_, WallNanos(), oom_.Killed(code)};
   exit_give_up_ms_ = SteadyMs() + limits_.blocked_log_ms;
   AdvanceExit();
 }

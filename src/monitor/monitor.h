@@ -13,6 +13,7 @@
 
 #include "monitor/attach.h"
 #include "monitor/log_writer.h"
+#include "monitor/oom_watch.h"
 #include "monitor/poller.h"
 #include "monitor/protocol.h"
 #include "monitor/runtime_run.h"
@@ -63,9 +64,6 @@ class Monitor {
   void OnStartDone(int code);
   void OnInitReaped(int code);
   void BeginExit(int code);
-  void WatchOom();
-  void OnOomEvent();
-  [[nodiscard]] bool OomKilled(int code) const;
   void AdvanceExit();
   void AdvanceDestroy();
   void ReapChildren();
@@ -136,10 +134,8 @@ class Monitor {
   uint64_t log_offset_ = 0;   // of the runtime's log, where the run under way began
   sys::UniqueFd run_stderr_;  // read end of the running runtime's stderr, where it is not the container's
   sys::UniqueFd console_listener_;
-  sys::UniqueFd terminal_;       // for TIOCSWINSZ; the pump and stdin have duplicates
-  std::unique_ptr<Events> oom_;  // the file with the counters, where there is one
-  OomCounts oom_before_;
-  OomCounts oom_last_;          // as far as it could be read
+  sys::UniqueFd terminal_;  // for TIOCSWINSZ; the pump and stdin have duplicates
+  OomWatch oom_;
   std::vector<Reaped> reaped_;  // not known as anybody's, while a runtime run is under way
 
   std::unique_ptr<Pump> pumps_[2];

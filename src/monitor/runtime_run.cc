@@ -160,21 +160,6 @@ Result<sys::UniqueFd> ReceiveTerminal(int listen_fd) {
   return std::move(message.fds[0]);
 }
 
-std::optional<OomCounts> ReadOomCounts(int fd) {
-  std::string text = ReadTail(fd, 0);
-  if (text.empty()) return std::nullopt;
-  OomCounts counts;
-  for (const std::string& line : Split(text, '\n')) {
-    size_t blank = line.find(' ');
-    if (blank == std::string::npos) continue;
-    uint64_t value = ParseUint64(std::string_view(line).substr(blank + 1)).value_or(0);
-    std::string_view name = std::string_view(line).substr(0, blank);
-    if (name == "oom") counts.ooms = value;
-    if (name == "oom_kill") counts.kills = value;
-  }
-  return counts;
-}
-
 bool IsOwnChild(pid_t pid) {
   siginfo_t info = {};
   return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0;

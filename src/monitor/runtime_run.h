@@ -30,14 +30,6 @@ Result<pid_t> ReadPidFile(const std::string& path);
 // The pty master that the runtime has sent to the (listening) console socket before it ended.
 Result<sys::UniqueFd> ReceiveTerminal(int listen_fd);
 
-// The counters of memory.oom_control or memory.events.
-struct OomCounts {
-  uint64_t ooms = 0;   // limits hit with nothing left to reclaim; version 2 only
-  uint64_t kills = 0;  // processes killed for it
-};
-// nullopt when the file cannot be read: its cgroup has been removed.
-std::optional<OomCounts> ReadOomCounts(int fd);
-
 // Whether `pid` is a child of this process, running or not yet reaped.
 bool IsOwnChild(pid_t pid);
 
