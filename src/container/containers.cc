@@ -191,9 +191,9 @@ Status Containers::LabelFiles(const ContainerSpec& spec, const PodEnvironment& p
   for (size_t i = 0; i < spec.mounts.size(); ++i) {
     const Mount& mount = spec.mounts[i];
     if (!mount.selinux_relabel || mount.host_path.empty()) continue;
-    char resolved[PATH_MAX];
-    if (::realpath(mount.host_path.c_str(), resolved) == nullptr) continue;  // its bind mount will say so
-    RETURN_IF_ERROR(RelabelTree(selinux, resolved, label, deadline).Annotate("mounts[" + std::to_string(i) + "]"));
+    Result<std::string> resolved = options_.node.host_paths.Resolve(mount.host_path);
+    if (!resolved.ok()) continue;  // its bind mount will say so
+    RETURN_IF_ERROR(RelabelTree(selinux, *resolved, label, deadline).Annotate("mounts[" + std::to_string(i) + "]"));
   }
   return {};
 }

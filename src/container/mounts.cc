@@ -1,14 +1,8 @@
 #include "container/mounts.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <climits>
-#include <cstdlib>
 
 #include "base/strings.h"
-#include "sys/atomic_file.h"
 #include "sys/mounts.h"
 
 namespace davit::container {
@@ -72,19 +66,12 @@ Status ValidateMount(const Mount& mount, size_t index, bool recursive_read_only)
   return {};
 }
 
-Result<std::string> ResolveHostPath(const Mount& mount, size_t index) {
-  char resolved[PATH_MAX];
-  const char* path = mount.host_path.c_str();
-  struct stat info {};
-  if (::lstat(path, &info) != 0 && errno == ENOENT) {
-    Status made = sys::MakeDirectories(mount.host_path, 0755).Annotate(Field(index, "host_path"));
-    if (!made.ok()) return Status(StatusCode::kInvalidArgument, made.message());
-  }
-  if (::realpath(path, resolved) == nullptr) {
-    Status status = ErrnoError(errno, Field(index, "host_path") + " " + Printable(mount.host_path, 512));
-    return Status(StatusCode::kInvalidArgument, status.message());
-  }
-  return std::string(resolved);
+Result<std::string> ResolveHostPath(const Mount& mount, size_t index, const sys::HostPaths& host_paths) {
+  Result<std::string> resolved = host_paths.Resolve(mount.host_path);
+  if (resolved.ok()) return resolved;
+  Status status = resolved.status().Annotate(Field(index, "host_path"));
+  bool unknown = status.code() == StatusCode::kDeadlineExceeded || status.code() == StatusCode::kResourceExhausted;
+  return unknown ? status : InvalidArgument(status.message());
 }
 
 void ReplaceMount(std::vector<oci::SpecMount>& mounts, oci::SpecMount mount) {
@@ -146,11 +133,12 @@ void SetPropagation(MountPlan& plan, MountPropagation propagation, oci::SpecMoun
   }
 }
 
-Status AddRequested(MountPlan& plan, const Mount& mount, size_t index, const std::string& directory) {
+Status AddRequested(MountPlan& plan, const Mount& mount, size_t index, const std::string& directory,
+                    const sys::HostPaths& host_paths) {
   oci::SpecMount bind{CleanAbsolute(mount.container_path), "bind", "", {"rbind"}, {}, {}};
   bool image = !mount.image.empty();
   if (!image) {
-    ASSIGN_OR_RETURN(bind.source, ResolveHostPath(mount, index));
+    ASSIGN_OR_RETURN(bind.source, ResolveHostPath(mount, index, host_paths));
     RETURN_IF_ERROR(CheckPropagation(mount, index, bind.source));
   }
   if (image || !mount.uid_mappings.empty()) {
@@ -187,13 +175,14 @@ Status ValidateMounts(const std::vector<Mount>& mounts, bool recursive_read_only
   return {};
 }
 
-Result<MountPlan> PlanMounts(const ContainerSpec& spec, const PodEnvironment& pod, const std::string& directory) {
+Result<MountPlan> PlanMounts(const ContainerSpec& spec, const PodEnvironment& pod, const std::string& directory,
+                             const sys::HostPaths& host_paths) {
   MountPlan plan;
   plan.mounts = oci::DefaultMounts();
   if (spec.security.privileged) MakeWritableForPrivileged(plan.mounts);
   AddPodFiles(plan.mounts, spec, pod);
   for (size_t i = 0; i < spec.mounts.size(); ++i) {
-    RETURN_IF_ERROR(AddRequested(plan, spec.mounts[i], i, directory));
+    RETURN_IF_ERROR(AddRequested(plan, spec.mounts[i], i, directory, host_paths));
   }
   SortMounts(plan.mounts);
   return plan;

@@ -9,6 +9,7 @@
 #include "container/own_mounts.h"
 #include "container/spec.h"
 #include "oci/runtime_spec.h"
+#include "sys/host_paths.h"
 
 namespace davit::container {
 
@@ -24,8 +25,10 @@ Status ValidateMounts(const std::vector<Mount>& mounts, bool recursive_read_only
 // Resolves host paths (a symlink is followed, its target mounted at the path asked for); one that is not
 // there is made as a directory, as the kubelet expects of a runtime (a hostPath volume without a type).
 // kInvalidArgument naming the mount: a dangling link, HOST_TO_CONTAINER from a mount that is neither shared
-// nor slave, BIDIRECTIONAL from one that is not shared. `directory`: where own mounts will be.
-Result<MountPlan> PlanMounts(const ContainerSpec& spec, const PodEnvironment& pod, const std::string& directory = {});
+// nor slave, BIDIRECTIONAL from one that is not shared. kDeadlineExceeded, kResourceExhausted: a file system that does
+// not answer (sys/host_paths.h). `directory`: where own mounts will be.
+Result<MountPlan> PlanMounts(const ContainerSpec& spec, const PodEnvironment& pod, const std::string& directory = {},
+                             const sys::HostPaths& host_paths = sys::HostPaths());
 
 // Parents first, otherwise the order given: a mount over /dev must not hide /dev/pts.
 void SortMounts(std::vector<oci::SpecMount>& mounts);

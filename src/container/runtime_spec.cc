@@ -257,7 +257,7 @@ Result<RuntimePlan> BuildRuntimeSpec(const SpecInputs& inputs) {
   spec.process.oom_score_adj = static_cast<int32_t>(ClampOomScoreAdj(request.resources.oom_score_adj, *inputs.node));
   spec.root.path = inputs.rootfs;
   spec.root.readonly = request.security.readonly_rootfs;
-  ASSIGN_OR_RETURN(MountPlan plan, PlanMounts(request, pod, inputs.mounts_directory));
+  ASSIGN_OR_RETURN(MountPlan plan, PlanMounts(request, pod, inputs.mounts_directory, inputs.node->host_paths));
   spec.mounts = std::move(plan.mounts);
   spec.linux_.rootfs_propagation = std::move(plan.rootfs_propagation);
   spec.linux_.namespaces = Namespaces(request, pod, *inputs.node);

@@ -18,6 +18,7 @@
 #include "oci/image_spec.h"
 #include "oci/runtime_spec.h"
 #include "sys/cgroup_limits.h"
+#include "sys/host_paths.h"
 
 namespace davit::container {
 
@@ -39,6 +40,7 @@ struct NodeLimits {
   std::shared_ptr<const Selinux> selinux;       // nullptr: off
   std::shared_ptr<SeccompCache> seccomp_cache;  // nullptr: every profile is compiled by the runtime
   std::shared_ptr<Cdi> cdi;                     // nullptr: no devices
+  sys::HostPaths host_paths;
 };
 
 struct SpecInputs {
