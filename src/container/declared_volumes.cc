@@ -6,10 +6,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 
 #include "base/fault.h"
 #include "base/strings.h"
 #include "container/copy_tree.h"
+#include "container/mounts.h"
 #include "sys/atomic_file.h"
 #include "sys/rooted.h"
 #include "sys/unique_fd.h"
@@ -33,6 +36,15 @@ std::string Walked(const std::string& path) {
   return "/" + Join(parts, "/");
 }
 
+// Whether a directory of the image is its /proc: a volume named by a link would cover the kernel's.
+bool IsProcOfImage(int rootfs_fd, int directory) {
+  std::error_code failed;
+  auto path = [&](int fd) { return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), failed); };
+  const std::string root = path(rootfs_fd);
+  const std::string inside = path(directory);
+  return failed || (inside.starts_with(root) && IsInProc(inside.substr(root.size())));
+}
+
 Status Fill(int rootfs_fd, const std::string& path, const std::string& directory, VolumeOwner owner,
             Deadline deadline) {
   Result<sys::UniqueFd> source = sys::OpenInRoot(rootfs_fd, path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
@@ -41,6 +53,7 @@ Status Fill(int rootfs_fd, const std::string& path, const std::string& directory
     return ::chmod(directory.c_str(), 0755) == 0 ? Status() : ErrnoError(errno, "chmod " + directory);
   }
   if (!source.ok()) return InvalidArgument("not a directory in the image: " + source.status().message());
+  if (IsProcOfImage(rootfs_fd, source->get())) return InvalidArgument("it is the image's /proc");
   ASSIGN_OR_RETURN(sys::UniqueFd target, sys::Open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   return CopyTree(source->get(), target.get(), {}, deadline);
 }
@@ -53,9 +66,10 @@ Result<std::vector<std::string>> DeclaredVolumes(const std::vector<std::string>&
   std::vector<std::string> paths;
   for (const std::string& raw : declared) {
     std::string path = Walked(raw);
-    for (const char* reserved : {"/", "/proc", "/sys", "/dev"}) {
+    for (const char* reserved : {"/", "/sys", "/dev"}) {
       if (path == reserved) return InvalidArgument("the image declares a volume at " + path);
     }
+    if (IsInProc(path)) return InvalidArgument("the image declares a volume at " + Printable(path));
     bool taken =
         std::any_of(mounts.begin(), mounts.end(), [&](const auto& mount) { return mount.destination == path; });
     if (!taken) paths.push_back(std::move(path));

@@ -35,7 +35,7 @@ TEST(DeclaredVolumesTest, AMountAtThePathItselfWins) {
 }
 
 TEST(DeclaredVolumesTest, ReservedPathsAndTooManyAreRefused) {
-  for (const char* path : {"/", "/..", "/proc", "/dev/", "sys"}) {
+  for (const char* path : {"/", "/..", "/proc", "/proc/self/attr", "/dev/", "sys"}) {
     EXPECT_EQ(DeclaredVolumes({path}, {}).code(), StatusCode::kInvalidArgument) << path;
   }
   EXPECT_EQ(DeclaredVolumes(std::vector<std::string>(129, "/a"), {}).code(), StatusCode::kInvalidArgument);
@@ -55,6 +55,16 @@ class DeclaredVolumesTree : public ::testing::Test {
   sys::TempDir dir_;
   sys::UniqueFd root_;
 };
+
+TEST_F(DeclaredVolumesTree, ALinkToTheImagesProcIsRefused) {
+  ASSERT_TRUE(sys::MakeDirectories(dir_.At("root/proc/self"), 0755).ok());
+  ASSERT_TRUE(sys::MakeDirectories(dir_.At("root/process"), 0755).ok());
+  ASSERT_EQ(::symlink("/proc", dir_.At("root/link").c_str()), 0);
+  for (const char* path : {"/link", "/link/self", "/proc"}) {
+    EXPECT_EQ(Make(path).code(), StatusCode::kInvalidArgument) << path;
+  }
+  EXPECT_TRUE(Make("/process").ok());
+}
 
 TEST_F(DeclaredVolumesTree, ContentIsCopiedWithModesAndLinks) {
   Write(dir_.At("root/data/sub/file"), "text", 04755);

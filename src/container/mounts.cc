@@ -1,6 +1,10 @@
 #include "container/mounts.h"
 
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
 #include <algorithm>
+#include <array>
 
 #include "base/strings.h"
 #include "sys/mounts.h"
@@ -38,6 +42,38 @@ Status ValidateSource(const Mount& mount, size_t index) {
   return {};
 }
 
+// Runtimes write a process's security profile through /proc: what lies over it could swallow that
+// (CVE-2019-16884). Below it only files that tell about the node may be replaced, as lxcfs does; the list is runc's,
+// and crun has none. /proc as a whole: see CheckProcSource.
+Status ValidateNotInProc(const Mount& mount, size_t index) {
+  static constexpr std::array<std::string_view, 11> kHarmless = {"cpuinfo",
+                                                                 "diskstats",
+                                                                 "loadavg",
+                                                                 "meminfo",
+                                                                 "net/dev",
+                                                                 "slabinfo",
+                                                                 "stat",
+                                                                 "swaps",
+                                                                 "uptime",
+                                                                 "sys/crypto/fips_enabled",
+                                                                 "sys/kernel/ns_last_pid"};
+  const std::string path = CleanAbsolute(mount.container_path);
+  bool whole = path == "/proc" && mount.image.empty();
+  if (!IsInProc(path) || whole) return {};
+  std::string_view below = std::string_view(path).substr(std::min(path.size(), std::string_view("/proc/").size()));
+  if (std::find(kHarmless.begin(), kHarmless.end(), below) != kHarmless.end()) return {};
+  return InvalidArgument(Field(index, "container_path") + " \"" + Printable(mount.container_path) +
+                         "\": nothing may be mounted over the kernel's /proc");
+}
+
+Status CheckProcSource(const oci::SpecMount& bind, size_t index) {
+  if (bind.destination != "/proc") return {};
+  struct statfs info {};
+  if (::statfs(bind.source.c_str(), &info) != 0) return ErrnoError(errno, Field(index, "host_path"));
+  if (info.f_type == PROC_SUPER_MAGIC) return {};
+  return InvalidArgument(Field(index, "container_path") + " is /proc, but " + bind.source + " is no procfs");
+}
+
 Status ValidateMount(const Mount& mount, size_t index, bool recursive_read_only) {
   if (mount.container_path.size() > kMaxPath || mount.host_path.size() > kMaxPath) {
     return InvalidArgument(Field(index, "container_path") + ": longer than 4096 bytes");
@@ -46,6 +82,7 @@ Status ValidateMount(const Mount& mount, size_t index, bool recursive_read_only)
     return InvalidArgument(Field(index, "container_path") + " \"" + Printable(mount.container_path) +
                            "\" is not an absolute path below / without \"..\"");
   }
+  RETURN_IF_ERROR(ValidateNotInProc(mount, index));
   RETURN_IF_ERROR(ValidateSource(mount, index));
   for (const std::string& option : mount.mount_options) {
     if (option != "noexec" && option != "nodev" && option != "nosuid") {
@@ -139,6 +176,7 @@ Status AddRequested(MountPlan& plan, const Mount& mount, size_t index, const std
   bool image = !mount.image.empty();
   if (!image) {
     ASSIGN_OR_RETURN(bind.source, ResolveHostPath(mount, index, host_paths));
+    RETURN_IF_ERROR(CheckProcSource(bind, index));
     RETURN_IF_ERROR(CheckPropagation(mount, index, bind.source));
   }
   if (image || !mount.uid_mappings.empty()) {
@@ -166,6 +204,8 @@ std::string CleanAbsolute(const std::string& path) {
   }
   return clean.empty() ? "/" : clean;
 }
+
+bool IsInProc(const std::string& path) { return path == "/proc" || path.starts_with("/proc/"); }
 
 Status ValidateMounts(const std::vector<Mount>& mounts, bool recursive_read_only) {
   if (mounts.size() > kMaxMounts) {

@@ -36,4 +36,7 @@ void SortMounts(std::vector<oci::SpecMount>& mounts);
 // "/a//b/./c/" -> "/a/b/c"; the empty string when there is a ".." or the path is relative.
 std::string CleanAbsolute(const std::string& path);
 
+// Whether a clean path is /proc or lies below it.
+bool IsInProc(const std::string& path);
+
 }  // namespace davit::container

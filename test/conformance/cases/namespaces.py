@@ -66,9 +66,10 @@ def ipc_pod(t):
     pod = t.pod()
     a, b = pod.container(), pod.container()
     assert a.namespace("ipc") == b.namespace("ipc") != of_node("ipc")
-    a.sh("echo shared > /dev/shm/note")
-    assert b.exec("cat", "/dev/shm/note") == "shared"
-    assert not os.path.exists("/dev/shm/note")
+    note = f"/dev/shm/note-{pod.id}"
+    a.sh(f"echo shared > {note}")
+    assert b.exec("cat", note) == "shared"
+    assert not os.path.exists(note), "/dev/shm is the node's"
     size = a.sh("df -k /dev/shm | tail -1").split()[1]
     assert int(size) == 65536, f"/dev/shm has {size} KiB"
     options = [line.split()[3] for line in a.exec("cat", "/proc/self/mounts").splitlines() if line.split()[1] == "/dev/shm"]

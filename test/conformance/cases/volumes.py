@@ -181,6 +181,15 @@ def dev(t):
             "stdout", "stderr"} <= nodes, nodes
     assert nodes <= {"null", "zero", "full", "random", "urandom", "tty", "pts", "shm", "mqueue", "ptmx", "fd", "stdin",
                      "stdout", "stderr", "core", "console"}, f"the node's devices: {nodes}"
+    size = box.sh("df -k /dev | tail -1").split()[1]
+    assert int(size) == 65536, f"/dev has {size} KiB"
     name = uuid.uuid4().hex
     box.exec("touch", f"/dev/{name}")
+    # What the kernel shows there and in its other file systems is no program and no device, and has no ids to set.
+    # Devices are made in /dev, and /dev/pts is made of them.
+    for path, words in (("/proc", "nosuid nodev noexec"), ("/sys", "nosuid nodev noexec ro"), ("/dev", "nosuid"),
+                        ("/dev/pts", "nosuid noexec"), ("/dev/mqueue", "nosuid nodev noexec"),
+                        ("/dev/shm", "nosuid nodev noexec")):
+        missing = set(words.split()) - options_of(box, path)
+        assert not missing, f"{path} lacks {missing}"
     assert not os.path.exists(f"/dev/{name}")
