@@ -239,25 +239,33 @@ def containers(t):
 def container_ids(t):
     more = {"ExecSync": {"cmd": ["true"]}, "Exec": {"cmd": ["true"], "stdout": True}, "Attach": {"stdout": True},
             "UpdateContainerResources": {"linux": {"cpu_shares": 100}}}
+    box = t.run()  # there is one that a loose reading could find
     for name in ("StartContainer", "ContainerStatus", "ContainerStats", "ReopenContainerLog", "ExecSync", "Exec",
                  "Attach", "UpdateContainerResources"):
         t.cri.refused(name, BAD, "container_id", **more.get(name, {}))
-        for unknown in (UNKNOWN, "no-such", "../../x"):
+        for unknown in (UNKNOWN, "no-such", "../../x", f"../containers/{box.id}", f"{box.id}/../{box.id}", box.id + "/",
+                        box.id.upper()):
             t.cri.refused(name, "NOT_FOUND", "container", container_id=unknown, **more.get(name, {}))
     # What takes away is content with what is not there (critest's Idempotence), but not with no name at all.
     for name in ("StopContainer", "RemoveContainer"):
-        t.cri.call(name, container_id=UNKNOWN)
+        for unknown in (UNKNOWN, "no-such", f"../containers/{box.id}"):
+            t.cri.call(name, container_id=unknown)
         t.cri.refused(name, BAD, "container_id")
+    assert box.exec("echo", "alive") == "alive"
 
 
 @case("bad fields", "calls by the id of a pod")
 def pod_ids(t):
+    pod = t.pod()  # there is one that a loose reading could find
     for name in ("PodSandboxStatus", "PodSandboxStats", "PortForward", "UpdatePodSandboxResources"):
         t.cri.refused(name, BAD, "pod_sandbox_id")
-        t.cri.refused(name, "NOT_FOUND", "pod sandbox", pod_sandbox_id=UNKNOWN)
+        for unknown in (UNKNOWN, "no-such", "../../x", f"../pods/{pod.id}", pod.id + "/"):
+            t.cri.refused(name, "NOT_FOUND", "pod sandbox", pod_sandbox_id=unknown)
     for name in ("StopPodSandbox", "RemovePodSandbox"):
-        t.cri.call(name, pod_sandbox_id=UNKNOWN)
+        for unknown in (UNKNOWN, "no-such", f"../pods/{pod.id}"):
+            t.cri.call(name, pod_sandbox_id=unknown)
         t.cri.refused(name, BAD, "pod_sandbox_id")
+    assert pod.container().exec("echo", "alive") == "alive"
 
 
 @case("bad fields", "ExecSync, Exec, Attach, PortForward, StopContainer")

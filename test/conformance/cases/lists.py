@@ -61,6 +61,15 @@ def short_ids(t):
     assert t.cri.ExecSync(container_id=box.id[:13], cmd=["echo", "x"]).stdout == b"x\n"
     t.cri.refused("ContainerStatus", "INVALID_ARGUMENT", "empty", container_id="")
     t.cri.refused("PodSandboxStatus", "INVALID_ARGUMENT", "empty", pod_sandbox_id="")
+    # The end of one is no id, nor is what only begins like one.
+    for wrong in (box.id[1:], box.id[-13:], box.id[:13] + "x", box.id + "0"):
+        t.cri.refused("ContainerStatus", "NOT_FOUND", "container", container_id=wrong)
+    # One that fits two is refused: with 17 of them two begin alike.
+    ids = [box.id]
+    while len({i[0] for i in ids}) == len(ids):
+        ids.append(pod.create("true").id)
+    t.cri.refused("ContainerStatus", "INVALID_ARGUMENT", "more than one", container_id=ids[-1][0])
+    t.cri.refused("ExecSync", "INVALID_ARGUMENT", "more than one", container_id=ids[-1][0], cmd=["true"])
 
 
 @case("lists", "a container in a list says what its status says")

@@ -1,5 +1,6 @@
 """docs/security.md: sysctls, annotations, labels. What a request names must not reach further than its field."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import images
@@ -10,20 +11,33 @@ from oci_image import Layer
 CORE = Path("/proc/sys/kernel/core_pattern")
 
 
+@contextmanager
+def unchanged(*paths: Path):
+    """These settings of the node are the same at the end; a fault must not outlive the case that finds it."""
+    before = {path: path.read_text() for path in paths}
+    try:
+        yield
+        for path, text in before.items():
+            assert path.read_text() == text, f"{path} of the node was changed"
+    finally:
+        for path, text in before.items():
+            if path.read_text() != text:
+                path.write_text(text)
+
+
 @case("security", "sysctls: one at a time, from an allow list; a joined one reaches no second (CVE-2022-0811)")
 def joined(t):
-    before = CORE.read_text()
     evil = "|/tmp/davit-conformance-evil"
-    for name, value in (("kernel.shm_rmid_forced", f"1+kernel.core_pattern={evil}"),
-                        ("kernel.shm_rmid_forced", f"1\nkernel.core_pattern={evil}"),
-                        ("kernel.shm_rmid_forced=1+kernel.core_pattern", evil),
-                        ("kernel.shm_rmid_forced+kernel.core_pattern", evil),
-                        ("kernel/shm/../core_pattern", evil), ("net/../kernel/core_pattern", evil),
-                        ("net.ipv4.ip_forward/../../../../kernel/core_pattern", evil),
-                        ("kernel.core_pattern", evil), ("kernel.modprobe", evil), ("vm.overcommit_memory", "1"),
-                        ("kernel.hostname", "evil"), ("fs.suid_dumpable", "1"), ("user.max_user_namespaces", "9")):
-        t.refused_pod("INVALID_ARGUMENT", "linux.sysctls", sysctls={name: value})
-    assert CORE.read_text() == before, "the node's core_pattern was changed"
+    rows = (("kernel.shm_rmid_forced", f"1+kernel.core_pattern={evil}"),
+            ("kernel.shm_rmid_forced", f"1\nkernel.core_pattern={evil}"),
+            ("kernel.shm_rmid_forced=1+kernel.core_pattern", evil), ("kernel.shm_rmid_forced+kernel.core_pattern", evil),
+            ("kernel/shm/../core_pattern", evil), ("net/../kernel/core_pattern", evil),
+            ("net.ipv4.ip_forward/../../../../kernel/core_pattern", evil), ("kernel.core_pattern", evil),
+            ("kernel.modprobe", evil), ("vm.overcommit_memory", "1"), ("kernel.hostname", "evil"),
+            ("fs.suid_dumpable", "1"), ("user.max_user_namespaces", "9"))
+    with unchanged(CORE):
+        for name, value in rows:
+            t.refused_pod("INVALID_ARGUMENT", "linux.sysctls", sysctls={name: value})
     # What is allowed is set exactly, in both spellings.
     box = t.pod(sysctls={"kernel.shm_rmid_forced": "1", "net/ipv4/ip_unprivileged_port_start": "81",
                          "net.ipv4.ping_group_range": "0 100", "fs.mqueue.msg_max": "77"}).container()
@@ -37,25 +51,22 @@ def joined(t):
 def of_node(t):
     for namespaces, name, value in (({"network": "NODE"}, "net.ipv4.ip_unprivileged_port_start", "82"),
                                     ({"network": "NODE"}, "net/ipv4/ip_unprivileged_port_start", "82"),
-                                    ({"ipc": "NODE"}, "kernel.shm_rmid_forced", "1"),
                                     ({"ipc": "NODE"}, "kernel.msgmax", "8191"), ({"ipc": "NODE"}, "kernel.sem", "1 2 3 4"),
+                                    ({"ipc": "NODE"}, "kernel.shm_rmid_forced", "1"),
                                     ({"ipc": "NODE"}, "fs.mqueue.msg_max", "76")):
-        path = Path("/proc/sys") / name.replace(".", "/")
-        before = path.read_text()
-        t.refused_pod("INVALID_ARGUMENT", "linux.sysctls", namespaces={"pid": "CONTAINER", **namespaces},
-                      sysctls={name: value})
-        assert path.read_text() == before, f"{path} of the node was changed"
+        with unchanged(Path("/proc/sys") / name.replace(".", "/")):
+            t.refused_pod("INVALID_ARGUMENT", "linux.sysctls", namespaces={"pid": "CONTAINER", **namespaces},
+                          sysctls={name: value})
 
 
 @case("security", "sysctls: what a pod sets stays in the pod")
 def own(t):
     names = {"kernel.shm_rmid_forced": "1", "net.ipv4.ip_unprivileged_port_start": "83", "kernel.msgmax": "8190"}
-    before = {n: (Path("/proc/sys") / n.replace(".", "/")).read_text() for n in names}
-    box, other = t.pod(sysctls=names).container(), t.run()
-    for name, value in names.items():
-        path = "/proc/sys/" + name.replace(".", "/")
-        assert box.exec("cat", path) == value and other.exec("cat", path) != value
-    assert before == {n: (Path("/proc/sys") / n.replace(".", "/")).read_text() for n in names}
+    with unchanged(*(Path("/proc/sys") / n.replace(".", "/") for n in names)):
+        box, other = t.pod(sysctls=names).container(), t.run()
+        for name, value in names.items():
+            path = "/proc/sys/" + name.replace(".", "/")
+            assert box.exec("cat", path) == value and other.exec("cat", path) != value
 
 
 # crun's own list of those with power (`crun features`, potentiallyUnsafeConfigAnnotations), and the peers'.
