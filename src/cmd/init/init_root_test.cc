@@ -2,12 +2,16 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 
 #include "base/strings.h"
@@ -135,6 +139,25 @@ TEST_F(RootInitTest, IsProcessOneWithNothing) {
   EXPECT_EQ(errno, EROFS);
   std::string mounts = sys::ReadFile(Proc("mountinfo"), 1 << 20).value_or("");
   EXPECT_EQ(std::count(mounts.begin(), mounts.end(), '\n'), 1) << mounts;  // none of the host's stays busy
+}
+
+TEST_F(RootInitTest, NothingLeadsToItsProgram) {
+  Start();
+  struct statvfs program {};
+  ASSERT_EQ(::statvfs(Proc("exe").c_str(), &program), 0);
+  EXPECT_NE(program.f_flag & ST_RDONLY, 0u);
+  // Root without capabilities, as it is itself, which could look into a process like it (ptrace(2)).
+  static std::string path;  // for a function without a capture
+  path = Proc("exe");
+  Inside([] {
+    __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct none[2] = {};
+    if (::syscall(SYS_capset, &header, none) != 0) ::_exit(1);
+    char target[256];
+    if (::readlink("/proc/self/exe", target, sizeof target) < 0) ::_exit(2);
+    if (::readlink(path.c_str(), target, sizeof target) >= 0 || errno != EACCES) ::_exit(3);
+    if (::open(path.c_str(), O_RDONLY | O_CLOEXEC) >= 0) ::_exit(4);
+  });
 }
 
 TEST_F(RootInitTest, JoinsTheNamespacesAndCgroupsItIsTold) {

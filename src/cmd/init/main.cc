@@ -12,6 +12,7 @@
 // PID and a newline and exits 0; or says on stderr what failed and exits 1, and then no process is left.
 // Process 1 lives in an empty read-only mount namespace without descriptors or capabilities, is no child
 // of the caller and does not notice its death. It reaps orphans and ends on SIGTERM from outside the pod.
+// Nothing leads from it to this program's file: see RunFromReadOnlyMount and DropPrivileges.
 // The namespace lives as long as a process in it or a bind mount of /proc/PID/ns/pid (pid_namespaces(7):
 // once process 1 is gone no process can join it).
 //
@@ -19,11 +20,13 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/mount.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -119,6 +122,23 @@ int OpenCgroups(const Arguments& arguments, int* fds) {
   return 0;
 }
 
+// For who may look into it all the same, by CAP_SYS_PTRACE: /proc/PID/exe leads to the file by way of the mount that
+// it was started from. Starts this program again from a read-only copy of that mount, which lives as long as it is
+// used. Goes on as it is where the kernel cannot (mount_setattr(2): 5.12).
+void RunFromReadOnlyMount(char** argv) {
+  struct statvfs here;
+  if (statvfs("/proc/self/exe", &here) != 0 || (here.f_flag & ST_RDONLY) != 0) return;
+  int mount = static_cast<int>(syscall(SYS_open_tree, AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (mount < 0) return;
+  struct mount_attr attributes = {};
+  attributes.attr_set = MOUNT_ATTR_RDONLY;
+  // Without the check it would start itself for ever.
+  bool read_only = syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH, &attributes, sizeof attributes) == 0 &&
+                   fstatvfs(mount, &here) == 0 && (here.f_flag & ST_RDONLY) != 0;
+  if (read_only) syscall(SYS_execveat, mount, "", argv, environ, AT_EMPTY_PATH);
+  close(mount);
+}
+
 // An empty tmpfs as the whole of what this process sees, so that it keeps no mount of the host busy.
 Failure LeaveHostMounts() {
   if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return Fail("make mounts private");
@@ -143,7 +163,11 @@ Failure LeaveHostMounts() {
   return {};
 }
 
+// The containers of the pod see this process, those that share the node's processes every one of them, and it is
+// without capabilities: another root may look into it, unless it is not dumpable (ptrace(2), access mode checking).
+// Its /proc/1/exe, kept open until nobody runs the program, could then be written to (CVE-2019-5736).
 Failure DropPrivileges() {
+  if (prctl(PR_SET_DUMPABLE, 0UL, 0UL, 0UL, 0UL) != 0) return Fail("set not dumpable");
   for (unsigned long cap = 0; cap < 64; ++cap) {
     if (prctl(PR_CAPBSET_DROP, cap, 0UL, 0UL, 0UL) != 0) {
       if (errno == EINVAL) break;  // past the last one of this kernel
@@ -211,6 +235,7 @@ int main(int argc, char** argv) {
         "[--cgroup-procs FILE]...",
         nullptr, 0);
   }
+  RunFromReadOnlyMount(argv);
   char go = 0;
   if (arguments.wait && read(0, &go, 1) != 1) return Die("nobody says when to begin", nullptr, 0);
   sigset_t set;

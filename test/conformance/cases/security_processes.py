@@ -95,6 +95,13 @@ def working_directory(t):
             assert "REACHED" not in text, f"{path}: {text}"
 
 
+def is_init_of(process: Path, namespace: str) -> bool:
+    try:
+        return (process / "comm").read_text() == "davit-init\n" and os.readlink(process / "ns/pid") == namespace
+    except OSError:
+        return False  # no process, or it has ended
+
+
 @case("security", "the runtime's and the engine's programs cannot be reached by /proc/self/exe (CVE-2019-5736)")
 def own_program(t):
     programs = [shutil.which(t.handler), *(str(p) for p in t.engine.bin_dir.glob("davit*") if p.is_file())]
@@ -118,6 +125,17 @@ def own_program(t):
             continue
     # Somebody inside who waits for the runtime to come by tries to open its program for writing.
     box.sh("for p in /proc/[0-9]*; do (echo evil > $p/exe) 2>/dev/null; done; true")
+    # The first process of a shared PID namespace is of a program of the engine's. Held open by somebody who outlives
+    # it, it could be opened for writing once nobody runs it.
+    shared = t.pod(namespaces={"pid": "POD"}).container()
+    namespace = shared.namespace("pid")
+    [init] = [p.name for p in Path("/proc").iterdir() if is_init_of(p, namespace)]
+    watcher = t.pod(namespaces={"pid": "NODE"}).container()
+    for who, number in ((shared, "1"), (watcher, init)):
+        answer = who.exec_sync("sh", "-c", f"exec 3< /proc/{number}/exe && echo opened")
+        assert b"opened" not in answer.stdout, f"process {number} gives its program to {who.config.metadata.name}"
+    # Who may trace it does get it, and cannot write to it either.
+    assert os.statvfs(f"/proc/{init}/exe").f_flag & os.ST_RDONLY, "the program's file is reached through a writable mount"
     assert before == {p: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in programs}
 
 
