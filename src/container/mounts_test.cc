@@ -51,7 +51,7 @@ TEST(MountsTest, AMissingSourceIsMadeAndADanglingLinkIsRefused) {
   spec.mounts[0].host_path = dir.At("link");
   plan = PlanMounts(spec, {});
   EXPECT_EQ(plan.code(), StatusCode::kInvalidArgument);
-  EXPECT_NE(plan.status().message().find("mounts[0].host_path " + dir.At("link")), std::string::npos);
+  EXPECT_NE(plan.status().message().find("mounts[0].host_path: " + dir.At("link")), std::string::npos);
 }
 
 TEST(MountsTest, AnImageAndAMappedPathAreMountedByDavitItself) {
