@@ -86,7 +86,7 @@ Status Containers::CheckCgroup(const ContainerRecord& record) const {
       .Annotate("limits after create");
 }
 
-Status Containers::ApplyResources(const ContainerRecord& record, const Resources& resources) const {
+Status Containers::ApplyResources(const ContainerRecord& record, const sys::Resources& resources) const {
   // systemd would write what it knows of the scope again, at its next reload.
   auto confirm = [&] {
     return sys::KeepUnitLimits(cgroups_, record.cgroup, Deadline::After(std::chrono::seconds(30)));

@@ -74,7 +74,7 @@ class Containers {
   Result<monitor::State> Start(const ContainerRecord& record, Deadline deadline);
 
   // `resources` onto its cgroup, all or none. kFailedPrecondition when it has no cgroup any more.
-  Status ApplyResources(const ContainerRecord& record, const Resources& resources) const;
+  Status ApplyResources(const ContainerRecord& record, const sys::Resources& resources) const;
 
   // To the first process; `all` to every process of the container. OK when it has ended.
   Status Signal(const ContainerRecord& record, int signal, bool all);

@@ -1,6 +1,7 @@
 #include "container/record.h"
 
 #include "oci/reflect.h"
+#include "sys/resources_members.h"
 
 namespace davit::container {
 
@@ -9,10 +10,6 @@ BOOST_DESCRIBE_STRUCT(Mount, (),
                       (container_path, host_path, readonly, recursive_read_only, selinux_relabel, propagation, image,
                        image_sub_path, uid_mappings, gid_mappings, mount_options))
 BOOST_DESCRIBE_STRUCT(Device, (), (container_path, host_path, permissions))
-BOOST_DESCRIBE_STRUCT(HugepageLimit, (), (page_size, limit))
-BOOST_DESCRIBE_STRUCT(Resources, (),
-                      (cpu_period, cpu_quota, cpu_shares, memory_limit_bytes, memory_swap_limit_bytes, oom_score_adj,
-                       cpuset_cpus, cpuset_mems, hugepage_limits, unified))
 BOOST_DESCRIBE_STRUCT(Capabilities, (), (add, drop, add_ambient))
 BOOST_DESCRIBE_STRUCT(SecurityProfile, (), (type, localhost_ref))
 BOOST_DESCRIBE_STRUCT(SelinuxOptions, (), (user, role, type, level))
@@ -35,7 +32,7 @@ BOOST_DESCRIBE_STRUCT(ContainerRecord, (),
 
 std::string ToText(const ContainerRecord& record) { return oci::ReflectToText(record); }
 std::string ToText(const ContainerSpec& spec) { return oci::ReflectToText(spec); }
-std::string ToText(const Resources& resources) { return oci::ReflectToText(resources); }
+std::string ToText(const sys::Resources& resources) { return oci::ReflectToText(resources); }
 
 Result<ContainerRecord> ParseContainerRecord(std::string_view text) {
   ASSIGN_OR_RETURN(ContainerRecord record, oci::ReflectFromText<ContainerRecord>(text));

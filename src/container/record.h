@@ -1,6 +1,6 @@
 // ContainerRecord: everything about one container that must outlive davitd. It is written before the
 // first resource is made (phase kCreating) and erased after the last one is gone; recovery needs
-// nothing else. Kept as JSON in store::Database, kind "container" (docs/formats/store.md).
+// nothing else. Kept as JSON in store::Database, kind "container" (docs/formats/pod-and-container-records.md).
 #pragma once
 
 #include <cstdint>
@@ -45,7 +45,7 @@ struct ContainerRecord {
   std::string cgroup;    // path in every hierarchy
   std::string log_path;  // absolute; empty: output is discarded
 
-  std::optional<Resources> pending_resources;  // an update under way: recovery finishes it
+  std::optional<sys::Resources> pending_resources;  // an update under way: recovery finishes it
 
   uint32_t host_root = 0;  // the node's id of its root; not 0 in a user namespace
   int64_t uid = 0;         // the first process's user, as resolved
@@ -64,7 +64,7 @@ struct ContainerRecord {
 std::string ToText(const ContainerRecord& record);
 // The request alone: equal texts are equal requests.
 std::string ToText(const ContainerSpec& spec);
-std::string ToText(const Resources& resources);
+std::string ToText(const sys::Resources& resources);
 // kDataLoss when the text is no record or of a newer version.
 Result<ContainerRecord> ParseContainerRecord(std::string_view text);
 

@@ -17,47 +17,47 @@ sys::CgroupAbilities Node() {
   return node;
 }
 
-TEST(ResourcesTest, ValidationNamesTheField) {
+TEST(ContainerResourcesTest, ValidationNamesTheField) {
   struct Case {
     const char* field;
-    std::function<void(Resources&)> change;
+    std::function<void(sys::Resources&)> change;
   };
   const std::vector<Case> cases = {
-      {"linux.resources.cpu_period", [](Resources& r) { r.cpu_period = 999; }},
-      {"linux.resources.cpu_period", [](Resources& r) { r.cpu_period = 1'000'001; }},
-      {"linux.resources.cpu_period", [](Resources& r) { r.cpu_period = -1; }},
-      {"linux.resources.cpu_quota", [](Resources& r) { r.cpu_quota = 999; }},
-      {"linux.resources.cpu_quota", [](Resources& r) { r.cpu_quota = -2; }},
-      {"linux.resources.cpu_shares", [](Resources& r) { r.cpu_shares = 1; }},
-      {"linux.resources.cpu_shares", [](Resources& r) { r.cpu_shares = 262'145; }},
-      {"linux.resources.memory_limit_in_bytes", [](Resources& r) { r.memory_limit_bytes = 4096; }},
-      {"linux.resources.memory_limit_in_bytes", [](Resources& r) { r.memory_limit_bytes = -5; }},
-      {"linux.resources.memory_swap_limit_in_bytes", [](Resources& r) { r.memory_swap_limit_bytes = 64 << 20; }},
+      {"linux.resources.cpu_period", [](sys::Resources& r) { r.cpu_period = 999; }},
+      {"linux.resources.cpu_period", [](sys::Resources& r) { r.cpu_period = 1'000'001; }},
+      {"linux.resources.cpu_period", [](sys::Resources& r) { r.cpu_period = -1; }},
+      {"linux.resources.cpu_quota", [](sys::Resources& r) { r.cpu_quota = 999; }},
+      {"linux.resources.cpu_quota", [](sys::Resources& r) { r.cpu_quota = -2; }},
+      {"linux.resources.cpu_shares", [](sys::Resources& r) { r.cpu_shares = 1; }},
+      {"linux.resources.cpu_shares", [](sys::Resources& r) { r.cpu_shares = 262'145; }},
+      {"linux.resources.memory_limit_in_bytes", [](sys::Resources& r) { r.memory_limit_bytes = 4096; }},
+      {"linux.resources.memory_limit_in_bytes", [](sys::Resources& r) { r.memory_limit_bytes = -5; }},
+      {"linux.resources.memory_swap_limit_in_bytes", [](sys::Resources& r) { r.memory_swap_limit_bytes = 64 << 20; }},
       {"linux.resources.memory_swap_limit_in_bytes",
-       [](Resources& r) {
+       [](sys::Resources& r) {
          r.memory_limit_bytes = 64 << 20;
          r.memory_swap_limit_bytes = 32 << 20;
        }},
-      {"linux.resources.oom_score_adj", [](Resources& r) { r.oom_score_adj = 1001; }},
-      {"linux.resources.cpuset_cpus", [](Resources& r) { r.cpuset_cpus = "0-"; }},
-      {"linux.resources.cpuset_cpus", [](Resources& r) { r.cpuset_cpus = "3-1"; }},
-      {"linux.resources.cpuset_cpus", [](Resources& r) { r.cpuset_cpus = "0-4"; }},
-      {"linux.resources.cpuset_mems", [](Resources& r) { r.cpuset_mems = "1"; }},
+      {"linux.resources.oom_score_adj", [](sys::Resources& r) { r.oom_score_adj = 1001; }},
+      {"linux.resources.cpuset_cpus", [](sys::Resources& r) { r.cpuset_cpus = "0-"; }},
+      {"linux.resources.cpuset_cpus", [](sys::Resources& r) { r.cpuset_cpus = "3-1"; }},
+      {"linux.resources.cpuset_cpus", [](sys::Resources& r) { r.cpuset_cpus = "0-4"; }},
+      {"linux.resources.cpuset_mems", [](sys::Resources& r) { r.cpuset_mems = "1"; }},
       {"linux.resources.hugepage_limits",
-       [](Resources& r) {
+       [](sys::Resources& r) {
          r.hugepage_limits = {{"64MB", 0}};
        }},
       {"linux.resources.hugepage_limits",
-       [](Resources& r) {
+       [](sys::Resources& r) {
          r.hugepage_limits = {{"2MB", 0}, {"2MB", 1}};
        }},
       {"linux.resources.unified",
-       [](Resources& r) {
+       [](sys::Resources& r) {
          r.unified = {{"memory.high", "1"}};
        }},
   };
   for (const Case& c : cases) {
-    Resources resources;
+    sys::Resources resources;
     c.change(resources);
     Status status = ValidateResources(resources, Node());
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << c.field;
@@ -65,8 +65,8 @@ TEST(ResourcesTest, ValidationNamesTheField) {
   }
 }
 
-TEST(ResourcesTest, WhatKubeletsSendIsTaken) {
-  Resources resources;
+TEST(ContainerResourcesTest, WhatKubeletsSendIsTaken) {
+  sys::Resources resources;
   resources.cpu_period = 100'000;
   resources.cpu_quota = 50'000;
   resources.cpu_shares = 2;
@@ -89,7 +89,7 @@ TEST(ResourcesTest, WhatKubeletsSendIsTaken) {
   EXPECT_EQ(ValidateResources(resources, node), Status());
 }
 
-TEST(ResourcesTest, UnifiedTakesNamesOfLimitsOnly) {
+TEST(ContainerResourcesTest, UnifiedTakesNamesOfLimitsOnly) {
   sys::CgroupAbilities node = Node();
   node.unified = true;
   const std::vector<std::pair<std::string, std::string>> bad = {
@@ -97,7 +97,7 @@ TEST(ResourcesTest, UnifiedTakesNamesOfLimitsOnly) {
       {"memory/max", "1"},   {".max", "1"},          {"memory", "1"},        {"", "1"},
       {"memory.max", ""},    {"memory.max", "1\n2"}, {"memory.max ", "1"},   {"memory.max", std::string("1\0", 2)}};
   for (const auto& [name, value] : bad) {
-    Resources resources;
+    sys::Resources resources;
     resources.unified = {{name, value}};
     Status status = ValidateResources(resources, node);
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << name;
@@ -105,8 +105,8 @@ TEST(ResourcesTest, UnifiedTakesNamesOfLimitsOnly) {
   }
 }
 
-TEST(ResourcesTest, AMemoryLimitAloneMeansNoSwap) {
-  Resources resources;
+TEST(ContainerResourcesTest, AMemoryLimitAloneMeansNoSwap) {
+  sys::Resources resources;
   resources.memory_limit_bytes = 64 << 20;
   sys::CgroupAbilities node = Node();
   EXPECT_EQ(ToCgroupLimits(resources, node).memory_swap_bytes, 64 << 20);
@@ -118,30 +118,7 @@ TEST(ResourcesTest, AMemoryLimitAloneMeansNoSwap) {
   EXPECT_EQ(ToCgroupLimits(resources, node).memory_swap_bytes, std::nullopt);
 }
 
-TEST(ResourcesTest, AMergeKeepsWhatIsNotSet) {
-  Resources current;
-  current.cpu_shares = 100;
-  current.memory_limit_bytes = 64 << 20;
-  current.oom_score_adj = 500;
-  current.cpuset_cpus = "0";
-  current.hugepage_limits = {{"2MB", 1}};
-  Resources change;
-  change.cpu_quota = 20'000;
-  change.memory_limit_bytes = 32 << 20;
-  change.oom_score_adj = -998;
-  change.hugepage_limits = {{"2MB", 0}, {"1GB", 2}};
-  Resources merged = MergeResources(current, change);
-  EXPECT_EQ(merged.cpu_shares, 100);
-  EXPECT_EQ(merged.cpu_quota, 20'000);
-  EXPECT_EQ(merged.memory_limit_bytes, 32 << 20);
-  EXPECT_EQ(merged.oom_score_adj, 500);
-  EXPECT_EQ(merged.cpuset_cpus, "0");
-  ASSERT_EQ(merged.hugepage_limits.size(), 2u);
-  EXPECT_EQ(merged.hugepage_limits[0].limit, 0u);
-  EXPECT_EQ(merged.hugepage_limits[1].page_size, "1GB");
-}
-
-TEST(ResourcesTest, UnsetLimitsAreNotPassedToTheRuntime) {
+TEST(ContainerResourcesTest, UnsetLimitsAreNotPassedToTheRuntime) {
   oci::Resources resources = ToRuntimeResources({}, Node(), -1);
   EXPECT_FALSE(resources.memory.limit);
   EXPECT_FALSE(resources.memory.swap);

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "sys/resources.h"
+
 namespace davit::container {
 
 using Labels = std::map<std::string, std::string>;
@@ -41,24 +43,6 @@ struct Device {
   std::string container_path;
   std::string host_path;
   std::string permissions;  // any of r, w, m
-};
-
-struct HugepageLimit {
-  std::string page_size;  // "2MB"
-  uint64_t limit = 0;     // bytes
-};
-
-struct Resources {
-  int64_t cpu_period = 0;  // microseconds; 0 is "not set" in all fields, as in CRI
-  int64_t cpu_quota = 0;
-  int64_t cpu_shares = 0;
-  int64_t memory_limit_bytes = 0;
-  int64_t memory_swap_limit_bytes = 0;
-  int64_t oom_score_adj = 0;
-  std::string cpuset_cpus;
-  std::string cpuset_mems;
-  std::vector<HugepageLimit> hugepage_limits;
-  std::map<std::string, std::string> unified;
 };
 
 struct Capabilities {
@@ -141,7 +125,7 @@ struct ContainerSpec {
   bool open_stdin = false;
   bool stdin_once = false;
   bool tty = false;
-  Resources resources;
+  sys::Resources resources;
   SecurityContext security;
   int stop_signal = 0;  // Linux signal number; 0 is the image's, else SIGTERM
 };

@@ -17,8 +17,7 @@ Result<pod::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, const std::st
 Result<container::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& config);
 // The reverse of ContainerConfig.stop_signal; SIGNAL_RUNTIME_DEFAULT for a number that CRI does not know.
 v1::Signal ToCriSignal(int number);
-container::Resources ToResources(const v1::LinuxContainerResources& in);
-pod::Resources ToPodResources(const v1::LinuxContainerResources& in);
+sys::Resources ToResources(const v1::LinuxContainerResources& in);
 image::Credentials ToCredentials(const v1::AuthConfig& auth);
 
 v1::PodSandbox ToPodSandbox(const pod::PodRecord& record);

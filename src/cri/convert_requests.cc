@@ -157,8 +157,8 @@ Status CheckEnums(const v1::ContainerConfig& config) {
 
 }  // namespace
 
-container::Resources ToResources(const v1::LinuxContainerResources& in) {
-  container::Resources out;
+sys::Resources ToResources(const v1::LinuxContainerResources& in) {
+  sys::Resources out;
   out.cpu_period = in.cpu_period();
   out.cpu_quota = in.cpu_quota();
   out.cpu_shares = in.cpu_shares();
@@ -168,20 +168,6 @@ container::Resources ToResources(const v1::LinuxContainerResources& in) {
   out.cpuset_cpus = in.cpuset_cpus();
   out.cpuset_mems = in.cpuset_mems();
   for (const auto& limit : in.hugepage_limits()) out.hugepage_limits.push_back({limit.page_size(), limit.limit()});
-  out.unified = ToMap(in.unified());
-  return out;
-}
-
-pod::Resources ToPodResources(const v1::LinuxContainerResources& in) {
-  pod::Resources out;
-  out.cpu_period = in.cpu_period();
-  out.cpu_quota = in.cpu_quota();
-  out.cpu_shares = in.cpu_shares();
-  out.memory_limit_bytes = in.memory_limit_in_bytes();
-  out.memory_swap_limit_bytes = in.memory_swap_limit_in_bytes();
-  out.cpuset_cpus = in.cpuset_cpus();
-  out.cpuset_mems = in.cpuset_mems();
-  for (const auto& limit : in.hugepage_limits()) out.hugepage_limits[limit.page_size()] = limit.limit();
   out.unified = ToMap(in.unified());
   return out;
 }
@@ -231,8 +217,8 @@ Result<pod::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, const std::st
   spec.sysctls = ToMap(config.linux().sysctls());
   const v1::SELinuxOption& selinux = security.selinux_options();
   spec.selinux = {selinux.user(), selinux.role(), selinux.type(), selinux.level()};
-  spec.resources = ToPodResources(config.linux().resources());
-  spec.overhead = ToPodResources(config.linux().overhead());
+  spec.resources = ToResources(config.linux().resources());
+  spec.overhead = ToResources(config.linux().overhead());
   spec.runtime_handler = runtime_handler;
   return spec;
 }

@@ -78,7 +78,7 @@ void FillMount(v1::Mount* out, const container::Mount& in) {
   for (const std::string& option : in.mount_options) out->add_mount_options(option);
 }
 
-void FillResources(v1::LinuxContainerResources* out, const container::Resources& in) {
+void FillResources(v1::LinuxContainerResources* out, const sys::Resources& in) {
   out->set_cpu_period(in.cpu_period);
   out->set_cpu_quota(in.cpu_quota);
   out->set_cpu_shares(in.cpu_shares);
@@ -87,7 +87,7 @@ void FillResources(v1::LinuxContainerResources* out, const container::Resources&
   out->set_oom_score_adj(in.oom_score_adj);
   out->set_cpuset_cpus(in.cpuset_cpus);
   out->set_cpuset_mems(in.cpuset_mems);
-  for (const container::HugepageLimit& limit : in.hugepage_limits) {
+  for (const sys::HugepageLimit& limit : in.hugepage_limits) {
     v1::HugepageLimit* added = out->add_hugepage_limits();
     added->set_page_size(limit.page_size);
     added->set_limit(limit.limit);

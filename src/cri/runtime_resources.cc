@@ -21,8 +21,8 @@ RuntimeService::Reactor* RuntimeService::UpdatePodSandboxResources(Context* cont
                                                                    const v1::UpdatePodSandboxResourcesRequest* request,
                                                                    v1::UpdatePodSandboxResourcesResponse*) {
   engine::PodResourcesChange change;
-  if (request->has_resources()) change.resources = ToPodResources(request->resources());
-  if (request->has_overhead()) change.overhead = ToPodResources(request->overhead());
+  if (request->has_resources()) change.resources = ToResources(request->resources());
+  if (request->has_overhead()) change.overhead = ToResources(request->overhead());
   Reactor* reactor = context->DefaultReactor();
   engine_.UpdatePod(request->pod_sandbox_id(), std::move(change), FinishEmpty(reactor));
   return reactor;

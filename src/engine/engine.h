@@ -52,8 +52,8 @@ inline constexpr size_t kMaxExecOutput = (size_t{16} << 20) - (size_t{4} << 10);
 
 // What is not there stays as it is, and so do zero and empty fields.
 struct PodResourcesChange {
-  std::optional<pod::Resources> resources;
-  std::optional<pod::Resources> overhead;
+  std::optional<sys::Resources> resources;
+  std::optional<sys::Resources> overhead;
 };
 
 struct HandlerInfo {
@@ -95,7 +95,7 @@ class Engine {
   // Limits take effect all together or not at all. Zero and empty fields stay as they are, and so does
   // oom_score_adj (container/resources.h). kInvalidArgument naming the field; kFailedPrecondition when it is
   // neither created nor running, or when the memory is in use.
-  void UpdateContainer(const std::string& id, container::Resources change, Done<Nothing> done);
+  void UpdateContainer(const std::string& id, sys::Resources change, Done<Nothing> done);
   // timeout 0: none. kDeadlineExceeded: the process is gone when `done` is called.
   void ExecSync(const std::string& id, std::vector<std::string> command, std::chrono::seconds timeout,
                 Done<ExecOutput> done);

@@ -23,7 +23,7 @@ bool HasCgroup(const container::ContainerRecord& record) {
 
 }  // namespace
 
-void Engine::UpdateContainer(const std::string& text, container::Resources change, Done<Nothing> done) {
+void Engine::UpdateContainer(const std::string& text, sys::Resources change, Done<Nothing> done) {
   State* state = state_.get();
   const std::string verb = "update #" + Digest(container::ToText(change));
   state->ContainerVerb(
@@ -34,12 +34,12 @@ void Engine::UpdateContainer(const std::string& text, container::Resources chang
       std::move(done));
 }
 
-Status Engine::State::UpdateContainerNow(const ContainerId& id, const container::Resources& change) {
+Status Engine::State::UpdateContainerNow(const ContainerId& id, const sys::Resources& change) {
   ContainerPtr current = Container(id);
   if (!current) return NotFound("container " + id.str() + " not found");
   if (!HasCgroup(*current)) return FailedPrecondition("it is neither created nor running: no limit can take effect");
-  const container::Resources wanted = container::MergeResources(current->spec.resources, change);
-  container::Resources checked = wanted;
+  const sys::Resources wanted = sys::MergeResources(current->spec.resources, change);
+  sys::Resources checked = wanted;
   checked.oom_score_adj = change.oom_score_adj;  // not taken over, and still not to be nonsense
   RETURN_IF_ERROR(container::ValidateResources(checked, containers->options().node.cgroups));
 
@@ -102,9 +102,9 @@ Status Engine::State::UpdatePodNow(const PodId& id, const PodResourcesChange& ch
   if (current->phase != pod::Phase::kReady) return FailedPrecondition("it is not ready");
   pod::PodRecord wanted = *current;
   if (change.resources) {
-    wanted.spec.resources = pod::MergeResources(current->spec.resources, *change.resources);
+    wanted.spec.resources = sys::MergeResources(current->spec.resources, *change.resources);
   }
-  if (change.overhead) wanted.spec.overhead = pod::MergeResources(current->spec.overhead, *change.overhead);
+  if (change.overhead) wanted.spec.overhead = sys::MergeResources(current->spec.overhead, *change.overhead);
   RETURN_IF_ERROR(sandboxes->ValidateResources(wanted.spec));
 
   pod::PodRecord intent = *current;

@@ -166,7 +166,7 @@ struct Engine::State {
   Status Settle(const ContainerId& id);
 
   // Limits: the record of intent, the cgroup, the record; a failure leaves both as they were.
-  Status UpdateContainerNow(const ContainerId& id, const container::Resources& change);
+  Status UpdateContainerNow(const ContainerId& id, const sys::Resources& change);
   Status UpdatePodNow(const PodId& id, const PodResourcesChange& change);
   // Finishes what an earlier davitd has begun, or takes it back.
   Status SettleUpdate(const ContainerId& id);

@@ -133,14 +133,16 @@ std::string ReflectToText(const T& value) {
   return boost::json::serialize(Reflect(value));
 }
 
+// `upgrade`, when given, first brings the text of an earlier version to the form that T has now.
 template <class T>
-Result<T> ReflectFromText(std::string_view text) {
+Result<T> ReflectFromText(std::string_view text, void (*upgrade)(boost::json::value& json) = nullptr) {
   boost::json::error_code error;
   // Environment values and annotations are bytes (CRI KeyValue.value); the text is our own.
   boost::json::parse_options options;
   options.allow_invalid_utf8 = true;
   boost::json::value json = boost::json::parse(boost::json::string_view(text.data(), text.size()), error, {}, options);
   if (error) return DataLoss("not JSON: " + error.message());
+  if (upgrade != nullptr) upgrade(json);
   T value;
   RETURN_IF_ERROR(Unreflect(json, value, "record"));
   return value;

@@ -1,6 +1,7 @@
 #include "pod/record.h"
 
 #include "oci/reflect.h"
+#include "sys/resources_members.h"
 
 namespace davit::pod {
 
@@ -9,9 +10,6 @@ BOOST_DESCRIBE_STRUCT(DnsConfig, (), (servers, searches, options))
 BOOST_DESCRIBE_STRUCT(SelinuxOptions, (), (user, role, type, level))
 BOOST_DESCRIBE_STRUCT(IdMapping, (), (host_id, container_id, length))
 BOOST_DESCRIBE_STRUCT(UserNamespace, (), (mode, uids, gids))
-BOOST_DESCRIBE_STRUCT(Resources, (),
-                      (cpu_period, cpu_quota, cpu_shares, memory_limit_bytes, memory_swap_limit_bytes, cpuset_cpus,
-                       cpuset_mems, hugepage_limits, unified))
 BOOST_DESCRIBE_STRUCT(PodSpec, (),
                       (name, uid, namespace_name, attempt, hostname, log_directory, has_dns, dns, port_mappings, labels,
                        annotations, cgroup_parent, network, pid, ipc, user, privileged, sysctls, selinux, resources,
@@ -23,14 +21,42 @@ BOOST_DESCRIBE_STRUCT(PodRecord, (),
 
 std::string ToText(const PodRecord& record) { return oci::ReflectToText(record); }
 std::string ToText(const PodSpec& spec) { return oci::ReflectToText(spec); }
-std::string ToText(const Resources& resources) { return oci::ReflectToText(resources); }
+std::string ToText(const sys::Resources& resources) { return oci::ReflectToText(resources); }
+
+namespace {
+
+// Version 1 had the limits of huge pages as an object: size -> bytes.
+void UpgradeHugepages(boost::json::value* resources) {
+  boost::json::object* members = resources == nullptr ? nullptr : resources->if_object();
+  boost::json::value* limits = members == nullptr ? nullptr : members->if_contains("hugepage_limits");
+  if (limits == nullptr || !limits->is_object()) return;
+  boost::json::array list;
+  for (const auto& item : limits->as_object()) {
+    list.push_back(boost::json::object{{"page_size", item.key()}, {"limit", item.value()}});
+  }
+  *limits = std::move(list);
+}
+
+void Upgrade(boost::json::value& json) {
+  boost::json::object* record = json.if_object();
+  if (record == nullptr) return;
+  UpgradeHugepages(record->if_contains("pending_resources"));
+  UpgradeHugepages(record->if_contains("pending_overhead"));
+  boost::json::value* spec = record->if_contains("spec");
+  if (spec == nullptr || !spec->is_object()) return;
+  UpgradeHugepages(spec->as_object().if_contains("resources"));
+  UpgradeHugepages(spec->as_object().if_contains("overhead"));
+}
+
+}  // namespace
 
 Result<PodRecord> ParsePodRecord(std::string_view text) {
-  ASSIGN_OR_RETURN(PodRecord record, oci::ReflectFromText<PodRecord>(text));
-  if (record.version > 1) {
-    return DataLoss("pod record of version " + std::to_string(record.version) + ", this davitd reads 1");
+  ASSIGN_OR_RETURN(PodRecord record, oci::ReflectFromText<PodRecord>(text, Upgrade));
+  if (record.version > kPodRecordVersion) {
+    return DataLoss("pod record of version " + std::to_string(record.version) + ", this davitd reads 1 and 2");
   }
   if (record.id.empty()) return DataLoss("pod record without id");
+  record.version = kPodRecordVersion;  // what it is written as next
   return record;
 }
 

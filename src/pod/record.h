@@ -1,6 +1,6 @@
 // PodRecord: everything about one pod sandbox that must outlive davitd. Written before the first resource
 // is made (phase kCreating), erased after the last one is gone. Kept as JSON in store::Database, kind
-// "pod" (docs/formats/store.md).
+// "pod" (docs/formats/pod-and-container-records.md).
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,10 @@ enum class Phase {
   kRemoving = 4,  // intent: recovery finishes
 };
 
+inline constexpr uint32_t kPodRecordVersion = 2;
+
 struct PodRecord {
-  uint32_t version = 1;
+  uint32_t version = kPodRecordVersion;
   PodId id;
   Phase phase = Phase::kCreating;
   std::string boot_id;  // another boot: no namespace or process of it is left, but address leases may be
@@ -40,8 +42,8 @@ struct PodRecord {
   std::string attachment;
   std::vector<std::string> ips;  // primary first
 
-  std::optional<Resources> pending_resources;  // an update under way: recovery finishes it
-  std::optional<Resources> pending_overhead;
+  std::optional<sys::Resources> pending_resources;  // an update under way: recovery finishes it
+  std::optional<sys::Resources> pending_overhead;
 
   int64_t init_pid = 0;          // of the shared PID namespace's init; 0: none
   uint64_t init_start_time = 0;  // with the pid it names a process (sys::ProcessStartTime)
@@ -53,8 +55,8 @@ struct PodRecord {
 std::string ToText(const PodRecord& record);
 // The request alone: equal texts are equal requests.
 std::string ToText(const PodSpec& spec);
-std::string ToText(const Resources& resources);
-// kDataLoss when the text is no record or of a newer version.
+std::string ToText(const sys::Resources& resources);
+// Also of version 1, as a record of this one. kDataLoss when the text is no record or of a newer version.
 Result<PodRecord> ParsePodRecord(std::string_view text);
 
 }  // namespace davit::pod

@@ -9,15 +9,12 @@
 
 #include "base/result.h"
 #include "pod/spec.h"
-#include "sys/cgroup_limits.h"
+#include "sys/resources.h"
 
 namespace davit::pod {
 
 // kInvalidArgument naming the field below `prefix` ("linux.resources", "linux.overhead").
-Status ValidateResources(const Resources& resources, const sys::CgroupAbilities& node, const std::string& prefix);
-
-// `change` over `current`: what `change` does not set stays.
-Resources MergeResources(const Resources& current, const Resources& change);
+Status ValidateResources(const sys::Resources& resources, const sys::CgroupAbilities& node, const std::string& prefix);
 
 // Resources and overhead together. Limits add up; without a limit in `resources` there is none.
 sys::CgroupLimits PodLimits(const PodSpec& spec, const sys::CgroupAbilities& node);

@@ -39,7 +39,7 @@ TEST(PodResourcesTest, WithoutALimitOverheadMakesNone) {
 }
 
 TEST(PodResourcesTest, ValidationNamesTheField) {
-  Resources resources;
+  sys::Resources resources;
   resources.cpu_shares = 1;
   Status status = ValidateResources(resources, Node(), "linux.resources");
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
@@ -49,19 +49,6 @@ TEST(PodResourcesTest, ValidationNamesTheField) {
   resources.memory_limit_bytes = -1;
   status = ValidateResources(resources, Node(), "linux.overhead");
   EXPECT_NE(status.message().find("linux.overhead.memory_limit_in_bytes"), std::string::npos) << status.message();
-}
-
-TEST(PodResourcesTest, AMergeKeepsWhatIsNotSet) {
-  Resources current;
-  current.cpu_shares = 100;
-  current.hugepage_limits = {{"2MB", 1}};
-  Resources change;
-  change.memory_limit_bytes = 64 << 20;
-  change.hugepage_limits = {{"2MB", 0}};
-  Resources merged = MergeResources(current, change);
-  EXPECT_EQ(merged.cpu_shares, 100);
-  EXPECT_EQ(merged.memory_limit_bytes, 64 << 20);
-  EXPECT_EQ(merged.hugepage_limits.at("2MB"), 0u);
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "sys/resources.h"
+
 namespace davit::pod {
 
 using Labels = std::map<std::string, std::string>;
@@ -48,19 +50,6 @@ struct UserNamespace {  // userns_options
   std::vector<IdMapping> gids;
 };
 
-// Zero and empty: not set.
-struct Resources {
-  int64_t cpu_period = 0;  // microseconds
-  int64_t cpu_quota = 0;
-  int64_t cpu_shares = 0;
-  int64_t memory_limit_bytes = 0;
-  int64_t memory_swap_limit_bytes = 0;
-  std::string cpuset_cpus;
-  std::string cpuset_mems;
-  std::map<std::string, uint64_t> hugepage_limits;  // page size ("2MB") -> bytes
-  std::map<std::string, std::string> unified;
-};
-
 struct PodSpec {
   std::string name;
   std::string uid;
@@ -83,8 +72,8 @@ struct PodSpec {
   bool privileged = false;
   std::map<std::string, std::string> sysctls;
   SelinuxOptions selinux;
-  Resources resources;          // of all containers together
-  Resources overhead;           // of the pod itself, on top
+  sys::Resources resources;     // of all containers together
+  sys::Resources overhead;      // of the pod itself, on top
   std::string runtime_handler;  // as asked: empty is the default
 };
 
