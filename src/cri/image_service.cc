@@ -23,17 +23,21 @@ std::string ImageInfo(const image::ImageRecord& record, const oci::ImageConfig& 
   return boost::json::serialize(info);
 }
 
+// What a list names: the one image of the filter, or all. A filter that fits nothing is an empty list.
+image::ImageList Wanted(const image::Images& images, const v1::ImageFilter& filter) {
+  const std::string& wanted = filter.image().image();
+  if (wanted.empty()) return images.List();
+  auto only = std::make_shared<std::vector<image::ImageRecord>>();
+  if (Result<image::ImageRecord> found = images.Resolve(wanted); found.ok()) only->push_back(std::move(*found));
+  return only;
+}
+
 }  // namespace
 
 ImageService::Reactor* ImageService::ListImages(Context* context, const v1::ListImagesRequest* request,
                                                 v1::ListImagesResponse* response) {
-  const std::string& wanted = request->filter().image().image();
-  if (!wanted.empty()) {
-    Result<image::ImageRecord> found = engine_.Images().Resolve(wanted);
-    if (found.ok()) *response->add_images() = ToImage(*found);
-    return Answer(context, {});  // a filter that fits nothing is an empty list
-  }
-  for (const image::ImageRecord& record : *engine_.Images().List()) *response->add_images() = ToImage(record);
+  const image::ImageList list = Wanted(engine_.Images(), request->filter());
+  for (const image::ImageRecord& record : *list) *response->add_images() = ToImage(record);
   return Answer(context, {});
 }
 
@@ -89,13 +93,7 @@ ImageService::Reactor* ImageService::ImageFsInfo(Context* context, const v1::Ima
 ::grpc::ServerWriteReactor<v1::StreamImagesResponse>* ImageService::StreamImages(
     Context*, const v1::StreamImagesRequest* request) {
   using Stream = ListStream<v1::StreamImagesResponse, const image::ImageRecord*>;
-  const std::string& wanted = request->filter().image().image();
-  image::ImageList list = engine_.Images().List();
-  if (!wanted.empty()) {
-    auto only = std::make_shared<std::vector<image::ImageRecord>>();
-    if (Result<image::ImageRecord> found = engine_.Images().Resolve(wanted); found.ok()) only->push_back(*found);
-    list = only;
-  }
+  const image::ImageList list = Wanted(engine_.Images(), request->filter());
   std::vector<const image::ImageRecord*> items;
   items.reserve(list->size());
   for (const image::ImageRecord& record : *list) items.push_back(&record);

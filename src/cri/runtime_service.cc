@@ -109,16 +109,6 @@ RuntimeService::Reactor* RuntimeService::PodSandboxStatus(Context* context, cons
   return Answer(context, {});
 }
 
-RuntimeService::Reactor* RuntimeService::ListPodSandbox(Context* context, const v1::ListPodSandboxRequest* request,
-                                                        v1::ListPodSandboxResponse* response) {
-  if (::davit::Status good = CheckFilter(request->filter()); !good.ok()) return Answer(context, good);
-  const engine::SnapshotPtr view = engine_.View();
-  for (const auto& [id, record] : view->pods) {
-    if (engine::Listed(*record) && Matches(request->filter(), *record)) *response->add_items() = ToPodSandbox(*record);
-  }
-  return Answer(context, {});
-}
-
 // ---- Containers ----
 
 RuntimeService::Reactor* RuntimeService::CreateContainer(Context* context, const v1::CreateContainerRequest* request,
@@ -157,18 +147,6 @@ RuntimeService::Reactor* RuntimeService::RemoveContainer(Context* context, const
   Reactor* reactor = context->DefaultReactor();
   engine_.RemoveContainer(request->container_id(), FinishEmpty(reactor));
   return reactor;
-}
-
-RuntimeService::Reactor* RuntimeService::ListContainers(Context* context, const v1::ListContainersRequest* request,
-                                                        v1::ListContainersResponse* response) {
-  if (::davit::Status good = CheckFilter(request->filter()); !good.ok()) return Answer(context, good);
-  const engine::SnapshotPtr view = engine_.View();
-  for (const auto& [id, record] : view->containers) {
-    if (engine::Listed(*record) && Matches(request->filter(), *record)) {
-      *response->add_containers() = ToContainer(*record);
-    }
-  }
-  return Answer(context, {});
 }
 
 RuntimeService::Reactor* RuntimeService::ContainerStatus(Context* context, const v1::ContainerStatusRequest* request,
