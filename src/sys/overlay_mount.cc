@@ -1,7 +1,6 @@
 // MountOverlay, by fsconfig(2) and, on kernels that do not have what it needs, by mount(2).
 // Source: Documentation/filesystems/overlayfs.rst of the kernel.
 
-#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,9 +23,6 @@ int FsConfig(int fs, unsigned command, const char* key, const char* value) {
   return static_cast<int>(::syscall(SYS_fsconfig, fs, command, key, value, 0));
 }
 int FsMount(int fs) { return static_cast<int>(::syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0)); }
-int MoveMount(int mount, const std::string& target) {
-  return static_cast<int>(::syscall(SYS_move_mount, mount, "", AT_FDCWD, target.c_str(), MOVE_MOUNT_F_EMPTY_PATH));
-}
 
 // What the kernel has to say about a failed fsconfig(2): one message per read(2), "e text".
 std::string KernelMessages(int fs) {
@@ -81,10 +77,7 @@ Status MountByFsconfig(const OverlayOptions& options, const std::string& target)
   }
   UniqueFd mount(FsMount(fs.get()));
   if (!mount.valid()) return ErrnoError(errno, "fsmount");
-  if (MoveMount(mount.get(), target) != 0) {
-    return ErrnoError(errno, "attach");
-  }
-  return {};
+  return AttachMount(mount.get(), target);
 }
 
 // In the option string ',' ends an option and ':' a directory; both and '\\' itself take a backslash.
