@@ -35,10 +35,8 @@ std::string ToText(const ContainerSpec& spec) { return oci::ReflectToText(spec);
 std::string ToText(const sys::Resources& resources) { return oci::ReflectToText(resources); }
 
 Result<ContainerRecord> ParseContainerRecord(std::string_view text) {
-  ASSIGN_OR_RETURN(ContainerRecord record, oci::ReflectFromText<ContainerRecord>(text));
-  if (record.version > 1) {
-    return DataLoss("container record of version " + std::to_string(record.version) + ", this davitd reads 1");
-  }
+  ASSIGN_OR_RETURN(ContainerRecord record,
+                   oci::RecordFromText<ContainerRecord>(text, "container", kContainerRecordVersion));
   if (record.id.empty()) return DataLoss("container record without id");
   return record;
 }

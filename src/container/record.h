@@ -30,8 +30,10 @@ struct ImageVolume {
   std::vector<std::string> layers;  // diff IDs, bottom first
 };
 
+inline constexpr uint32_t kContainerRecordVersion = 1;
+
 struct ContainerRecord {
-  uint32_t version = 1;
+  uint32_t version = kContainerRecordVersion;
   ContainerId id;
   PodId pod;
   Phase phase = Phase::kCreating;

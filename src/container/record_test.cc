@@ -51,5 +51,11 @@ TEST(ContainerRecordTest, RefusesWhatItCannotRead) {
   }
 }
 
+TEST(ContainerRecordTest, ANewerVersionIsToldBeforeItsMembers) {
+  Status status = ParseContainerRecord(R"({"spec":5,"version":2})").status();
+  EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+  EXPECT_NE(status.message().find("container record of version 2"), std::string::npos) << status.message();
+}
+
 }  // namespace
 }  // namespace davit::container

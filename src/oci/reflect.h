@@ -133,18 +133,31 @@ std::string ReflectToText(const T& value) {
   return boost::json::serialize(Reflect(value));
 }
 
-// `upgrade`, when given, first brings the text of an earlier version to the form that T has now.
+// A record, which says its version in a member `version` (none: the newest). It is looked at before any other member,
+// for those of a later version may be of any form: kDataLoss naming `what` ("pod") and the version. `upgrade`, when
+// given, brings the text of an earlier version to the form that T has now; the record read is of the newest.
 template <class T>
-Result<T> ReflectFromText(std::string_view text, void (*upgrade)(boost::json::value& json) = nullptr) {
+Result<T> RecordFromText(std::string_view text, std::string_view what, uint32_t newest,
+                         void (*upgrade)(boost::json::value& json) = nullptr) {
   boost::json::error_code error;
   // Environment values and annotations are bytes (CRI KeyValue.value); the text is our own.
   boost::json::parse_options options;
   options.allow_invalid_utf8 = true;
   boost::json::value json = boost::json::parse(boost::json::string_view(text.data(), text.size()), error, {}, options);
   if (error) return DataLoss("not JSON: " + error.message());
+  const boost::json::value* version = json.is_object() ? json.as_object().if_contains("version") : nullptr;
+  if (version != nullptr) {
+    uint32_t number = 0;
+    RETURN_IF_ERROR(Unreflect(*version, number, "version"));
+    if (number > newest) {
+      return DataLoss(std::string(what) + " record of version " + std::to_string(number) +
+                      ", this davitd reads up to " + std::to_string(newest));
+    }
+  }
   if (upgrade != nullptr) upgrade(json);
   T value;
   RETURN_IF_ERROR(Unreflect(json, value, "record"));
+  value.version = newest;
   return value;
 }
 

@@ -51,12 +51,8 @@ void Upgrade(boost::json::value& json) {
 }  // namespace
 
 Result<PodRecord> ParsePodRecord(std::string_view text) {
-  ASSIGN_OR_RETURN(PodRecord record, oci::ReflectFromText<PodRecord>(text, Upgrade));
-  if (record.version > kPodRecordVersion) {
-    return DataLoss("pod record of version " + std::to_string(record.version) + ", this davitd reads 1 and 2");
-  }
+  ASSIGN_OR_RETURN(PodRecord record, oci::RecordFromText<PodRecord>(text, "pod", kPodRecordVersion, Upgrade));
   if (record.id.empty()) return DataLoss("pod record without id");
-  record.version = kPodRecordVersion;  // what it is written as next
   return record;
 }
 
