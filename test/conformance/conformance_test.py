@@ -22,9 +22,9 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "integration")]
 from davit_test import paths  # noqa: E402
 from davit_test.engine import Davitd, EngineError  # noqa: E402
-from davit_test.node import Snapshot, leaks  # noqa: E402
 from davit_test.report import Report  # noqa: E402
 from davit_test.stage import BUSYBOX, Stage  # noqa: E402
+from davit_test.suite import options, reported, stage_of  # noqa: E402
 
 
 def load_cases():
@@ -45,7 +45,7 @@ class Runner:
         """An engine that runs, and the proof afterwards that it left nothing."""
         from bench import Bench
         name = engine.work.name
-        before = Snapshot.take(engine.watch())
+        before = engine.snapshot()
         engine.start()
         bench = Bench(engine, self.stage.pusher, engine.work, self.args.handler)
         try:
@@ -53,10 +53,9 @@ class Runner:
             yield bench
         finally:
             bench.close()
-            code = engine.stop()
-            engine.network.remove()
+            code = engine.end()
             self.keep_log(engine)
-        left = leaks(before, engine.watch(), ignore=(f"mount {engine.root}",))
+        left = engine.leaks(before)
         if left or code != 0:
             self.report.add_failure(f"{name}: nothing is left behind", f"exit {code}, {len(left)} things left, "
                                     f"first: {left[:3]}")
@@ -114,9 +113,7 @@ class Runner:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", default="", help="directory of davitd (default: newest build/*/bin)")
-    parser.add_argument("--handler", choices=("crun", "runc"), default="crun", help="the engine's default runtime")
+    parser = options(__doc__)
     parser.add_argument("--focus", action="append", default=[], metavar="REGEX", help="only these cases (repeatable)")
     parser.add_argument("--skip", action="append", default=[], metavar="REGEX", help="the reverse (repeatable)")
     parser.add_argument("--log-dir", type=Path, help="keep the engines' logs here")
@@ -124,7 +121,7 @@ def main() -> int:
     args = parser.parse_args()
     report = Report(f"conformance {args.handler}")
     begin = time.monotonic()
-    try:
+    with reported(report):
         try:
             cases = load_cases()
         except ImportError as missing:
@@ -138,12 +135,8 @@ def main() -> int:
             return 0
         if not cases:
             parser.error("no case has such a name")
-        with Stage("conf", bin_dir=args.bin_dir, handler=args.handler) as stage:
+        with stage_of("conf", args) as stage:
             Runner(args, report, stage).run_all(cases)
-    except paths.Skip as reason:
-        report.add_skip("everything", str(reason))
-    except EngineError as error:
-        report.add_failure("stage", str(error)[-1000:])
     print(f"conformance: {time.monotonic() - begin:.0f} s", flush=True)
     return report.finish()
 

@@ -7,7 +7,6 @@ exec -s, exec -it with a resize, attach, port-forward, stop, rm, stopp, rmp, rmi
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import json
 import os
@@ -25,12 +24,11 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
-from davit_test import paths  # noqa: E402
-from davit_test.cri import CallError, Client, container_config, pod_config  # noqa: E402
-from davit_test.engine import EngineError, wait_for  # noqa: E402
-from davit_test.node import Snapshot, leaks  # noqa: E402
+from davit_test.cri import Client, container_config, pod_config  # noqa: E402
+from davit_test.engine import wait_for  # noqa: E402
 from davit_test.report import Report  # noqa: E402
 from davit_test.stage import BUSYBOX, Stage  # noqa: E402
+from davit_test.suite import options, reported, stage_of  # noqa: E402
 
 from registry import free_port  # noqa: E402
 
@@ -282,33 +280,18 @@ class Walk:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", default="")
-    parser.add_argument("--engine", choices=("davit", "containerd"), default="davit")
-    parser.add_argument("--handler", choices=("crun", "runc"), default="crun")
-    args = parser.parse_args()
+    args = options(__doc__, engines=True).parse_args()
     report = Report("crictl walk")
-    try:
-        with Stage("walk", bin_dir=args.bin_dir, engine=args.engine, handler=args.handler) as stage:
-            client = stage.client()
-            before = Snapshot.take(stage.engine.watch())
-            stage.engine.start()
-            walk = Walk(stage, client)
-            for step in Walk.STEPS:
-                report.run(step.replace("_", " "), getattr(walk, step))
-            client.remove_everything()
-            stage.engine.stop()
-            stage.engine.network.remove()
-
-            def nothing_left() -> None:
-                left = leaks(before, stage.engine.watch(), ignore=(f"mount {stage.engine.root}",))
-                assert not left, f"left behind: {left[:6]}"
-
-            report.run("nothing is left", nothing_left)
-    except paths.Skip as reason:
-        report.add_skip("everything", str(reason))
-    except (EngineError, CallError) as error:
-        report.add_failure("stage", str(error))
+    with reported(report), stage_of("walk", args) as stage:
+        client = stage.client()
+        before = stage.engine.snapshot()
+        stage.engine.start()
+        walk = Walk(stage, client)
+        for step in Walk.STEPS:
+            report.run(step.replace("_", " "), getattr(walk, step))
+        client.remove_everything()
+        stage.engine.end()
+        report.run("nothing is left", lambda: stage.engine.check_leaks(before))
     return report.finish()
 
 

@@ -24,7 +24,6 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 from davit_test import paths  # noqa: E402
 from davit_test.engine import Containerd, Davitd, Engine, EngineError, remove_scratch  # noqa: E402
-from davit_test.node import Snapshot, leaks  # noqa: E402
 from davit_test.report import Report  # noqa: E402
 
 import images  # noqa: E402
@@ -169,7 +168,7 @@ def with_own_engine(args, work: Path, log_dir: Path) -> Outcome:
         critest = patched_critest(paths.need_tool("critest"), work / "critest", digest)
         subprocess.run([str(paths.SUPPORT / "cgroups")], check=False, stdout=subprocess.DEVNULL)
         engine = make_engine(args, work, registry.url)
-        before = Snapshot.take(engine.watch())
+        before = engine.snapshot()
         try:
             engine.start()
             outcome = run_suite(engine.endpoint, critest, log_dir, args)
@@ -177,10 +176,8 @@ def with_own_engine(args, work: Path, log_dir: Path) -> Outcome:
                 outcome.failed.append((engine.name, f"ended during the suite: {engine.log_tail(5)}"))
                 tell(*outcome.failed[-1])
             left = list_left(engine.endpoint) if engine.alive() else []
-            engine.stop()
-            # The bridge stays by CNI's design; images stay in the engine's own root.
-            engine.network.remove()
-            left += leaks(before, engine.watch(), ignore=(f"mount {engine.root}",))
+            engine.end()
+            left += engine.leaks(before)
             for line in left:
                 print(f"critest: left behind: {line}", flush=True)
             if left:

@@ -7,7 +7,6 @@ its two CNI files unchanged (bridge cni0, 10.88.0.0/16, a separate loopback file
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 import subprocess
@@ -17,10 +16,10 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 from davit_test import paths  # noqa: E402
-from davit_test.engine import EngineError  # noqa: E402
-from davit_test.node import Snapshot, leaks, links  # noqa: E402
+from davit_test.node import links  # noqa: E402
 from davit_test.report import Report  # noqa: E402
 from davit_test.stage import Stage  # noqa: E402
+from davit_test.suite import options, reported, stage_of  # noqa: E402
 
 import images  # noqa: E402
 from busybox import busybox  # noqa: E402
@@ -122,45 +121,36 @@ class Walk:
         yield "davit runtimeversion", lambda: self.shows("davit runtimeversion", "davit")
 
 
+def run(stage: Stage, report: Report) -> None:
+    mirror = f'[image.registries."docker.io"]\nmirrors = ["{stage.registry.url}"]\nfallback = false\n'
+    stage.engine.extra = mirror
+    conf = stage.engine.network.conf_dir
+    for old in conf.iterdir():
+        old.unlink()
+    (conf / "10-mynet.conf").write_text(BRIDGE)
+    (conf / "99-loopback.conf").write_text(LOOPBACK)
+    stage.engine.network.bridge = "cni0"
+    base = Layer.of(images.base_entries(busybox()))
+    redis = Layer.of([Entry("data", "dir", mode=0o755), Entry("bin/redis-server", data=REDIS_SERVER, mode=0o755),
+                      Entry("bin/docker-entrypoint.sh", data=ENTRYPOINT, mode=0o755)])
+    stage.pusher.push(images.shell_image(base, redis), "library/redis", "alpine")
+    before = stage.engine.snapshot()
+    stage.engine.start()
+    walk = Walk(stage)
+    for name, step in walk.steps():
+        report.run(name, step)
+    stage.engine.end()
+    report.run("nothing is left", lambda: stage.engine.check_leaks(before))
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", default="")
-    parser.add_argument("--handler", choices=("crun", "runc"), default="crun")
-    args = parser.parse_args()
+    args = options(__doc__).parse_args()
     report = Report("seed walk")
-    try:
+    with reported(report):
         if any(link.endswith(":cni0") for link in links()):
             raise paths.Skip("this node has a bridge cni0 already")
-        with Stage("seed", bin_dir=args.bin_dir, handler=args.handler) as stage:
-            mirror = f'[image.registries."docker.io"]\nmirrors = ["{stage.registry.url}"]\nfallback = false\n'
-            stage.engine.extra = mirror
-            conf = stage.engine.network.conf_dir
-            for old in conf.iterdir():
-                old.unlink()
-            (conf / "10-mynet.conf").write_text(BRIDGE)
-            (conf / "99-loopback.conf").write_text(LOOPBACK)
-            stage.engine.network.bridge = "cni0"
-            base = Layer.of(images.base_entries(busybox()))
-            redis = Layer.of([Entry("data", "dir", mode=0o755), Entry("bin/redis-server", data=REDIS_SERVER, mode=0o755),
-                              Entry("bin/docker-entrypoint.sh", data=ENTRYPOINT, mode=0o755)])
-            stage.pusher.push(images.shell_image(base, redis), "library/redis", "alpine")
-            before = Snapshot.take(stage.engine.watch())
-            stage.engine.start()
-            walk = Walk(stage)
-            for name, step in walk.steps():
-                report.run(name, step)
-            stage.engine.stop()
-            stage.engine.network.remove()
-
-            def nothing_left() -> None:
-                left = leaks(before, stage.engine.watch(), ignore=(f"mount {stage.engine.root}",))
-                assert not left, f"left behind: {left[:6]}"
-
-            report.run("nothing is left", nothing_left)
-    except paths.Skip as reason:
-        report.add_skip("everything", str(reason))
-    except EngineError as error:
-        report.add_failure("stage", str(error))
+        with stage_of("seed", args) as stage:
+            run(stage, report)
     return report.finish()
 
 

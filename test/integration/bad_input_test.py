@@ -22,12 +22,12 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from davit_test import paths  # noqa: E402
-from davit_test.cri import CallError, Client, container_config, pod_config  # noqa: E402
-from davit_test.engine import EngineError, wait_for  # noqa: E402
+from davit_test.cri import Client, container_config, pod_config  # noqa: E402
+from davit_test.engine import wait_for  # noqa: E402
 from davit_test.fake_registry import FakeRegistry, Fault  # noqa: E402
-from davit_test.node import Snapshot, leaks  # noqa: E402
 from davit_test.report import Report  # noqa: E402
 from davit_test.stage import BUSYBOX, Stage  # noqa: E402
+from davit_test.suite import options, reported, stage_of  # noqa: E402
 
 from oci_image import OCI, Entry, Image, Layer, directory, digest_of  # noqa: E402
 
@@ -389,43 +389,33 @@ def cases(stage: Stage, client: Client, fake: FakeRegistry, args: argparse.Names
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", default="")
-    parser.add_argument("--engine", choices=("davit", "containerd"), default="davit")
-    parser.add_argument("--handler", choices=("crun", "runc"), default="crun")
+    parser = options(__doc__, engines=True)
     parser.add_argument("-k", metavar="REGEX", default="", help="only cases whose name matches")
     args = parser.parse_args()
     report = Report("bad input")
-    try:
-        with FakeRegistry() as fake, Stage("bad", bin_dir=args.bin_dir, engine=args.engine, handler=args.handler,
-                                           extra_mirrors={HOST: fake.url},
-                                           extra=f"[image]\nstall_timeout_seconds = {STALL_S}\n") as stage:
-            stage.engine.start()
-            client = stage.client()
-            client.pull(BUSYBOX)
-            before = Snapshot.take(stage.engine.watch())
-            for name, case in cases(stage, client, fake, args):
-                if not re.search(args.k, name):
-                    continue
-                pid = stage.engine.pid
+    with reported(report), FakeRegistry() as fake, \
+            stage_of("bad", args, extra_mirrors={HOST: fake.url},
+                     extra=f"[image]\nstall_timeout_seconds = {STALL_S}\n") as stage:
+        stage.engine.start()
+        client = stage.client()
+        client.pull(BUSYBOX)
+        before = stage.engine.snapshot()
+        for name, case in cases(stage, client, fake, args):
+            if not re.search(args.k, name):
+                continue
 
-                def checked(case=case, pid=pid) -> None:
-                    case()
-                    assert stage.engine.alive(), f"the engine ended: {stage.engine.log_tail(5)}"
-                    client.remove_everything()
-                    left = leaks(before, stage.engine.watch(), ignore=(stage.engine.network.bridge,))
-                    assert not left, f"left behind: {left[:5]}"
+            def checked(case=case, before=before) -> None:
+                case()
+                assert stage.engine.alive(), f"the engine ended: {stage.engine.log_tail(5)}"
+                client.remove_everything()
+                stage.engine.check_leaks(before)
 
-                if not report.run(name, checked):
-                    if not stage.engine.alive():
-                        stage.engine.kill()
-                        stage.engine.start()
-                    client.remove_everything()
-                    before = Snapshot.take(stage.engine.watch())
-    except paths.Skip as reason:
-        report.add_skip("everything", str(reason))
-    except (EngineError, CallError) as error:
-        report.add_failure("stage", str(error))
+            if not report.run(name, checked):
+                if not stage.engine.alive():
+                    stage.engine.kill()
+                    stage.engine.start()
+                client.remove_everything()
+                before = stage.engine.snapshot()
     return report.finish()
 
 

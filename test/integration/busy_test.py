@@ -7,7 +7,6 @@ a hanging start would wait until that is released, which happens only after the 
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -16,12 +15,10 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from davit_test import paths  # noqa: E402
-from davit_test.cri import CallError  # noqa: E402
-from davit_test.engine import EngineError  # noqa: E402
-from davit_test.node import Snapshot, leaks  # noqa: E402
 from davit_test.report import Report  # noqa: E402
 from davit_test.stage import BUSYBOX, Stage  # noqa: E402
 from davit_test.stuck import stuck_handler  # noqa: E402
+from davit_test.suite import options, reported, stage_of  # noqa: E402
 
 STUCK = 20
 
@@ -40,31 +37,21 @@ def busy(stage: Stage, bin_dir: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", default="", help="directory of davitd and davit-bench (default: newest build)")
-    parser.add_argument("--handler", choices=("crun", "runc"), default="crun")
-    args = parser.parse_args()
+    args = options(__doc__).parse_args()
     report = Report("busy")
-    try:
-        with Stage("busy", bin_dir=args.bin_dir, handler=args.handler) as stage:
-            stage.engine.extra += stuck_handler(stage.work, args.handler)
-            stage.engine.start()
-            client = stage.client()
-            client.pull(BUSYBOX)
-            before = Snapshot.take(stage.engine.watch())
-            report.run("reads and pods go on beside hanging starts",
-                       lambda: busy(stage, paths.find_bin_dir(args.bin_dir)))
+    with reported(report), stage_of("busy", args) as stage:
+        stage.engine.extra += stuck_handler(stage.work, args.handler)
+        stage.engine.start()
+        client = stage.client()
+        client.pull(BUSYBOX)
+        before = stage.engine.snapshot()
+        report.run("reads and pods go on beside hanging starts", lambda: busy(stage, paths.find_bin_dir(args.bin_dir)))
 
-            def clean() -> None:
-                client.remove_everything()
-                left = leaks(before, stage.engine.watch(), ignore=(stage.engine.network.bridge,))
-                assert not left, f"left behind: {left[:5]}"
+        def clean() -> None:
+            client.remove_everything()
+            stage.engine.check_leaks(before)
 
-            report.run("nothing is left behind", clean)
-    except paths.Skip as reason:
-        report.add_skip("everything", str(reason))
-    except (EngineError, CallError) as error:
-        report.add_failure("stage", str(error))
+        report.run("nothing is left behind", clean)
     return report.finish()
 
 

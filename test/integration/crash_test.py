@@ -9,7 +9,6 @@ after clean-up the node must look as before.
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Callable
@@ -21,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from davit_test import paths  # noqa: E402
 from davit_test.cri import CallError, Client, container_config, pod_config  # noqa: E402
 from davit_test.engine import EngineError  # noqa: E402
-from davit_test.node import Snapshot, leaks  # noqa: E402
+from davit_test.node import Snapshot, check_leaks  # noqa: E402
 from davit_test.report import Report  # noqa: E402
 from davit_test.stage import BUSYBOX, Stage  # noqa: E402
+from davit_test.suite import options, reported, stage_of  # noqa: E402
 
 KILL_TIMEOUT_S = 3
 UPDATED_SHARES = 333
@@ -376,8 +376,7 @@ class CrashTest:
         case.check(scene)
         self.check_witness()
         self.clean()
-        left = leaks(self.baseline, self.watch, timeout_s=15)
-        assert not left, f"left behind after the clean-up: {left[:6]}"
+        check_leaks(self.baseline, self.watch, timeout_s=15)
 
     def act_until_killed(self, case: UseCase, scene: Scene, step: str) -> tuple[bool, bool]:
         """(davitd was killed, the request failed)."""
@@ -405,34 +404,27 @@ class CrashTest:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", default="")
-    parser.add_argument("--handler", choices=("crun", "runc"), default="crun")
+    parser = options(__doc__)
     parser.add_argument("--use-case", action="append", choices=[c.name for c in USE_CASES], help="default: all")
     parser.add_argument("--step", default="", help="only this fault point")
     args = parser.parse_args()
     report = Report("crash")
     cases = [c for c in USE_CASES if not args.use_case or c.name in args.use_case]
-    try:
-        with Stage("crash", bin_dir=args.bin_dir, handler=args.handler) as stage:
-            test = CrashTest(stage, report)
-            test.begin()
-            for case in cases:
-                steps: list[str] = []
-                if not report.run(f"{case.name} traced", lambda: steps.extend(test.steps_of(case))):
-                    test.recover()
+    with reported(report), stage_of("crash", args) as stage:
+        test = CrashTest(stage, report)
+        test.begin()
+        for case in cases:
+            steps: list[str] = []
+            if not report.run(f"{case.name} traced", lambda: steps.extend(test.steps_of(case))):
+                test.recover()
+                continue
+            if not steps:
+                report.add_failure(case.name, "no fault point was passed")
+            for step in steps:
+                if args.step and step != args.step:
                     continue
-                if not steps:
-                    report.add_failure(case.name, "no fault point was passed")
-                for step in steps:
-                    if args.step and step != args.step:
-                        continue
-                    if not report.run(f"{case.name} killed at {step}", lambda: test.kill_at(case, step)):
-                        test.recover()
-    except paths.Skip as reason:
-        report.add_skip("everything", str(reason))
-    except (EngineError, CallError) as error:
-        report.add_failure("stage", str(error))
+                if not report.run(f"{case.name} killed at {step}", lambda: test.kill_at(case, step)):
+                    test.recover()
     return report.finish()
 
 

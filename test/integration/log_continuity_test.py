@@ -6,7 +6,6 @@ No line may be missing, doubled or torn, and the container's exit code must be k
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import time
@@ -14,11 +13,11 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from davit_test import paths  # noqa: E402
-from davit_test.cri import CallError, container_config, pod_config  # noqa: E402
-from davit_test.engine import EngineError, wait_for  # noqa: E402
+from davit_test.cri import container_config, pod_config  # noqa: E402
+from davit_test.engine import wait_for  # noqa: E402
 from davit_test.report import Report  # noqa: E402
 from davit_test.stage import BUSYBOX, Stage  # noqa: E402
+from davit_test.suite import options, reported, stage_of  # noqa: E402
 
 LINE = re.compile(rb"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:\d\d) (stdout|stderr) ([FP]) (.*)$")
 PAD = "x" * 91
@@ -88,22 +87,14 @@ def _true(condition: bool, text: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", default="")
-    parser.add_argument("--engine", choices=("davit", "containerd"), default="davit")
-    parser.add_argument("--handler", choices=("crun", "runc"), default="crun")
+    parser = options(__doc__, engines=True)
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--kills", type=int, default=10)
     args = parser.parse_args()
     report = Report("log continuity")
     lines = args.megabytes * 1_000_000 // 100 // BURST * BURST
-    try:
-        with Stage("log", bin_dir=args.bin_dir, engine=args.engine, handler=args.handler) as stage:
-            run(stage, lines, args.kills, report)
-    except paths.Skip as reason:
-        report.add_skip("everything", str(reason))
-    except (EngineError, CallError) as error:
-        report.add_failure("stage", str(error))
+    with reported(report), stage_of("log", args) as stage:
+        run(stage, lines, args.kills, report)
     return report.finish()
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -18,9 +19,11 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
-from davit_test import node  # noqa: E402
+from davit_test import node, paths  # noqa: E402
 from davit_test.fake_registry import FakeRegistry, Fault  # noqa: E402
+from davit_test.engine import EngineError  # noqa: E402
 from davit_test.report import Report  # noqa: E402
+from davit_test.suite import reported  # noqa: E402
 
 from oci_image import Entry, Image, Layer, digest_of, directory, write_layout  # noqa: E402
 
@@ -87,6 +90,12 @@ def leftovers_are_seen() -> None:
         try:
             new = node.leaks(before, watch, timeout_s=0)
             assert [line.split()[1] for line in new] == ["process", "file", "lease"], new
+            try:
+                node.check_leaks(before, watch, timeout_s=0)
+            except AssertionError as error:
+                assert "10.1.2.3" in str(error), error
+            else:
+                raise AssertionError("a check took leftovers for nothing")
         finally:
             child.kill()
             child.wait()
@@ -105,11 +114,25 @@ def failures_are_counted() -> None:
         assert len(json.loads(Path(where, "n.json").read_text())["failed"]) == 1
 
 
+def what_ends_a_suite_is_in_its_report() -> None:
+    for raised, failed, skipped in ((paths.Skip("no root"), 0, 1), (EngineError("did not start"), 1, 0)):
+        report = Report("inner")
+        with contextlib.redirect_stdout(io.StringIO()), reported(report):
+            raise raised
+        assert (report.passed, len(report.failed), len(report.skipped)) == (0, failed, skipped), vars(report)
+    try:
+        with reported(Report("inner")):
+            raise KeyError("a fault of the suite itself")
+    except KeyError:
+        return
+    raise AssertionError("a fault of the suite itself was swallowed")
+
+
 def main() -> int:
     argparse.ArgumentParser(description=__doc__).parse_known_args()
     report = Report("test support")
     for case in (same_content_same_digests, layer_says_what_is_in_it, layout_is_complete, faults_do_what_they_say,
-                 leftovers_are_seen, failures_are_counted):
+                 leftovers_are_seen, failures_are_counted, what_ends_a_suite_is_in_its_report):
         report.run(case.__name__.replace("_", " "), case)
     return report.finish()
 

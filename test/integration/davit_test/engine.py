@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from . import paths
-from .node import Watch, unmount_below
+from .node import Snapshot, Watch, check_leaks, leaks, unmount_below
 
 CNI_BIN_DIRS = ("/usr/lib/cni", "/opt/cni/bin")
 
@@ -148,6 +148,26 @@ class Engine:
             raise EngineError(f"{self.name} did not stop within {timeout_s} s of SIGTERM") from None
         self._child = None
         return code
+
+    def end(self) -> int:
+        """Stops it and takes its network away, which stays otherwise; returns the exit code."""
+        code = self.stop()
+        self.network.remove()
+        return code
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot.take(self.watch())
+
+    def leaks(self, before: Snapshot) -> list[str]:
+        """What is new since `before` and not meant to stay."""
+        return leaks(before, self.watch(), ignore=self._stays())
+
+    def check_leaks(self, before: Snapshot) -> None:
+        check_leaks(before, self.watch(), ignore=self._stays())
+
+    def _stays(self) -> tuple[str, ...]:
+        """The bridge by CNI's design, as long as the engine runs; after it what holds its images."""
+        return (self.network.bridge,) if self.alive() else (f"mount {self.root}",)
 
     def kill(self) -> None:
         if self._child is not None:

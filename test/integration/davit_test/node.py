@@ -160,6 +160,11 @@ def leaks(before: Snapshot, watch: Watch, timeout_s: float = 10, ignore: tuple[s
         time.sleep(0.2)
 
 
+def check_leaks(before: Snapshot, watch: Watch, timeout_s: float = 10, ignore: tuple[str, ...] = ()) -> None:
+    left = leaks(before, watch, timeout_s, ignore)
+    assert not left, f"left behind: {left[:6]}"
+
+
 def unmount_below(directory: Path) -> None:
     """Takes down every mount below a directory, deepest first: the last resort of a clean-up."""
     points = [p.rpartition(" (")[0] for p in mount_points()]
