@@ -84,6 +84,7 @@ TEST(ContainerResourcesTest, WhatKubeletsSendIsTaken) {
   EXPECT_EQ(ValidateResources(resources, node).code(), StatusCode::kInvalidArgument);
   node = Node();
   node.unified = true;
+  node.controllers = {"io", "memory"};
   resources.hugepage_limits.clear();
   resources.unified = {{"memory.min", "0"}, {"memory.swap.max", "0"}, {"io.max", "8:0 rbps=1"}};
   EXPECT_EQ(ValidateResources(resources, node), Status());
@@ -92,10 +93,12 @@ TEST(ContainerResourcesTest, WhatKubeletsSendIsTaken) {
 TEST(ContainerResourcesTest, UnifiedTakesNamesOfLimitsOnly) {
   sys::CgroupAbilities node = Node();
   node.unified = true;
+  node.controllers = {"memory"};
   const std::vector<std::pair<std::string, std::string>> bad = {
-      {"cgroup.procs", "1"}, {"cgroup.kill", "1"},   {"../memory.max", "1"}, {"memory..max", "1"},
-      {"memory/max", "1"},   {".max", "1"},          {"memory", "1"},        {"", "1"},
-      {"memory.max", ""},    {"memory.max", "1\n2"}, {"memory.max ", "1"},   {"memory.max", std::string("1\0", 2)}};
+      {"cgroup.procs", "1"}, {"cgroup.kill", "1"},    {"../memory.max", "1"}, {"memory..max", "1"},
+      {"memory/max", "1"},   {".max", "1"},           {"memory", "1"},        {"", "1"},
+      {"memory.max", ""},    {"memory.max", "1\n2"},  {"memory.max ", "1"},   {"memory.max", std::string("1\0", 2)},
+      {"no.such", "1"},      {"io.max", "8:0 rbps=1"}};
   for (const auto& [name, value] : bad) {
     sys::Resources resources;
     resources.unified = {{name, value}};

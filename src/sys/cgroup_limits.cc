@@ -348,6 +348,10 @@ Status CheckUnified(const CgroupLimits& limits, const CgroupAbilities& node, con
     }
     // cgroup.procs, cgroup.kill, cgroup.subtree_control: no limits, and the engine's own.
     if (name.rfind("cgroup.", 0) == 0) return BadField(prefix, field, "is not a limit");
+    const std::string controller = name.substr(0, name.find('.'));
+    if (std::find(node.controllers.begin(), node.controllers.end(), controller) == node.controllers.end()) {
+      return BadField(prefix, field, "this node's controllers are " + Join(node.controllers, ", "));
+    }
     if (value.empty() || value.size() > kMaxValue || value.find('\n') != std::string::npos ||
         value.find('\0') != std::string::npos) {
       return BadField(prefix, field, "has an empty value, one above 4096 bytes, or one with a newline or NUL");
@@ -420,6 +424,10 @@ bool CgroupLimits::empty() const {
 Result<CgroupAbilities> CgroupAbilities::Read(const CgroupLayout& layout) {
   CgroupAbilities node;
   node.unified = layout.mode() == CgroupMode::kUnified;
+  if (node.unified) {
+    ASSIGN_OR_RETURN(std::string names, ReadText(layout.unified_mount_point() + "/cgroup.controllers"));
+    node.controllers = Split(names, ' ');
+  }
   node.swap = AccountsSwap(layout);
   node.hugetlb = layout.Directory("hugetlb", "").has_value();
   for (const std::string& name : DirectoryNames("/sys/kernel/mm/hugepages")) {

@@ -37,6 +37,7 @@ struct CgroupLimits {
 // What the cgroups of this node can limit, read once.
 struct CgroupAbilities {
   bool unified = false;                     // pure version 2
+  std::vector<std::string> controllers;     // of version 2: "cpu", "memory", ...
   bool swap = false;                        // swap is accounted
   bool hugetlb = false;                     // the controller is there
   std::vector<std::string> hugepage_sizes;  // as CRI names them: "2MB", "1GB"
