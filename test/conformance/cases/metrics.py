@@ -90,14 +90,18 @@ def memory(t):
                         resources={"memory_limit_in_bytes": 160 * MIB})
     t.wait_for("the shell holds its memory", lambda: "held" in box.log())
     directory = box.cgroup("memory")
+    faults = r"^pgfault (\d+)$" if has_cgroup2() else r"^total_pgfault (\d+)$"
+    before = int(re.search(faults, (directory / "memory.stat").read_text(), re.M).group(1))
     got = samples(t, pod, box)
+    after = int(re.search(faults, (directory / "memory.stat").read_text(), re.M).group(1))
     usage = number(directory / ("memory.current" if has_cgroup2() else "memory.usage_in_bytes"))
     assert abs(got["container_memory_usage_bytes",] - usage) < 2 * MIB
     assert got["container_memory_rss",] >= 32 * MIB
     assert got["container_memory_working_set_bytes",] <= got["container_memory_usage_bytes",]
     assert got["container_spec_memory_limit_bytes",] == 160 * MIB
     assert got["container_memory_max_usage_bytes",] >= got["container_memory_rss",]
-    assert got["container_memory_failures_total", "pgfault", "hierarchy"] > 32 * MIB // 4096 // 2
+    # How many pages a fault brings is the node's affair (transparent huge pages).
+    assert 0 < before <= got["container_memory_failures_total", "pgfault", "hierarchy"] <= after
     assert got["container_oom_events_total",] == 0
     # A second process that wants more than there is: the kernel ends it, the container goes on.
     answer = box.exec_sync("sh", "-c", "y=$(head -c 201326592 /dev/zero | tr '\\0' x); echo ${#y}")
