@@ -1,6 +1,7 @@
 """Limits of containers and pods: in the cgroup's files at the start and after an update, whole or not at all."""
 
 import os
+import shutil
 from pathlib import Path
 
 from bench import case, has_cgroup2
@@ -47,10 +48,40 @@ def at_create(t):
     assert limits(box) == {"memory": str(64 * MIB), "quota": "50000", "period": "100000", "shares": weight(300),
                            "cpus": "0"}
     assert swap_limit(box) in (None, 64 * MIB)  # a limit of memory alone means no swap
-    assert box.info()["cgroup"] in str(box.cgroup("memory"))
+    assert str(box.cgroup("memory")).endswith(box.info()["cgroup"])
     assert box.proc("oom_score_adj").strip() == "500"
     shown = box.status().resources.linux
     assert (shown.cpu_shares, shown.cpu_quota, shown.memory_limit_in_bytes) == (300, 50_000, 64 * MIB)
+
+
+# A runtime that changes what it was asked for, then is the usual one.
+LAX = """#!/usr/bin/env python3
+import json, os, sys
+if "create" in sys.argv:
+    path = sys.argv[sys.argv.index("--bundle") + 1] + "/config.json"
+    with open(path) as file:
+        config = json.load(file)
+    {change}
+    with open(path, "w") as file:
+        json.dump(config, file)
+os.execv("{runtime}", ["{runtime}", *sys.argv[1:]])
+"""
+
+
+@case("resources", "a runtime that leaves a limit out or takes another cgroup makes no container", config="[runtime]\n")
+def lax_runtime(t):
+    changes = {"unlimited": 'config["linux"]["resources"].pop("memory", None)',
+               "elsewhere": 'config["linux"]["cgroupsPath"] += "-elsewhere"'}
+    for name, change in changes.items():
+        program = t.work / name
+        program.write_text(LAX.format(change=change, runtime=shutil.which(t.handler)))
+        program.chmod(0o755)
+        t.engine.extra += f'[runtime.handlers.{name}]\npath = "{program}"\n'
+    t.restart()
+    limit = {"memory_limit_in_bytes": 64 * MIB}
+    t.pod(handler="unlimited").refused("FAILED_PRECONDITION", "memory_limit_in_bytes", resources=limit)
+    t.pod(handler="elsewhere").refused("INTERNAL", "instead of", resources=limit)
+    assert limits(t.run(resources=limit))["memory"] == str(64 * MIB)
 
 
 @case("resources", "an update takes effect in the cgroup and shows in ContainerStatus; what is not set stays")

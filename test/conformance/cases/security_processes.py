@@ -86,6 +86,7 @@ def working_directory(t):
     secret.write_text("x")
     # From a directory outside the root the node's own files lie that many steps up.
     script = "up=.; for i in 1 2 3 4 5 6 7 8; do test -e $up%s && echo REACHED; up=$up/..; done; true" % secret
+    assert pod.ends("sh", "-c", f"{script}; pwd", working_dir="/tmp") == (0, "/tmp\n")
     for number in range(3, 21):
         for path in (f"/proc/self/fd/{number}", f"/proc/1/fd/{number}/../.."):
             try:
