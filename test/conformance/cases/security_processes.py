@@ -132,7 +132,9 @@ def own_program(t):
     namespace = shared.namespace("pid")
     [init] = [p.name for p in Path("/proc").iterdir() if is_init_of(p, namespace)]
     watcher = t.pod(namespaces={"pid": "NODE"}).container()
-    for who, number in ((shared, "1"), (watcher, init)):
+    monitor = shared.proc_status("PPid")
+    for who, number in ((shared, "1"), (watcher, init), (watcher, monitor), (watcher, t.engine.pid)):
+        assert who.exec_sync("test", "-d", f"/proc/{number}").exit_code == 0
         answer = who.exec_sync("sh", "-c", f"exec 3< /proc/{number}/exe && echo opened")
         assert b"opened" not in answer.stdout, f"process {number} gives its program to {who.config.metadata.name}"
     # Who may trace it does get it, and cannot write to it either.
