@@ -1,5 +1,6 @@
 // What clients send.
 
+#include <algorithm>
 #include <array>
 
 #include "base/strings.h"
@@ -168,6 +169,9 @@ sys::Resources ToResources(const v1::LinuxContainerResources& in) {
   out.cpuset_cpus = in.cpuset_cpus();
   out.cpuset_mems = in.cpuset_mems();
   for (const auto& limit : in.hugepage_limits()) out.hugepage_limits.push_back({limit.page_size(), limit.limit()});
+  // Kubelets send them in any order, and a request that is sent again has to be equal to the first.
+  std::stable_sort(out.hugepage_limits.begin(), out.hugepage_limits.end(),
+                   [](const sys::HugepageLimit& a, const sys::HugepageLimit& b) { return a.page_size < b.page_size; });
   out.unified = ToMap(in.unified());
   return out;
 }

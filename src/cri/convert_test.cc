@@ -27,6 +27,25 @@ TEST(ConvertTest, StopSignalsAreLinuxNumbers) {
   EXPECT_EQ(ToContainerSpec(bad).code(), StatusCode::kInvalidArgument);
 }
 
+TEST(ConvertTest, HugepageLimitsAreEqualInAnyOrder) {
+  v1::LinuxContainerResources one;
+  v1::LinuxContainerResources other;
+  for (const auto& [size, limit] : {std::pair("2MB", 4), std::pair("1GB", 2)}) {
+    auto* added = one.add_hugepage_limits();
+    added->set_page_size(size);
+    added->set_limit(limit);
+  }
+  other.mutable_hugepage_limits()->CopyFrom(one.hugepage_limits());
+  other.mutable_hugepage_limits()->SwapElements(0, 1);
+  sys::Resources first = ToResources(one);
+  sys::Resources second = ToResources(other);
+  ASSERT_EQ(first.hugepage_limits.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(first.hugepage_limits[i].page_size, second.hugepage_limits[i].page_size);
+    EXPECT_EQ(first.hugepage_limits[i].limit, second.hugepage_limits[i].limit);
+  }
+}
+
 TEST(ConvertTest, PortsOutOfRangeNameTheMapping) {
   v1::PodSandboxConfig config;
   config.add_port_mappings()->set_container_port(80);
