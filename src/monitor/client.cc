@@ -112,7 +112,7 @@ Result<State> WaitCreated(int fd, Deadline deadline) {
     ASSIGN_OR_RETURN(FullReply reply, ReceiveOne(fd, deadline));
     const State& state = reply.reply.state;
     if (state.phase == Phase::kCreating) continue;
-    if (!state.error.empty()) return Internal(state.error);
+    RETURN_IF_ERROR(state.error);
     return state;
   }
 }

@@ -179,7 +179,7 @@ Status Monitor::OpenTerminal() {
 }
 
 void Monitor::FailCreate(Status error) {
-  error_ = error.message();
+  error_ = std::move(error);
   phase_ = Phase::kExited;
   Publish();
   for (auto& connection : connections_) {
@@ -209,7 +209,7 @@ void Monitor::OnStartDone(int code) {
   } else {
     started_at_ = 0;
     reply.status = RuntimeError("start", code, options_.runtime_log, log_offset_, run_stderr_.get());
-    error_ = reply.status.message();
+    error_ = reply.status;
   }
   run_stderr_.reset();
   Publish();

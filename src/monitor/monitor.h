@@ -130,7 +130,7 @@ class Monitor {
   bool exit_written_ = false;
   int64_t exit_give_up_ms_ = 0;  // publish even though the log is blocked
   int64_t started_at_ = 0;
-  std::string error_;
+  Status error_;
   uint64_t log_offset_ = 0;   // of the runtime's log, where the run under way began
   sys::UniqueFd run_stderr_;  // read end of the running runtime's stderr, where it is not the container's
   sys::UniqueFd console_listener_;

@@ -112,7 +112,8 @@ enum : uint8_t {
   kExitFinishedTag,
   kExitOomTag,
   kExecPidTag,
-  kExecCodeTag
+  kExecCodeTag,
+  kErrorCodeTag
 };
 // Tags of launch options.
 enum : uint8_t {
@@ -180,26 +181,42 @@ Status ReadRequestField(const Field& field, Request& request) {
   return {};
 }
 
-Status ReadReplyField(const Field& field, Reply& reply, StatusCode& code, std::string& message) {
+// A status travels as two fields.
+struct StatusParts {
+  StatusCode code = StatusCode::kOk;
+  std::string message;
+
+  Status Take() { return code == StatusCode::kOk ? Status() : Status(code, std::move(message)); }
+};
+
+Status ReadCode(int64_t number, StatusCode& code) {
+  if (number < 0 || number > 16) return InvalidArgument("monitor message: unknown status code");
+  code = static_cast<StatusCode>(number);
+  return {};
+}
+
+Status ReadReplyField(const Field& field, Reply& reply, StatusParts& status, StatusParts& error) {
   switch (field.tag) {
     case kMessageTag:
-      message = field.value;
+      status.message = field.value;
       return {};
     case kErrorTag:
-      reply.state.error = field.value;
+      error.message = field.value;
+      // Monitors of earlier builds tell no code.
+      if (error.code == StatusCode::kOk) error.code = StatusCode::kInternal;
       return {};
     default:
       break;
   }
-  if (field.tag > kExecCodeTag) return {};
+  if (field.tag > kErrorCodeTag) return {};
   ASSIGN_OR_RETURN(int64_t number, field.Int());
   bool exit_field = field.tag >= kExitCodeTag && field.tag <= kExitOomTag;
   if (exit_field && !reply.state.exit) reply.state.exit.emplace();
   switch (field.tag) {
     case kCodeTag:
-      if (number < 0 || number > 16) return InvalidArgument("monitor message: unknown status code");
-      code = static_cast<StatusCode>(number);
-      break;
+      return ReadCode(number, status.code);
+    case kErrorCodeTag:
+      return ReadCode(number, error.code);
     case kPhaseTag:
       if (number < 0 || number > 3) return InvalidArgument("monitor message: unknown phase");
       reply.state.phase = static_cast<Phase>(number);
@@ -331,7 +348,10 @@ std::string EncodeReply(const Reply& reply) {
   out.Int(kPidTag, reply.state.pid);
   out.Int(kMonitorPidTag, reply.state.monitor_pid);
   out.Int(kStartedTag, reply.state.started_at_nanos);
-  if (!reply.state.error.empty()) out.Text(kErrorTag, reply.state.error);
+  if (!reply.state.error.ok()) {
+    out.Text(kErrorTag, reply.state.error.message());
+    out.Int(kErrorCodeTag, static_cast<int64_t>(reply.state.error.code()));
+  }
   if (reply.state.exit) {
     out.Int(kExitCodeTag, reply.state.exit->code);
     out.Int(kExitStartedTag, reply.state.exit->started_at_nanos);
@@ -382,14 +402,15 @@ Result<Reply> DecodeReply(std::string_view packet) {
   ASSIGN_OR_RETURN(uint8_t kind, TakeHeader(packet));
   if (kind != kReplyKind) return InvalidArgument("monitor message: not a reply");
   Reply reply;
-  StatusCode code = StatusCode::kOk;
-  std::string message;
+  StatusParts status;
+  StatusParts error;
   while (true) {
     ASSIGN_OR_RETURN(std::optional<Field> field, Next(packet));
     if (!field) break;
-    RETURN_IF_ERROR(ReadReplyField(*field, reply, code, message));
+    RETURN_IF_ERROR(ReadReplyField(*field, reply, status, error));
   }
-  if (code != StatusCode::kOk) reply.status = Status(code, std::move(message));
+  reply.status = status.Take();
+  reply.state.error = error.Take();
   return reply;
 }
 

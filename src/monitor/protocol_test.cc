@@ -57,7 +57,7 @@ TEST(ProtocolTest, ExecRequestSurvivesTheTrip) {
 TEST(ProtocolTest, ReplySurvivesTheTrip) {
   Reply reply;
   reply.status = NotFound("no such thing");
-  reply.state = {Phase::kExited, 42, 43, 44, ExitRecord{137, 44, 46, true}, "why"};
+  reply.state = {Phase::kExited, 42, 43, 44, ExitRecord{137, 44, 46, true}, InvalidArgument("why")};
   reply.exec_pid = 5;
   reply.exec_code = 0;
   Result<Reply> back = DecodeReply(EncodeReply(reply));
@@ -66,6 +66,16 @@ TEST(ProtocolTest, ReplySurvivesTheTrip) {
   EXPECT_EQ(back->state, reply.state);
   EXPECT_EQ(back->exec_pid, 5);
   EXPECT_EQ(back->exec_code, 0);
+}
+
+TEST(ProtocolTest, AnErrorWithoutACodeIsInternal) {
+  Reply reply;
+  reply.state.error = InvalidArgument("why");
+  std::string packet = EncodeReply(reply);
+  packet.resize(packet.size() - 13);  // the last field, an integer: as a monitor of an earlier build
+  Result<Reply> back = DecodeReply(packet);
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(back->state.error, Internal("why"));
 }
 
 TEST(ProtocolTest, UnknownFieldsAreSkippedUnknownTypesAreNot) {

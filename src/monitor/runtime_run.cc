@@ -102,6 +102,15 @@ std::vector<ProcessEntry> ListProcesses() {
   return list;
 }
 
+// Whether the runtime speaks of the program that the request names, in the words of crun (libcrun's
+// "executable file `x` not found", "open executable: Permission denied") and runc (Go's `exec: "x": ...`).
+bool IsAboutTheCommand(std::string_view message) {
+  for (std::string_view words : {"executable file `", "open executable: ", "exec: \""}) {
+    if (message.find(words) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string RuntimeMessage(std::string_view log) {
@@ -133,7 +142,9 @@ Status RuntimeError(std::string_view what, int exit_code, const std::string& log
     message = RuntimeMessage(text);
   }
   if (message.empty()) message = "exit code " + std::to_string(exit_code) + " and no message";
-  return Internal("runtime " + std::string(what) + ": " + Printable(message, kMaxMessage));
+  std::string text = "runtime " + std::string(what) + ": ";
+  if (IsAboutTheCommand(message)) return InvalidArgument(text + "command: " + Printable(message, kMaxMessage));
+  return Internal(text + Printable(message, kMaxMessage));
 }
 
 uint64_t FileSize(const std::string& path) {

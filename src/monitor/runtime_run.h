@@ -20,6 +20,7 @@ std::string RuntimeMessage(std::string_view log);
 
 // Why a runtime failed: from its log behind `log_offset`, else from what is in the pipe of its stderr
 // (read without blocking; may be -1), else its exit code. `what` is "create", "start", "exec".
+// kInvalidArgument when it is about the program that the request names (not there, not executable), else kInternal.
 Status RuntimeError(std::string_view what, int exit_code, const std::string& log_path, uint64_t log_offset,
                     int stderr_fd);
 // Size of the file now, 0 when it is not there: the log_offset for RuntimeError.

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "sys/atomic_file.h"
+#include "sys/temp_dir.h"
+
 namespace davit::monitor {
 namespace {
 
@@ -28,6 +31,19 @@ TEST(RuntimeErrorTest, FallsBackFromLogToStderrToCode) {
   ASSERT_TRUE(pipe.ok());
   ASSERT_TRUE(sys::WriteAll(pipe->write.get(), "boom\n").ok());
   EXPECT_EQ(RuntimeError("start", 1, "", 0, pipe->read.get()).message(), "runtime start: boom");
+}
+
+TEST(RuntimeErrorTest, AProgramThatCannotRunIsTheRequestsFault) {
+  // As crun 1.8 and runc 1.1 say it.
+  for (const char* said :
+       {"executable file `nosuch` not found in $PATH: No such file or directory", "open executable: Permission denied",
+        "runc create failed: unable to start container process: exec: \"/x\": permission denied"}) {
+    sys::TempDir dir;
+    ASSERT_TRUE(sys::WriteFileAtomic(dir.At("log"), said, 0600, sys::Durability::kAtomic).ok());
+    Status status = RuntimeError("create", 1, dir.At("log"), 0, -1);
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << said;
+    EXPECT_EQ(status.message(), std::string("runtime create: command: ") + said);
+  }
 }
 
 TEST(RuntimeRunTest, KnowsItsOwnChildren) {

@@ -34,7 +34,7 @@ struct State {
   pid_t monitor_pid = 0;
   int64_t started_at_nanos = 0;    // wall clock; 0 before the start
   std::optional<ExitRecord> exit;  // set in kExited
-  std::string error;               // why create or start failed: the runtime's message, else empty
+  Status error;                    // why create or start failed: the runtime's message, else OK
 
   friend bool operator==(const State&, const State&) = default;
 };

@@ -27,6 +27,8 @@ def arguments(t):
     assert says([], ["given"]) == "entry given"
     assert says(["echo", "other"], []) == "other"
     assert says(["echo", "other"], ["given", "a b", ""]) == "other given a b"
+    for program in ("nosuch", "/no/such", "/etc", "/etc/passwd"):
+        pod.refused("INVALID_ARGUMENT", "command", program)
     bare = image_with(t, "bare", Entrypoint=None, Cmd=None)
     pod.refused("INVALID_ARGUMENT", "command", image=bare, command=[])
 
