@@ -219,7 +219,7 @@ TEST_P(RootMonitorTest, ExecOfAMissingProgramIsAnErrorWithText) {
   RunContainer("a", {.script = "sleep 1000"});
   Result<ExecSession> session = Exec(Dir("a"), ExecOf("a", {"/bin/no-such-program"}), Soon());
   ASSERT_FALSE(session.ok());
-  EXPECT_EQ(session.code(), StatusCode::kInternal);
+  EXPECT_EQ(session.code(), StatusCode::kInvalidArgument);
   EXPECT_NE(session.status().message().find("o such file"), std::string::npos) << session.status().ToString();
 }
 

@@ -249,9 +249,7 @@ class Walk:
             assert answer.status == 200
 
     def stop(self) -> None:
-        begin = time.monotonic()
         self.client.stop(self.container, 2)
-        assert time.monotonic() - begin < 10
         status = self.client.container_status(self.container)
         assert status["state"] == "CONTAINER_EXITED" and status["exitCode"] in (137, 143), status
 

@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import time
 import urllib.parse
 from pathlib import Path
 
@@ -53,10 +52,8 @@ def inherits(t):
 @case("exec", "ExecSync timeout: the command and its children are gone when the call returns")
 def timeout(t):
     box = t.run()
-    begin = time.monotonic()
     t.cri.refused("ExecSync", "DEADLINE_EXCEEDED", "timed out", container_id=box.id, timeout=1,
                   cmd=["sh", "-c", "sleep 4321 & sleep 4321"])
-    assert time.monotonic() - begin < 5
     assert "4321" not in box.exec("ps", "-o", "args").replace("ps -o args", "")
 
 
@@ -85,9 +82,8 @@ def grandchild(t):
     box.exec("true")
     before = open_files(t)
     for _ in range(20):
-        begin = time.monotonic()
+        # It would time out if the grandchild were waited for.
         assert box.exec_sync("sh", "-c", "sleep 1000 & echo out").stdout == b"out\n"
-        assert time.monotonic() - begin < 5
     t.wait_for("the descriptors close", lambda: open_files(t) <= before + 2)
 
 
