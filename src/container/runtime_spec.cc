@@ -15,6 +15,7 @@
 #include "container/resources.h"
 #include "container/seccomp.h"
 #include "container/seccomp_bpf.h"
+#include "container/seccomp_default.h"
 #include "container/selinux.h"
 #include "container/user_namespace.h"
 #include "sys/systemd_names.h"
@@ -131,7 +132,9 @@ Result<std::string> Seccomp(const SecurityContext& security, const oci::Capabili
         "linux.security_context.seccomp: RuntimeDefault is asked for, but this node has no default profile (install "
         "golang-github-containers-common, or set runtime.seccomp_profile)");
   }
-  return LoadSeccompProfile(node.seccomp_profile, capabilities.bounding);
+  ASSIGN_OR_RETURN(std::string profile, LoadSeccompProfile(node.seccomp_profile, capabilities.bounding));
+  if (!node.tighten_seccomp) return profile;
+  return TightenSeccompProfile(profile, capabilities.bounding, oci::HostPlatform().architecture);
 }
 
 // Seccomp, AppArmor and SELinux.

@@ -35,7 +35,8 @@ struct NodeLimits {
   int64_t pids_limit = -1;
   sys::CgroupAbilities cgroups;
   std::vector<std::string> default_capabilities;
-  std::string seccomp_profile;  // file of RuntimeDefault; empty: there is none
+  std::string seccomp_profile;   // file of RuntimeDefault; empty: there is none
+  bool tighten_seccomp = false;  // it is the distribution's and not an administrator's: seccomp_default.h
   AppArmorNode apparmor;
   std::shared_ptr<const Selinux> selinux;       // nullptr: off
   std::shared_ptr<SeccompCache> seccomp_cache;  // nullptr: every profile is compiled by the runtime

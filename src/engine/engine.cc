@@ -47,6 +47,7 @@ Result<container::NodeLimits> ReadNodeLimits(const config::Config& config, const
   node.seccomp_profile = config.runtime.seccomp_profile;
   if (node.seccomp_profile.empty() && ::access(kPackagedSeccompProfile, R_OK) == 0) {
     node.seccomp_profile = kPackagedSeccompProfile;
+    node.tighten_seccomp = true;
   }
   node.seccomp_cache = std::make_shared<container::SeccompCache>();
   if (!config.runtime.cdi_spec_dirs.empty()) node.cdi = std::make_shared<container::Cdi>(config.runtime.cdi_spec_dirs);
