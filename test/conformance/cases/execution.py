@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import urllib.parse
 from pathlib import Path
 
@@ -111,6 +112,12 @@ def upgrade(url: str) -> int:
     return status
 
 
+def listeners(port: int) -> set[str]:
+    """The addresses on which anybody listens at this port, as the kernel writes them."""
+    lines = [line.split() for f in ("tcp", "tcp6") for line in Path(f"/proc/net/{f}").read_text().splitlines()[1:]]
+    return {line[1].split(":")[0] for line in lines if line[3] == "0A" and int(line[1].split(":")[1], 16) == port}
+
+
 @case("exec", "Exec, Attach and PortForward give addresses on loopback that are good once")
 def addresses(t):
     pod = t.pod()
@@ -123,8 +130,9 @@ def addresses(t):
         parts = urllib.parse.urlparse(url)
         assert parts.scheme == "http" and parts.hostname == "127.0.0.1", url
         token = parts.path.rsplit("/", 1)[1]
-        assert len(token) >= 32, f"a token of {len(token)} hexadecimal digits has less than 128 bits"
+        assert re.fullmatch("[0-9a-f]{40}", token), f"{token} is not 160 bits"
         tokens.add(token)
+        assert listeners(parts.port) == {"0100007F"}, "it listens elsewhere than on 127.0.0.1"
         assert [upgrade(url), upgrade(url)] == [101, 404], url
         assert upgrade(url.replace(token, "0" * len(token))) == 404
     assert len(tokens) == 3
