@@ -108,6 +108,24 @@ const HostOptions* FindHost(const std::map<std::string, HostOptions>& hosts, con
   return it == hosts.end() ? nullptr : &it->second;
 }
 
+// "user:password" of the credentials; empty when there are none.
+Result<std::string> UserAndPassword(const Credentials& credentials) {
+  if (!credentials.username.empty()) return credentials.username + ":" + credentials.password;
+  if (credentials.auth.empty()) return std::string();
+  std::string text(credentials.auth);
+  std::string out(3 * (text.size() / 4 + 1), '\0');
+  int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                             reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+  if (size < 0) return InvalidArgument("the auth field of the credentials is not base64");
+  // EVP counts padding as bytes.
+  size -= static_cast<int>(text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0);
+  out.resize(static_cast<size_t>(std::max(size, 0)));
+  if (out.find(':') == std::string::npos)
+    return InvalidArgument("the auth field of the credentials is not user:password");
+  while (out.ends_with('\0')) out.pop_back();  // some tools encode a trailing zero byte
+  return out;
+}
+
 }  // namespace
 
 Result<std::vector<Endpoint>> EndpointsFor(const Reference& reference, const std::map<std::string, HostOptions>& hosts,
@@ -153,6 +171,8 @@ Registry::Registry(Reference reference, std::map<std::string, HostOptions> hosts
 
 Result<std::unique_ptr<Registry>> Registry::Create(Reference reference, std::map<std::string, HostOptions> hosts,
                                                    Credentials credentials, PullLimits limits) {
+  // Said at once, and not only to who meets a registry that wants them.
+  RETURN_IF_ERROR(UserAndPassword(credentials).status());
   std::unique_ptr<Registry> registry(
       new Registry(std::move(reference), std::move(hosts), std::move(credentials), limits));
   ASSIGN_OR_RETURN(registry->endpoints_, EndpointsFor(registry->reference_, registry->hosts_, registry->credentials_));
@@ -245,28 +265,6 @@ Result<HttpResponse> Registry::Send(CurlClient& client, size_t endpoint, const R
   }
   return Follow(client, endpoint, request, *fresh, sink);
 }
-
-namespace {
-
-// "user:password" of the credentials; empty when there are none.
-Result<std::string> UserAndPassword(const Credentials& credentials) {
-  if (!credentials.username.empty()) return credentials.username + ":" + credentials.password;
-  if (credentials.auth.empty()) return std::string();
-  std::string text(credentials.auth);
-  std::string out(3 * (text.size() / 4 + 1), '\0');
-  int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                             reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  if (size < 0) return InvalidArgument("the auth field of the credentials is not base64");
-  // EVP counts padding as bytes.
-  size -= static_cast<int>(text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0);
-  out.resize(static_cast<size_t>(std::max(size, 0)));
-  if (out.find(':') == std::string::npos)
-    return InvalidArgument("the auth field of the credentials is not user:password");
-  while (out.ends_with('\0')) out.pop_back();  // some tools encode a trailing zero byte
-  return out;
-}
-
-}  // namespace
 
 Result<std::string> Registry::Authorize(CurlClient& client, size_t endpoint, std::string_view header) {
   const bool ours = endpoints_[endpoint].with_credentials;

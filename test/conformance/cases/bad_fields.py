@@ -6,6 +6,8 @@ configuration; the word is the field's name as the request spells it, so that wh
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bench import case
 from davit_test.grpc_client import pb, pod_config
 
@@ -310,14 +312,18 @@ def images(t):
         error = t.cri.refused("PullImage", BAD, image={"image": bad})
         assert bad[:20] in error.details, error
     t.cri.refused("PullImage", "NOT_FOUND", "nobody/has", image={"image": "registry.k8s.io/nobody/has:1"})
-    for auth, word in (({"auth": "!!! no base64"}, "auth"), ({"auth": "bm9jb2xvbg=="}, "auth")):
-        error = t.cri.refused("PullImage", (BAD, "UNAUTHENTICATED", "NOT_FOUND"), image={"image": "registry.k8s.io/no:1"},
-                              auth=auth)
-        assert auth["auth"] not in error.details, "the secret is in the text"
+    for auth in ({"auth": "!!! no base64"}, {"auth": "bm9jb2xvbg=="}):
+        error = t.cri.refused("PullImage", BAD, "auth field", image={"image": "registry.k8s.io/no:1"}, auth=auth)
+        assert auth["auth"] not in error.details and "nocolon" not in error.details, "the secret is in the text"
+    auth = {"username": "somebody", "password": "secret-of-a-pull"}
+    error = t.cri.refused("PullImage", "NOT_FOUND", image={"image": "registry.k8s.io/nobody/has:1"}, auth=auth)
+    log = Path(t.engine.log).read_text(errors="replace")
+    assert not [word for word in (auth["password"], "bm9jb2xvbg==") if word in error.details + log]
 
 
 @case("bad fields", "a message that is none is refused by the protocol, and the engine goes on")
 def garbage(t):
+    pid = t.engine.pid
     for name in t.cri.methods():
         for data in (b"\xff" * 40, b"\x0a\x7f", b"\x08"):
             try:
@@ -325,6 +331,9 @@ def garbage(t):
                 if not hasattr(answer, "DESCRIPTOR"):
                     next(answer, None)
                     answer.cancel()
-            except AssertionError:
-                pass
-    assert t.cri.Version().runtime_name == "davit"
+            except AssertionError as error:
+                # The answer of gRPC, whose versions differ in it; one of the engine's would name a field.
+                assert error.code in ("INTERNAL", "UNIMPLEMENTED"), f"{name}: {error}"
+            else:
+                raise AssertionError(f"{name} took {data!r}")
+    assert t.cri.Version().runtime_name == "davit" and t.engine.pid == pid

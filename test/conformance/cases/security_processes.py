@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -294,6 +295,14 @@ def moving(one: Path, other: Path):
         mover.wait()
 
 
+def makes_directories_outside(t) -> bool:
+    """runc before 1.1.14: it mounts inside the root, but a directory that it misses may be made outside."""
+    if t.handler != "runc":
+        return False
+    text = subprocess.run([shutil.which("runc"), "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(n) for n in re.search(r"(\d+)\.(\d+)\.(\d+)", text).groups()) < (1, 1, 14)
+
+
 @case("security", "a mount point that others move under the runtime's hands stays inside (CVE-2021-30465, CVE-2024-45310)")
 def moving_target(t):
     outside = t.folder("race-outside")
@@ -303,6 +312,7 @@ def moving_target(t):
     source = t.folder("race-source")
     (source / "in").write_text("in\n")
     pod = t.pod()
+    known = makes_directories_outside(t)  # CVE-2024-45310: docs/security.md, "Where it falls short"
     made = 0
     with moving(shared / "a", shared / "b"):
         # Each attempt finds the link or the directory with like chance, and each step of it anew.
@@ -316,7 +326,8 @@ def moving_target(t):
             else:
                 made += 1
                 box.remove()
-            assert os.listdir(outside) == [], f"made on the node: {os.listdir(outside)}"
+            left = {str(p.relative_to(outside)) for p in outside.rglob("*") if not (known and p.is_dir())}
+            assert not left, f"made on the node: {left}"
     assert made > 0, "every attempt was refused: the race was never run to its end"
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     assert not [p for p in points if str(outside) in p]
