@@ -173,6 +173,9 @@ int AppendBytes(sd_bus_message* call, const char* name, const std::optional<std:
 int AppendLimits(sd_bus_message* call, const std::string& unit, const UnitLimits& limits) {
   int code = sd_bus_message_append(call, "sb", unit.c_str(), 1);  // 1: not kept over a reboot
   if (code >= 0) code = sd_bus_message_open_container(call, 'a', "(sv)");
+  if (code >= 0) code = AppendNumber(call, "MemoryMin", limits.memory_min);
+  if (code >= 0) code = AppendNumber(call, "MemoryLow", limits.memory_low);
+  if (code >= 0) code = AppendNumber(call, "MemoryHigh", limits.memory_high);
   if (code >= 0) code = AppendNumber(call, "MemoryMax", limits.memory_max);
   if (code >= 0) code = AppendNumber(call, "MemorySwapMax", limits.swap_max);
   if (code >= 0) code = AppendNumber(call, "CPUWeight", limits.cpu_weight);
@@ -180,6 +183,7 @@ int AppendLimits(sd_bus_message* call, const std::string& unit, const UnitLimits
   if (code >= 0) code = AppendNumber(call, "CPUQuotaPerSecUSec", limits.cpu_quota_per_second);
   if (code >= 0) code = AppendBytes(call, "AllowedCPUs", limits.cpus);
   if (code >= 0) code = AppendBytes(call, "AllowedMemoryNodes", limits.memory_nodes);
+  if (code >= 0) code = AppendNumber(call, "TasksMax", limits.tasks);
   if (code >= 0) code = sd_bus_message_close_container(call);
   return code;
 }

@@ -36,13 +36,17 @@ Status StartSlice(const std::string& unit, const std::string& description, Deadl
 
 // systemd.resource-control(5), for cgroup version 2. What is not set stays as it is.
 struct UnitLimits {
-  std::optional<uint64_t> memory_max;            // bytes; kNoLimit
+  std::optional<uint64_t> memory_min;  // bytes; kNoLimit, as with the next three
+  std::optional<uint64_t> memory_low;
+  std::optional<uint64_t> memory_high;
+  std::optional<uint64_t> memory_max;
   std::optional<uint64_t> swap_max;              // bytes of swap alone; kNoLimit
   std::optional<uint64_t> cpu_weight;            // 1..10000
   std::optional<uint64_t> cpu_quota_per_second;  // microseconds; kNoLimit
   std::optional<uint64_t> cpu_period;            // microseconds
   std::optional<std::vector<uint8_t>> cpus;      // bit n of byte n/8: cpu n
   std::optional<std::vector<uint8_t>> memory_nodes;
+  std::optional<uint64_t> tasks;  // processes and threads; kNoLimit
 
   static constexpr uint64_t kNoLimit = UINT64_MAX;
 };

@@ -70,12 +70,16 @@ Status ReadSet(const std::string& file, std::optional<std::vector<uint8_t>>& bit
 
 Result<UnitLimits> ReadUnitLimits(const std::string& directory) {
   UnitLimits limits;
+  RETURN_IF_ERROR(ReadNumber(directory + "/memory.min", limits.memory_min));
+  RETURN_IF_ERROR(ReadNumber(directory + "/memory.low", limits.memory_low));
+  RETURN_IF_ERROR(ReadNumber(directory + "/memory.high", limits.memory_high));
   RETURN_IF_ERROR(ReadNumber(directory + "/memory.max", limits.memory_max));
   RETURN_IF_ERROR(ReadNumber(directory + "/memory.swap.max", limits.swap_max));
   RETURN_IF_ERROR(ReadNumber(directory + "/cpu.weight", limits.cpu_weight));
   RETURN_IF_ERROR(ReadQuota(directory + "/cpu.max", limits));
   RETURN_IF_ERROR(ReadSet(directory + "/cpuset.cpus", limits.cpus));
   RETURN_IF_ERROR(ReadSet(directory + "/cpuset.mems", limits.memory_nodes));
+  RETURN_IF_ERROR(ReadNumber(directory + "/pids.max", limits.tasks));
   return limits;
 }
 

@@ -19,7 +19,11 @@ class SystemdLimitsTest : public ::testing::Test {
 };
 
 TEST_F(SystemdLimitsTest, FilesBecomeProperties) {
+  Write("memory.min", "0");
+  Write("memory.low", "4096");
+  Write("memory.high", "50331648");
   Write("memory.max", "67108864");
+  Write("pids.max", "77");
   Write("memory.swap.max", "max");
   Write("cpu.weight", "20");
   Write("cpu.max", "20000 100000");
@@ -27,7 +31,11 @@ TEST_F(SystemdLimitsTest, FilesBecomeProperties) {
   Write("cpuset.mems", "");
   Result<UnitLimits> limits = Read();
   ASSERT_TRUE(limits.ok()) << limits.status().ToString();
+  EXPECT_EQ(limits->memory_min, 0u);
+  EXPECT_EQ(limits->memory_low, 4096u);
+  EXPECT_EQ(limits->memory_high, 50331648u);
   EXPECT_EQ(limits->memory_max, 67108864u);
+  EXPECT_EQ(limits->tasks, 77u);
   EXPECT_EQ(limits->swap_max, UnitLimits::kNoLimit);
   EXPECT_EQ(limits->cpu_weight, 20u);
   EXPECT_EQ(limits->cpu_quota_per_second, 200000u);

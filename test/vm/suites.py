@@ -12,8 +12,9 @@ class Suite:
     command: tuple[str, ...]
     # What the engine is told; empty: it chooses.
     driver: str = ""
-    # critest takes --focus and --skip.
+    # Takes --focus and --skip; critest also --parallel.
     filters: bool = False
+    parallel: bool = False
     selinux: bool = False
 
 
@@ -29,15 +30,15 @@ SUITES = {
     "walk": Suite("a pod's life by crictl, systemd driver", ("e2e/crictl_walk.py", "--bin-dir", "{bin}")),
     "walk-cgroupfs": Suite("the same with the cgroupfs driver", ("e2e/crictl_walk.py", "--bin-dir", "{bin}"),
                            driver="cgroupfs"),
-    "critest-crun": Suite("the whole CRI suite, crun, systemd driver", critest("crun"), filters=True),
-    "critest-runc": Suite("the whole CRI suite, runc, systemd driver", critest("runc"), filters=True),
+    "critest-crun": Suite("the whole CRI suite, crun, systemd driver", critest("crun"), filters=True, parallel=True),
+    "critest-runc": Suite("the whole CRI suite, runc, systemd driver", critest("runc"), filters=True, parallel=True),
     "critest-cgroupfs": Suite("the whole CRI suite, crun, cgroupfs driver", critest("crun"), driver="cgroupfs",
-                              filters=True),
+                              filters=True, parallel=True),
     "conformance": Suite("Davit's own suite over the socket, systemd driver",
-                         ("conformance/conformance_test.py", "--bin-dir", "{bin}")),
+                         ("conformance/conformance_test.py", "--bin-dir", "{bin}"), filters=True),
     "crash": Suite("SIGKILL at every step, systemd driver", ("integration/crash_test.py", "--bin-dir", "{bin}")),
-    "selinux": Suite("critest's SELinux specs", critest("crun", "--focus", "SELinux"), filters=True, selinux=True),
-    "critest-selinux": Suite("the whole CRI suite with SELinux", critest("crun"), filters=True, selinux=True),
+    "selinux": Suite("critest's SELinux specs", critest("crun", "--focus", "SELinux"), filters=True, parallel=True, selinux=True),
+    "critest-selinux": Suite("the whole CRI suite with SELinux", critest("crun"), filters=True, parallel=True, selinux=True),
 }
 
 GROUPS = {

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from bench import case, has_cgroup2
@@ -188,6 +189,12 @@ def unified(t):
     assert box.cgroup_value("memory", "", "memory.high") == "52428800"
     update(t, box, unified={"memory.high": "62914560"})
     assert box.cgroup_value("memory", "", "memory.high") == "62914560"
+    # systemd, where it has a hand in it, keeps what was asked for at create and in an update.
+    other = pod.container(resources={"unified": {"memory.low": "4096", "pids.max": "77"}})
+    if systemd(t):
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+    assert box.cgroup_value("memory", "", "memory.high") == "62914560"
+    assert (other.cgroup_value("memory", "", "memory.low"), other.cgroup_value("pids", "", "pids.max")) == ("4096", "77")
 
 
 @case("resources", "hugepages: the limit is in the cgroup and changes with an update")
@@ -241,9 +248,6 @@ def pod_file(pod, controller: str, v1: str, v2: str) -> Path:
 def pod_limits(t):
     linux = {"resources": {"memory_limit_in_bytes": 64 * MIB, "cpu_quota": 50_000, "cpu_period": 100_000},
              "overhead": {"memory_limit_in_bytes": 16 * MIB, "cpu_quota": 10_000, "cpu_period": 100_000}}
-    if systemd(t):
-        t.refused_pod("UNIMPLEMENTED", "linux.resources", linux=linux)
-        return
     pod = t.pod(linux=linux)
     memory = pod_file(pod, "memory", "memory.limit_in_bytes", "memory.max")
     cpu = pod_file(pod, "cpu", "cpu.cfs_quota_us", "cpu.max")
@@ -273,6 +277,10 @@ def pod_of_kubelet(t):
     t.cri.UpdatePodSandboxResources(pod_sandbox_id=pod.id, resources={"memory_limit_in_bytes": 128 * MIB})
     assert memory.read_text() == before
     assert pod.info()["resources"]["memory_limit_bytes"] == 128 * MIB
+    if systemd(t):
+        # Made for this pod by its name, and the kubelet's to stop.
+        pod.stop()
+        subprocess.run(["systemctl", "stop", parent], check=True)
 
 
 @case("resources", "an update of a pod that is stopped, or is not there, is refused")
