@@ -114,6 +114,15 @@ Status Engine::State::PlanModules(pod::PodRecord& record) {
     record.shm_bytes = settings.shm_bytes;
   }
   if (!options.node.selinux) return {};
+  RETURN_IF_ERROR(PlanSelinuxLevel(record));
+  container::SelinuxContext label = options.node.selinux->defaults().file;
+  label.level = record.selinux_level;
+  // What the policy does not know is an error of each container, which may name other labels.
+  if (options.node.selinux->Check(label.ToString()).ok()) record.selinux_mount_label = label.ToString();
+  return {};
+}
+
+Status Engine::State::PlanSelinuxLevel(pod::PodRecord& record) {
   record.selinux_level = record.spec.selinux.level;
   if (!record.selinux_level.empty()) return {};  // asked for, and perhaps shared on purpose
   std::lock_guard lock(levels_lock);

@@ -142,6 +142,7 @@ struct Engine::State {
   Result<PodId> MakePod(const pod::PodRecord& intent);
   // What the record of intent says of SELinux and of annotations.
   Status PlanModules(pod::PodRecord& record);
+  Status PlanSelinuxLevel(pod::PodRecord& record);
   Status StopPodNow(const PodId& id);
   Status RemovePodNow(const PodId& id);
   void RetryDetachLater(const PodId& id);

@@ -48,8 +48,9 @@ struct PodRecord {
   int64_t init_pid = 0;          // of the shared PID namespace's init; 0: none
   uint64_t init_start_time = 0;  // with the pid it names a process (sys::ProcessStartTime)
 
-  std::string selinux_level;  // "s0:c1,c2", of no other pod; empty: SELinux is off
-  int64_t shm_bytes = 0;      // size of /dev/shm; 0: the default
+  std::string selinux_level;        // "s0:c1,c2", of no other pod; empty: SELinux is off
+  std::string selinux_mount_label;  // of what the pod itself mounts, at selinux_level; empty: none
+  int64_t shm_bytes = 0;            // size of /dev/shm; 0: the default
 };
 
 std::string ToText(const PodRecord& record);

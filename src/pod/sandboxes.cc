@@ -265,6 +265,10 @@ Result<PodRecord> Sandboxes::StartInit(PodRecord record, Deadline deadline) {
       spawn.argv.push_back(path);
     }
   }
+  if (!record.selinux_mount_label.empty()) {
+    spawn.argv.emplace_back("--mount-label");
+    spawn.argv.push_back(record.selinux_mount_label);
+  }
   // Of version 1, systemd has only some hierarchies in its hands.
   if (!scope || cgroups_.mode() != sys::CgroupMode::kUnified) {
     RETURN_IF_ERROR(sys::CreateCgroup(cgroups_, cgroup).status());

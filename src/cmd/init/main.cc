@@ -2,7 +2,7 @@
 // others, without an image, a root filesystem or a privilege.
 //
 //   davit-init [--wait stdin] [--netns PATH] [--ipcns PATH] [--utsns PATH] [--userns PATH]
-//              [--cgroup-procs FILE]...
+//              [--mount-label LABEL] [--cgroup-procs FILE]...
 //
 // With --wait it first reads one byte: by then the caller has put this process into the cgroup that process 1
 // is to be in; at an end of file (the caller died) it goes without having made anything.
@@ -45,6 +45,7 @@ struct Arguments {
   const char* ipcns = nullptr;
   const char* utsns = nullptr;
   const char* userns = nullptr;
+  const char* mount_label = nullptr;  // of SELinux
   const char* cgroup_procs[kMaxCgroups] = {};
   int cgroups = 0;
   bool wait = false;
@@ -78,6 +79,8 @@ bool Parse(int argc, char** argv, Arguments& out) {
       out.wait = true;
     } else if (strcmp(argv[i], "--userns") == 0) {
       out.userns = value;
+    } else if (strcmp(argv[i], "--mount-label") == 0 && strpbrk(value, "\"\\") == nullptr) {
+      out.mount_label = value;
     } else if (strcmp(argv[i], "--cgroup-procs") == 0 && out.cgroups < kMaxCgroups) {
       out.cgroup_procs[out.cgroups++] = value;
     } else {
@@ -139,8 +142,9 @@ void RunFromReadOnlyMount(char** argv) {
   close(mount);
 }
 
-// An empty tmpfs as the whole of what this process sees, so that it keeps no mount of the host busy.
-Failure LeaveHostMounts() {
+// An empty tmpfs as the whole of what this process sees, so that it keeps no mount of the host busy. The pod's
+// containers see it as /proc/1/root: it has their label where there are labels.
+Failure LeaveHostMounts(const char* label) {
   if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return Fail("make mounts private");
   const char* places[] = {"/run", "/tmp", "/mnt", "/proc"};
   const char* place = nullptr;
@@ -153,7 +157,12 @@ Failure LeaveHostMounts() {
   }
   if (place == nullptr) return {"find a directory to mount at", ENOENT};
   unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-  if (mount("davit-init", place, "tmpfs", flags, "size=4096,nr_inodes=2,mode=0555") != 0) return Fail("mount tmpfs");
+  char options[512];
+  int size =
+      snprintf(options, sizeof options, "size=4096,nr_inodes=2,mode=0555%s%s%s", label != nullptr ? ",context=\"" : "",
+               label != nullptr ? label : "", label != nullptr ? "\"" : "");
+  if (size >= static_cast<int>(sizeof options)) return {"mount tmpfs: --mount-label", ENAMETOOLONG};
+  if (mount("davit-init", place, "tmpfs", flags, options) != 0) return Fail("mount tmpfs");
   if (chdir(place) != 0) return Fail("enter tmpfs");
   // pivot_root(2): with "." twice the old root ends up on top of the new one.
   if (syscall(SYS_pivot_root, ".", ".") != 0) return Fail("pivot root");
@@ -196,12 +205,12 @@ Failure DropPrivileges() {
   }
 }
 
-[[noreturn]] void RunInit(int channel, const sigset_t& set) {
+[[noreturn]] void RunInit(const Arguments& arguments, int channel, const sigset_t& set) {
   char go = 0;
   if (read(channel, &go, 1) != 1) _exit(1);  // the parent failed or died
   setsid();
   prctl(PR_SET_NAME, "davit-init", 0UL, 0UL, 0UL);
-  Failure failure = LeaveHostMounts();
+  Failure failure = LeaveHostMounts(arguments.mount_label);
   if (failure.step == nullptr) failure = DropPrivileges();
   if (write(channel, &failure, sizeof failure) != static_cast<ssize_t>(sizeof failure) || failure.step != nullptr)
     _exit(1);
@@ -232,7 +241,7 @@ int main(int argc, char** argv) {
   if (!Parse(argc, argv, arguments)) {
     return Die(
         "usage: davit-init [--wait stdin] [--netns PATH] [--ipcns PATH] [--utsns PATH] [--userns PATH] "
-        "[--cgroup-procs FILE]...",
+        "[--mount-label LABEL] [--cgroup-procs FILE]...",
         nullptr, 0);
   }
   RunFromReadOnlyMount(argv);
@@ -258,7 +267,7 @@ int main(int argc, char** argv) {
   if (child < 0) return Die("fork", nullptr, errno);
   if (child == 0) {
     close(channel[0]);
-    RunInit(channel[1], set);
+    RunInit(arguments, channel[1], set);
   }
   close(channel[1]);
   int code = Supervise(arguments, cgroup_fds, channel[0], child);
