@@ -69,12 +69,13 @@ def cap(t):
     box.exec("true")
     before = resident(t)
     # A pipe's worth below what one message may have, with both streams full.
-    script = "head -c 1000000 /dev/zero >&2; head -c 40000000 /dev/zero; exit 7"
+    script = "head -c 1000000 /dev/zero >&2; head -c 400000000 /dev/zero; exit 7"
     answer = box.exec_sync("sh", "-c", script, timeout=60)
     assert answer.exit_code == 7 and 15 << 20 <= len(answer.stdout) + len(answer.stderr) <= CAP, \
         (answer.exit_code, len(answer.stdout), len(answer.stderr))
     grown = resident(t) - before
-    assert grown < 64 << 20, f"the engine grew by {grown >> 20} MiB"
+    # The answer exists a few times at once for a moment; 400 MB kept would be far above.
+    assert grown < 128 << 20, f"the engine grew by {grown >> 20} MiB"
 
 
 @case("exec", "ExecSync returns though a grandchild holds its output, and keeps no descriptor")
