@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <cstdlib>
@@ -25,7 +26,8 @@ constexpr size_t kShown = 512;  // bytes of a path in a message
 struct Question {
   std::mutex mutex;
   std::condition_variable answered;
-  std::optional<Result<std::string>> answer;  // guarded by mutex
+  std::optional<Result<std::string>> answer;  // these two guarded by mutex
+  bool given_up = false;
 };
 
 Result<std::string> ResolveHere(const std::string& path) {
@@ -39,50 +41,39 @@ Result<std::string> ResolveHere(const std::string& path) {
 }  // namespace
 
 struct HostPaths::Waiting {
-  std::mutex mutex;
-  size_t threads = 0;  // guarded by mutex
+  std::atomic<size_t> threads{0};
 };
 
 HostPaths::HostPaths(std::chrono::milliseconds patience, size_t max_waiting)
     : patience_(patience), max_waiting_(max_waiting), waiting_(std::make_shared<Waiting>()) {}
 
-size_t HostPaths::waiting() const {
-  std::lock_guard lock(waiting_->mutex);
-  return waiting_->threads;
-}
+size_t HostPaths::waiting() const { return waiting_->threads; }
 
 Result<std::string> HostPaths::Resolve(const std::string& path) const {
-  {
-    std::lock_guard lock(waiting_->mutex);
-    if (waiting_->threads >= max_waiting_) {
-      return ResourceExhausted(Printable(path, kShown) + ": " + std::to_string(max_waiting_) +
-                               " other paths are waited for on file systems that do not answer");
-    }
-    ++waiting_->threads;
+  if (waiting_->threads >= max_waiting_) {
+    return ResourceExhausted(Printable(path, kShown) + ": " + std::to_string(max_waiting_) +
+                             " other paths are waited for on file systems that do not answer");
   }
   auto question = std::make_shared<Question>();
   auto ask = [question, path, waiting = waiting_] {
     Result<std::string> answer = ResolveHere(path);
-    {
-      std::lock_guard lock(waiting->mutex);
-      --waiting->threads;
-    }
     std::lock_guard lock(question->mutex);
     question->answer = std::move(answer);
     question->answered.notify_one();
+    if (question->given_up) --waiting->threads;
   };
   try {
     std::thread(ask).detach();
   } catch (const std::system_error& e) {  // the one way std::thread tells that there is no thread
-    std::lock_guard lock(waiting_->mutex);
-    --waiting_->threads;
     return ResourceExhausted(std::string("start thread: ") + e.what());
   }
   std::unique_lock lock(question->mutex);
-  if (!question->answered.wait_for(lock, patience_, [&] { return question->answer.has_value(); })) {
-    return DeadlineExceeded(Printable(path, kShown) + ": its file system does not answer (is its server gone?)");
+  if (question->answered.wait_for(lock, patience_, [&] { return question->answer.has_value(); })) {
+    return *std::move(question->answer);
   }
-  return *std::move(question->answer);
+  question->given_up = true;
+  ++waiting_->threads;
+  return DeadlineExceeded(Printable(path, kShown) + ": its file system does not answer (is its server gone?)");
 }
 
 }  // namespace davit::sys

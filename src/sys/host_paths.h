@@ -13,7 +13,8 @@ namespace davit::sys {
 
 class HostPaths {
  public:
-  // `patience`: how long one question may take. `max_waiting`: threads that wait for answers at a time, at most.
+  // `patience`: how long one question may take. `max_waiting`: once so many threads have been left waiting for an
+  // answer, no more are asked; those under way at that moment come on top.
   explicit HostPaths(std::chrono::milliseconds patience = std::chrono::seconds(10), size_t max_waiting = 64);
 
   // The path without links, as realpath(3) gives it. Where nothing is there a directory is made, with those above it,
@@ -22,7 +23,7 @@ class HostPaths {
   // kResourceExhausted: so many threads wait already. Otherwise as errno says.
   [[nodiscard]] Result<std::string> Resolve(const std::string& path) const;
 
-  // Threads that wait now.
+  // Threads that wait now for an answer that was given up.
   [[nodiscard]] size_t waiting() const;
 
  private:
