@@ -31,8 +31,6 @@
 namespace davit::container {
 namespace {
 
-constexpr std::chrono::seconds kBusPatience{30};  // systemd's answer to one call
-
 // The record has the absolute path of the file, of which the request's is the end.
 Status MakeLogDirectory(const ContainerRecord& record) {
   const std::string& relative = record.spec.log_path;
@@ -62,6 +60,8 @@ Result<ContainerRecord> Containers::Create(ContainerRecord record, const CreateI
   FaultPoint("container.create.monitor");
   record.pid = state.pid;
   RETURN_IF_ERROR(CheckCgroup(record));
+  // The runtime has told systemd of the others.
+  if (!record.spec.resources.unified.empty()) RETURN_IF_ERROR(KeepLimits(record));
   return record;
 }
 
@@ -84,16 +84,16 @@ Status Containers::CheckCgroup(const ContainerRecord& record) const {
     return Internal("runtime handler " + record.runtime_handler + " put the container into cgroup " +
                     Printable(line.substr(second + 1)) + " instead of " + record.cgroup + " (" + controllers + ")");
   }
-  sys::CgroupLimits limits = ToCgroupLimits(record.spec.resources, options_.node.cgroups);
-  RETURN_IF_ERROR(sys::CheckCgroupLimits(cgroups_, record.cgroup, limits).Annotate("limits after create"));
-  // The runtime has told systemd of the others.
-  if (limits.unified.empty()) return {};
-  return sys::KeepUnitLimits(cgroups_, record.cgroup, Deadline::After(kBusPatience));
+  return sys::CheckCgroupLimits(cgroups_, record.cgroup, ToCgroupLimits(record.spec.resources, options_.node.cgroups))
+      .Annotate("limits after create");
+}
+
+Status Containers::KeepLimits(const ContainerRecord& record) const {
+  return sys::KeepUnitLimits(cgroups_, record.cgroup, Deadline::After(std::chrono::seconds(30)));
 }
 
 Status Containers::ApplyResources(const ContainerRecord& record, const sys::Resources& resources) const {
-  // systemd would write what it knows of the scope again, at its next reload.
-  auto confirm = [&] { return sys::KeepUnitLimits(cgroups_, record.cgroup, Deadline::After(kBusPatience)); };
+  auto confirm = [&] { return KeepLimits(record); };
   Status status =
       sys::ApplyCgroupLimits(cgroups_, record.cgroup, ToCgroupLimits(resources, options_.node.cgroups), confirm);
   if (status.code() == StatusCode::kNotFound) return FailedPrecondition("it has ended: " + status.message());

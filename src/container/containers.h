@@ -98,6 +98,9 @@ class Containers {
   Status WriteBundle(const ContainerRecord& record, const oci::RuntimeSpec& spec);
   Result<monitor::State> Launch(const ContainerRecord& record, Deadline deadline);
   Status CheckCgroup(const ContainerRecord& record) const;
+  // Tells systemd of the limits that stand in its cgroup: it would write what it knows of the scope again, at its next
+  // reload.
+  Status KeepLimits(const ContainerRecord& record) const;
 
   ContainersOptions options_;
   store::Rootfs& rootfs_;

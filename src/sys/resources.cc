@@ -1,20 +1,25 @@
 #include "sys/resources.h"
 
 #include <algorithm>
-#include <optional>
 
 namespace davit::sys {
+namespace {
+
+// Of an int64_t or an optional one. Zero says nothing, as in CRI.
+template <class Field>
+void SetIfGiven(Field& field, int64_t value) {
+  if (value != 0) field = value;
+}
+
+}  // namespace
 
 Resources MergeResources(const Resources& current, const Resources& change) {
   Resources merged = current;
-  auto set = [](int64_t& field, int64_t value) {
-    if (value != 0) field = value;
-  };
-  set(merged.cpu_period, change.cpu_period);
-  set(merged.cpu_quota, change.cpu_quota);
-  set(merged.cpu_shares, change.cpu_shares);
-  set(merged.memory_limit_bytes, change.memory_limit_bytes);
-  set(merged.memory_swap_limit_bytes, change.memory_swap_limit_bytes);
+  SetIfGiven(merged.cpu_period, change.cpu_period);
+  SetIfGiven(merged.cpu_quota, change.cpu_quota);
+  SetIfGiven(merged.cpu_shares, change.cpu_shares);
+  SetIfGiven(merged.memory_limit_bytes, change.memory_limit_bytes);
+  SetIfGiven(merged.memory_swap_limit_bytes, change.memory_swap_limit_bytes);
   if (!change.cpuset_cpus.empty()) merged.cpuset_cpus = change.cpuset_cpus;
   if (!change.cpuset_mems.empty()) merged.cpuset_mems = change.cpuset_mems;
   for (const HugepageLimit& limit : change.hugepage_limits) {
@@ -32,14 +37,11 @@ Resources MergeResources(const Resources& current, const Resources& change) {
 
 CgroupLimits AskedLimits(const Resources& resources) {
   CgroupLimits limits;
-  auto set = [](std::optional<int64_t>& field, int64_t value) {
-    if (value != 0) field = value;
-  };
-  set(limits.memory_bytes, resources.memory_limit_bytes);
-  set(limits.memory_swap_bytes, resources.memory_swap_limit_bytes);
-  set(limits.cpu_shares, resources.cpu_shares);
-  set(limits.cpu_quota, resources.cpu_quota);
-  set(limits.cpu_period, resources.cpu_period);
+  SetIfGiven(limits.memory_bytes, resources.memory_limit_bytes);
+  SetIfGiven(limits.memory_swap_bytes, resources.memory_swap_limit_bytes);
+  SetIfGiven(limits.cpu_shares, resources.cpu_shares);
+  SetIfGiven(limits.cpu_quota, resources.cpu_quota);
+  SetIfGiven(limits.cpu_period, resources.cpu_period);
   limits.cpuset_cpus = resources.cpuset_cpus;
   limits.cpuset_mems = resources.cpuset_mems;
   for (const HugepageLimit& limit : resources.hugepage_limits) limits.hugepages[limit.page_size] = limit.limit;
