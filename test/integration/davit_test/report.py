@@ -17,12 +17,14 @@ class Report:
 
     def __init__(self, suite: str):
         self.suite = suite
-        self.passed = 0
+        self.passed = 0  # some suites only count theirs
+        self.passed_names: list[str] = []
         self.failed: list[tuple[str, str]] = []
         self.skipped: list[tuple[str, str]] = []
 
     def add_pass(self, name: str, note: str = "") -> None:
         self.passed += 1
+        self.passed_names.append(name)
         print(f"{self.suite}: passed {name}{': ' + note if note else ''}", flush=True)
 
     def add_failure(self, name: str, reason: str) -> None:
@@ -56,7 +58,8 @@ class Report:
         directory, test = os.environ.get("DAVIT_TEST_REPORT_DIR"), os.environ.get("DAVIT_TEST_NAME")
         if directory and test:
             Path(directory, f"{test}.json").write_text(json.dumps(
-                {"suite": self.suite, "passed": self.passed, "failed": self.failed, "skipped": self.skipped}))
+                {"suite": self.suite, "passed": self.passed, "passed_names": self.passed_names,
+                 "failed": self.failed, "skipped": self.skipped}))
         print(f"{self.passed} passed, {len(self.failed)} failed, {len(self.skipped)} skipped", flush=True)
         if self.failed:
             return 1
