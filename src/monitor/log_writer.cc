@@ -107,10 +107,10 @@ LogFormatter::Progress LogFormatter::Format(Stream stream, std::string_view data
   return done;
 }
 
-size_t LogFormatter::Finish(Stream stream, char tag, const char* timestamp, char* out) {
+size_t LogFormatter::Finish(Stream stream, const char* timestamp, char* out) {
   std::string& carry = carry_[static_cast<int>(stream)];
   if (carry.empty()) return 0;
-  size_t produced = static_cast<size_t>(PutLine(out, timestamp, stream, tag, carry, {}) - out);
+  size_t produced = static_cast<size_t>(PutLine(out, timestamp, stream, 'P', carry, {}) - out);
   carry.clear();
   return produced;
 }
@@ -202,14 +202,14 @@ void LogWriter::Add(Stream stream, std::string_view data) {
   if (impl_->file.valid()) impl_->Add(stream, data);
 }
 
-void LogWriter::Finish(Stream stream, char tag) {
+void LogWriter::Finish(Stream stream) {
   Impl& log = *impl_;
   if (!log.file.valid() || !log.formatter.HasUnfinished(stream)) return;
   if (blocked()) return;  // the caller finishes again once Retry has made room
   char timestamp[kTimestampBytes];
   FormatTimestamp(WallNanos(), timestamp);
   log.dirty = true;
-  log.filled += log.formatter.Finish(stream, tag, timestamp, log.buffer.data() + log.filled);
+  log.filled += log.formatter.Finish(stream, timestamp, log.buffer.data() + log.filled);
   log.Flush();
 }
 

@@ -52,8 +52,8 @@ class LogFormatter {
   };
   Progress Format(Stream stream, std::string_view data, const char* timestamp, char* out, size_t room);
 
-  // The unfinished line, if any, with the tag: 'F' at the end of the stream, 'P' when more may come.
-  size_t Finish(Stream stream, char tag, const char* timestamp, char* out);
+  // The unfinished line, if any, as a partial one: it ended without a newline, and readers must add none.
+  size_t Finish(Stream stream, const char* timestamp, char* out);
   [[nodiscard]] bool HasUnfinished(Stream stream) const { return !carry_[static_cast<int>(stream)].empty(); }
   void ReleaseMemory();
 
@@ -72,7 +72,7 @@ class LogWriter {
 
   // Takes all of `data`. While blocked() it must not be called.
   void Add(Stream stream, std::string_view data);
-  void Finish(Stream stream, char tag);
+  void Finish(Stream stream);
   // The last write failed (disk full, quota, IO error): nothing is dropped; call Retry now and then.
   [[nodiscard]] bool blocked() const;
   void Retry();

@@ -32,7 +32,7 @@ std::string FormatIn(LogFormatter& formatter, Stream stream, std::string_view da
 
 std::string FinishIn(LogFormatter& formatter, Stream stream) {
   std::string buffer(4096, '\0');
-  buffer.resize(formatter.Finish(stream, 'F', kStamp.data(), buffer.data()));
+  buffer.resize(formatter.Finish(stream, kStamp.data(), buffer.data()));
   return buffer;
 }
 
@@ -58,7 +58,7 @@ TEST(LogFormatterTest, LongerLineIsCutIntoPartialPieces) {
   std::string stamp(kStamp), piece(300, 'x');
   std::string got = FormatIn(formatter, Stream::kStdout, text, 1024);
   got += FinishIn(formatter, Stream::kStdout);
-  EXPECT_EQ(got, stamp + " stdout P " + piece + "\n" + stamp + " stdout P " + piece + "\n" + stamp + " stdout F " +
+  EXPECT_EQ(got, stamp + " stdout P " + piece + "\n" + stamp + " stdout P " + piece + "\n" + stamp + " stdout P " +
                      std::string(100, 'x') + "\n");
 }
 
@@ -87,7 +87,6 @@ TEST(LogFormatterTest, LinesDoNotDependOnTheChunks) {
       text += line.substr(kTimestampBytes + 10);
       if (line[kTimestampBytes + 8] == 'F') text += '\n';
     }
-    if (!data.empty() && data.back() != '\n') data += '\n';
     ASSERT_EQ(text, data);
   }
 }
@@ -133,9 +132,9 @@ TEST_F(LogWriterTest, ReopenSplitsBetweenLines) {
   EXPECT_EQ(::access((directory_ + "/log").c_str(), F_OK), 0);
   log->Add(Stream::kStdout, "lf\n");
   log->Add(Stream::kStderr, "tail");
-  log->Finish(Stream::kStderr, 'F');
+  log->Finish(Stream::kStderr);
   EXPECT_EQ(Lines("/old"), std::vector<std::string>({"stdout F first"}));
-  EXPECT_EQ(Lines("/log"), std::vector<std::string>({"stdout F second half", "stderr F tail"}));
+  EXPECT_EQ(Lines("/log"), std::vector<std::string>({"stdout F second half", "stderr P tail"}));
 }
 
 TEST_F(LogWriterTest, RefusesASymlinkAndADirectory) {

@@ -246,7 +246,7 @@ void Monitor::AdvanceExit() {
     DrainOutput();
     if (log_->blocked() && !destroying_ && SteadyMs() < exit_give_up_ms_) return;
     for (auto& pump : pumps_) {
-      if (pump && pump->watch.open()) log_->Finish(pump->stream, 'P');
+      if (pump && pump->watch.open()) log_->Finish(pump->stream);
     }
     stdin_.CloseWhenWritten();
   }
@@ -344,7 +344,7 @@ void Monitor::Tick() {
   for (auto& pump : pumps_) {
     if (pump && pump->finish_wanted && !log_->blocked()) {
       pump->finish_wanted = false;
-      log_->Finish(pump->stream, 'F');
+      log_->Finish(pump->stream);
     }
   }
   for (auto& connection : connections_) {

@@ -82,7 +82,7 @@ void Monitor::CloseOutput(Pump& pump) {
   if (log_->blocked()) {
     pump.finish_wanted = true;
   } else {
-    log_->Finish(pump.stream, 'F');
+    log_->Finish(pump.stream);
   }
 }
 

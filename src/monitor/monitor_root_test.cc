@@ -44,7 +44,7 @@ TEST_P(RootMonitorTest, RunsAContainerToItsEnd) {
   EXPECT_GE(exit.finished_at_nanos, exit.started_at_nanos);
   std::vector<std::string> out, err;
   for (const std::string& line : LogLines("a")) (line[3] == 'o' ? out : err).push_back(line);
-  EXPECT_EQ(out, std::vector<std::string>({"stdout F out", "stdout F tail"}));
+  EXPECT_EQ(out, std::vector<std::string>({"stdout F out", "stdout P tail"}));
   EXPECT_EQ(err, std::vector<std::string>({"stderr F err"}));
   EXPECT_EQ(ReadExitRecord(Dir("a")), exit);
   EXPECT_TRUE(Destroy(Dir("a"), Soon()).ok());
