@@ -136,6 +136,27 @@ TEST_F(RootMountTest, OverlayOfSixtyLowers) {
   EXPECT_TRUE(seen);
 }
 
+TEST_F(RootMountTest, ALowerThatComesAgainCountsWhereItStandsTopmost) {
+  OverlayOptions options;
+  const std::string base = Make("base"), empty = Make("empty"), x = Make("x");
+  Put(base + "/file", "base");
+  Put(base + "/kept", "kept");
+  Put(x + "/file", "x");
+  options.lower = {base, empty, x, empty, base};  // topmost first
+  options.upper = Make("upper");
+  options.work = Make("work");
+  const std::string merged = Make("merged");
+  Status mounted = MountOverlay(options, merged);
+  ASSERT_TRUE(mounted.ok()) << mounted.ToString();
+  EXPECT_EQ(Get(merged + "/file"), "base");
+  EXPECT_EQ(Get(merged + "/kept"), "kept");
+  ASSERT_TRUE(Unmount(merged).ok());
+  // Without an upper one what is left may be a single directory.
+  OverlayOptions same{{empty, empty}};
+  mounted = MountOverlay(same, merged);
+  EXPECT_TRUE(mounted.ok()) << mounted.ToString();
+}
+
 TEST_F(RootMountTest, OverlayIsMountedAgainOverAStaleVolatileMark) {
   OverlayOptions options{{Make("lower")}, Make("upper"), Make("work"), true};
   std::string merged = Make("merged");

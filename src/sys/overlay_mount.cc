@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <set>
 
 #include "base/strings.h"
 #include "sys/atomic_file.h"
@@ -126,6 +127,15 @@ Status CheckOptions(const OverlayOptions& options) {
   return {};
 }
 
+// overlayfs refuses a directory that is named twice (ELOOP), and images do name layers twice: `docker build` adds
+// the same empty one for each step that changes nothing. What stands lower has nothing to show: all of its entries,
+// whiteouts too, are those of the upper one again, which has the last word on them.
+OverlayOptions WithoutRepeats(OverlayOptions options) {
+  std::set<std::string> seen;
+  std::erase_if(options.lower, [&](const std::string& lower) { return !seen.insert(lower).second; });
+  return options;
+}
+
 // The kernel refuses an overlay of one directory alone; a read-only bind mount shows the same.
 Status MountSingle(const std::string& lower, const std::string& target) {
   RETURN_IF_ERROR(BindMount(lower, target, false));
@@ -171,7 +181,7 @@ Status MountChecked(const OverlayOptions& options, const std::string& target) {
 }  // namespace
 
 Status MountOverlay(const OverlayOptions& options, const std::string& target) {
-  return MountChecked(options, target).Annotate("mount overlay on " + target);
+  return MountChecked(WithoutRepeats(options), target).Annotate("mount overlay on " + target);
 }
 
 }  // namespace davit::sys
