@@ -375,6 +375,31 @@ TEST_F(RootPullTest, CredentialsDoNotFollowRedirects) {
   EXPECT_NE(log.find("\"auth\": \"Bearer given\""), std::string::npos);
 }
 
+// Whoever a redirect leads to may ask for credentials, and name the token server to bring them to.
+TEST_F(RootPullTest, AChallengeFromBehindARedirectIsNotAnswered) {
+  NEED_FAKE();
+  Credentials password, token, identity;
+  password.username = "user";
+  password.password = "secret";
+  token.registry_token = "given";
+  identity.identity_token = "identity";
+  for (const Credentials* given : {&password, &token, &identity}) {
+    for (const char* name : {"lure/b:one", "lurebasic/b:one", "lureback/b:one", "lureblob/b:one"}) {
+      ExpectError(Pull(name, *given), StatusCode::kUnauthenticated, "redirects to localhost:");
+    }
+  }
+  const std::string log = Log();
+  size_t second = log.find("\"port\": " + second_port_);
+  ASSERT_NE(second, std::string::npos);
+  for (; second != std::string::npos; second = log.find("\"port\": " + second_port_, second + 1)) {
+    const std::string line = log.substr(second, log.find('\n', second) - second);
+    EXPECT_NE(line.find("\"auth\": null"), std::string::npos) << line;
+    EXPECT_NE(line.find("\"body\": \"\""), std::string::npos) << line;
+  }
+  EXPECT_EQ(log.find("\"path\": \"/token"), std::string::npos) << log;
+  ExpectNothingStays();
+}
+
 TEST_F(RootPullTest, LiesAreDataLossAndLeaveNothing) {
   NEED_FAKE();
   ExpectError(Pull("lie/b:noise"), StatusCode::kDataLoss, "layer sha256:");

@@ -161,6 +161,11 @@ struct Registry::Request {
   size_t max_body = 0;
 };
 
+struct Registry::Followed {
+  HttpResponse response;
+  std::string elsewhere;  // "host:port" that answered, when a redirect led away from the endpoint; empty: itself
+};
+
 Registry::Registry(Reference reference, std::map<std::string, HostOptions> hosts, Credentials credentials,
                    PullLimits limits)
     : wait([](uint32_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }),
@@ -217,24 +222,26 @@ void Registry::ApplyHost(const std::string& host_port, HttpRequest& request) con
   }
 }
 
-Result<HttpResponse> Registry::Follow(CurlClient& client, size_t endpoint, const Request& request,
-                                      const std::string& authorization, const BodySink& sink) {
+Result<Registry::Followed> Registry::Follow(CurlClient& client, size_t endpoint, const Request& request,
+                                            const std::string& authorization, const BodySink& sink) {
   HttpRequest http;
   http.url = fmt::format("{}/v2/{}/{}", endpoints_[endpoint].Base(), reference_.repository(), request.path);
   http.max_body = request.max_body;
   ASSIGN_OR_RETURN(const Origin first, OriginOf(http.url));
+  bool left = false;  // for another origin; what comes then is that one's choice, also a way back
   for (int hop = 0; hop <= kMaxRedirects; ++hop) {
     ASSIGN_OR_RETURN(Origin origin, OriginOf(http.url));
+    left = left || origin != first;
     RETURN_IF_ERROR(CheckScheme(origin));
     http.headers = request.headers;
     http.ca_file.clear();
     http.skip_verify = false;
     ApplyHost(origin.host, http);
-    if (!authorization.empty() && origin == first) http.headers.push_back("Authorization: " + authorization);
+    if (!authorization.empty() && !left) http.headers.push_back("Authorization: " + authorization);
     ASSIGN_OR_RETURN(HttpResponse response, client.Perform(http, sink));
     const bool redirect = response.status == 301 || response.status == 302 || response.status == 303 ||
                           response.status == 307 || response.status == 308;
-    if (!redirect || response.redirect_url.empty()) return response;
+    if (!redirect || response.redirect_url.empty()) return Followed{std::move(response), left ? origin.host : ""};
     http.url = response.redirect_url;
   }
   return FailedPrecondition(fmt::format("{}: more than {} redirects", endpoints_[endpoint].Base(), kMaxRedirects));
@@ -249,21 +256,27 @@ Result<HttpResponse> Registry::Send(CurlClient& client, size_t endpoint, const R
   if (authorization.empty() && endpoints_[endpoint].with_credentials && !credentials_.registry_token.empty()) {
     authorization = "Bearer " + credentials_.registry_token;
   }
-  ASSIGN_OR_RETURN(HttpResponse response, Follow(client, endpoint, request, authorization, sink));
+  ASSIGN_OR_RETURN(Followed followed, Follow(client, endpoint, request, authorization, sink));
+  HttpResponse& response = followed.response;
+  if (response.status == 401 && !followed.elsewhere.empty()) {
+    return Unauthenticated(fmt::format("it redirects to {0}, which wants credentials: none are sent to where a redirect "
+                                       "leads", followed.elsewhere));
+  }
   std::string challenges(response.Header("www-authenticate"));
-  if (response.status != 401 || challenges.empty()) return response;
+  if (response.status != 401 || challenges.empty()) return std::move(response);
   Result<std::string> fresh = Authorize(client, endpoint, challenges);
   if (!fresh.ok()) {
     // Nothing to answer with: the registry's own 401 says more.
-    if (fresh.code() == StatusCode::kUnauthenticated && fresh.status().message().empty()) return response;
+    if (fresh.code() == StatusCode::kUnauthenticated && fresh.status().message().empty()) return std::move(response);
     return fresh.status();
   }
-  if (*fresh == authorization) return response;
+  if (*fresh == authorization) return std::move(response);
   {
     std::lock_guard lock(mutex_);
     authorization_[endpoint] = *fresh;
   }
-  return Follow(client, endpoint, request, *fresh, sink);
+  ASSIGN_OR_RETURN(followed, Follow(client, endpoint, request, *fresh, sink));
+  return std::move(followed.response);
 }
 
 Result<std::string> Registry::Authorize(CurlClient& client, size_t endpoint, std::string_view header) {

@@ -3,7 +3,8 @@
 //
 // Credentials belong to one host. They go to that host over the scheme that the configuration allows, to
 // the token server that this host names, and nowhere else: a redirect to another scheme, host or port is
-// followed without them (CVE-2019-10214, CVE-2020-15157). URLs inside descriptors are not looked at.
+// followed without them (CVE-2019-10214, CVE-2020-15157), also where it leads back, and a challenge that comes
+// from behind a redirect is answered by nobody: it would name a token server of its own. URLs inside descriptors are not looked at.
 //
 // Source: OCI distribution-spec 1.1 (GET manifests and blobs), the distribution project's token
 // authentication ("Docker Registry v2 authentication"), RFC 6750, RFC 7617.
@@ -70,11 +71,12 @@ class Registry {
 
  private:
   struct Request;
+  struct Followed;
   Registry(Reference reference, std::map<std::string, HostOptions> hosts, Credentials credentials, PullLimits limits);
   // One request with authentication and redirects; the final answer, whatever its status.
   Result<HttpResponse> Send(CurlClient& client, size_t endpoint, const Request& request, const BodySink& sink);
-  Result<HttpResponse> Follow(CurlClient& client, size_t endpoint, const Request& request,
-                              const std::string& authorization, const BodySink& sink);
+  Result<Followed> Follow(CurlClient& client, size_t endpoint, const Request& request,
+                          const std::string& authorization, const BodySink& sink);
   // The Authorization header that answers the challenges, or kUnauthenticated.
   Result<std::string> Authorize(CurlClient& client, size_t endpoint, std::string_view challenges);
   Result<std::string> FetchToken(CurlClient& client, size_t endpoint, const std::map<std::string, std::string>& params);

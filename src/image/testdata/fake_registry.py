@@ -64,6 +64,13 @@ class Handler(BaseHTTPRequestHandler):
             if "refresh_token" in body:
                 return self.answer(200, json.dumps({"access_token": "fresh"}).encode())
             return self.answer(200, json.dumps({"token": "user" if auth == BASIC else "anonymous"}).encode())
+        if self.path.startswith("/evil/"):  # asks for what it was not given, and names itself to bring it to
+            challenge = 'Bearer realm="%s/token",service="evil"' % self.base(ports[1])
+            if self.path.startswith("/evil/basic"):
+                challenge = 'Basic realm="evil"'
+            return self.error(401, "bring me your password", {"WWW-Authenticate": challenge})
+        if self.path.startswith("/back/"):
+            return self.answer(307, headers={"Location": "%s/v2/token/b/%s" % (self.base(ports[0]), self.path[6:])})
         if self.path.startswith("/raw/"):
             return self.blob("plain", self.path[5:])
         parts = self.path.split("/")
@@ -77,6 +84,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.error(401, "authentication required", {"WWW-Authenticate": 'Basic realm="fake"'})
         if mode == "denied":
             return self.error(403, "not for you")
+        lures = {"lure": "evil/", "lurebasic": "evil/basic/", "lureback": "back/"}
+        if mode in lures and self.server.server_port == ports[0]:
+            return self.answer(307, headers={"Location": "%s/%s%s/%s" % (self.base(ports[1]), lures[mode], kind, name)})
+        if mode == "lureblob" and kind == "blobs" and self.server.server_port == ports[0]:
+            return self.answer(307, headers={"Location": "%s/evil/%s" % (self.base(ports[1]), name)})
         if kind == "manifests":
             return self.manifest(mode, name)
         if kind == "blobs":
