@@ -117,6 +117,7 @@ TEST(StringsTest, NearestWordFindsMisspellings) {
   std::vector<std::string> keys = {"runtime", "plugin_dirs", "listen"};
   EXPECT_EQ(NearestWord("plugin_dir", keys), "plugin_dirs");
   EXPECT_EQ(NearestWord("zzz", keys), std::nullopt);
+  EXPECT_EQ(NearestWord("registry", {"pinned", "registries"}), "registries");
 }
 
 TEST(StringsTest, HexRoundTrips) {

@@ -137,8 +137,15 @@ std::optional<std::string> NearestWord(std::string_view word, const std::vector<
       best = &candidate;
     }
   }
-  if (best == nullptr) return std::nullopt;
-  return *best;
+  if (best != nullptr) return *best;
+  // The same word with another ending: "registry" for "registries" is three letters off.
+  for (const std::string& candidate : candidates) {
+    size_t shorter = std::min(word.size(), candidate.size());
+    size_t same = 0;
+    while (same < shorter && word[same] == candidate[same]) ++same;
+    if (same >= 4 && same * 4 >= shorter * 3) return candidate;
+  }
+  return std::nullopt;
 }
 
 std::string HumanBytes(uint64_t bytes) {

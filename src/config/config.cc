@@ -87,7 +87,7 @@ Status Resolve(Config& config) {
   return {};
 }
 
-Result<Config> Load(const std::string& path, const std::string& dropin_dir) {
+Result<Config> Load(const std::string& path, const std::string& dropin_dir, MainFile main_file) {
   Config config;
   std::vector<std::string> files;
   if (!dropin_dir.empty()) {
@@ -96,7 +96,7 @@ Result<Config> Load(const std::string& path, const std::string& dropin_dir) {
   Result<std::string> main_text = sys::ReadFile(path, kMaxFileBytes);
   if (main_text.ok()) {
     RETURN_IF_ERROR(Apply(config, *main_text, path));
-  } else if (main_text.code() != StatusCode::kNotFound) {
+  } else if (main_text.code() != StatusCode::kNotFound || main_file == MainFile::kRequired) {
     return main_text.status();
   }
   for (const std::string& file : files) {

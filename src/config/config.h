@@ -111,10 +111,13 @@ struct Config {
   NetworkConfig network;
 };
 
-// The defaults, then `path` (a missing file is none), then the *.toml files of dropin_dir (a missing
+// Whether the file itself has to be there: a file that somebody named does, the customary one does not.
+enum class MainFile { kOptional, kRequired };
+
+// The defaults, then `path` (kNotFound when it is required and missing), then the *.toml files of dropin_dir (a missing
 // directory is none; "": no drop-ins), then Resolve(). kInvalidArgument for what the files say,
 // kResourceExhausted for a file or directory over the caps, else the error of reading.
-Result<Config> Load(const std::string& path, const std::string& dropin_dir);
+Result<Config> Load(const std::string& path, const std::string& dropin_dir, MainFile main_file = MainFile::kOptional);
 // The customary place of the drop-ins of `path`: "<path>.d".
 std::string DropinDirectory(const std::string& path);
 

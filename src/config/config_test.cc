@@ -285,6 +285,18 @@ TEST_F(ConfigFilesTest, NoFilesMeansDefaults) {
   EXPECT_EQ(config->runtime.handlers.at("crun").root, "/run/davit/runtime/crun");
 }
 
+TEST_F(ConfigFilesTest, AFileThatWasNamedHasToBeThere) {
+  Write("davit.toml.d/a.toml", "log_level = 'error'");
+  Result<Config> config = Load(Main(), DropinDirectory(Main()), MainFile::kRequired);
+  EXPECT_EQ(config.code(), StatusCode::kNotFound);
+  EXPECT_THAT(config.status().message(), HasSubstr(Main()));
+}
+
+TEST_F(ConfigFilesTest, AMisspeltTableNamesTheNearest) {
+  Write("davit.toml", "[image.registry.'localhost:5000']\nplain_http = true\n");
+  EXPECT_THAT(LoadAll().status().message(), HasSubstr("did you mean \"registries\""));
+}
+
 TEST_F(ConfigFilesTest, DropinsOverrideKeyByKeyInOrder) {
   Write("davit.toml", "root = '/main'\nstate = '/main'\n[image]\npinned = ['a', 'b']\nmax_entries = 5\n");
   Write("davit.toml.d/20-b.toml", "state = '/b'\n[image]\npinned = ['c']\n");

@@ -36,6 +36,7 @@ struct Flags {
   std::string state;
   std::string listen;
   std::string log_level;
+  bool config_given = false;  // by --config: it has to be there
   bool print_config = false;
 };
 
@@ -69,8 +70,10 @@ Result<davit::engine::Programs> FindPrograms(const davit::config::Config& config
 }
 
 Result<davit::config::Config> LoadConfig(const Flags& flags) {
-  ASSIGN_OR_RETURN(davit::config::Config config,
-                   davit::config::Load(flags.config_file, davit::config::DropinDirectory(flags.config_file)));
+  ASSIGN_OR_RETURN(
+      davit::config::Config config,
+      davit::config::Load(flags.config_file, davit::config::DropinDirectory(flags.config_file),
+                          flags.config_given ? davit::config::MainFile::kRequired : davit::config::MainFile::kOptional));
   // Flags are one more file, read last: the same checks, the same words.
   std::string overrides;
   auto quote = [](const std::string& text) {
@@ -170,7 +173,7 @@ int main(int argc, char** argv) {
       "  davitd                                   serve on /run/davit/davit.sock\n"
       "  davitd --config ./davit.toml --log-level debug\n"
       "  davitd --print-config                    the effective configuration\n"};
-  app.add_option("--config", flags.config_file, "configuration file; drop-ins are FILE.d/*.toml")
+  CLI::Option* config = app.add_option("--config", flags.config_file, "configuration file; drop-ins are FILE.d/*.toml")
       ->capture_default_str();
   app.add_option("--root", flags.root, "persistent data (overrides the file)");
   app.add_option("--state", flags.state, "state of this boot (overrides the file)");
@@ -182,14 +185,15 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("davitd ") + davit::kVersion);
   CLI11_PARSE(app, argc, argv);
   if (debug) flags.log_level = "debug";
+  flags.config_given = config->count() > 0;
 
   if (flags.print_config) {
-    Result<davit::config::Config> config = LoadConfig(flags);
-    if (!config.ok()) {
-      std::fprintf(stderr, "davitd: %s\n", config.status().message().c_str());
+    Result<davit::config::Config> loaded = LoadConfig(flags);
+    if (!loaded.ok()) {
+      std::fprintf(stderr, "davitd: %s\n", loaded.status().message().c_str());
       return 1;
     }
-    std::fputs(davit::config::Dump(*config).c_str(), stdout);
+    std::fputs(davit::config::Dump(*loaded).c_str(), stdout);
     return 0;
   }
   // Before any thread starts: threads inherit the mask, so these come to sigwait alone.
