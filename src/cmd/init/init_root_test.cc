@@ -125,6 +125,8 @@ class RootInitTest : public ::testing::Test {
 TEST_F(RootInitTest, IsProcessOneWithNothing) {
   Start();
   EXPECT_EQ(StatusOf("Name"), "davit-init");
+  // No path of the node: every container of the pod reads this.
+  EXPECT_EQ(sys::ReadFile(Proc("cmdline"), 4096).value_or("?"), std::string("davit-init\0", 11));
   EXPECT_EQ(StatusOf("NSpid"), std::to_string(init_.pid()) + "\t1");
   EXPECT_NE(Link(Proc("ns/pid")), Link("/proc/self/ns/pid"));
   EXPECT_NE(Link(Proc("ns/mnt")), Link("/proc/self/ns/mnt"));

@@ -205,12 +205,32 @@ Failure DropPrivileges() {
   }
 }
 
-[[noreturn]] void RunInit(const Arguments& arguments, int channel, const sigset_t& set) {
+// One word for all who see the pod's processes: the arguments are paths of the node. A last byte that is not zero
+// makes the kernel show the text up to the first zero and nothing behind it (fs/proc/base.c, get_mm_proctitle);
+// prctl(2) PR_SET_MM would want CAP_SYS_RESOURCE. Nothing that was parsed from them can be used from here on.
+void HideArguments(int argc, char** argv) {
+  constexpr char kName[] = "davit-init";
+  char* begin = argv[0];
+  char* end = argv[argc - 1] + strlen(argv[argc - 1]) + 1;
+  auto size = static_cast<size_t>(end - begin);
+  if (size < sizeof kName + 1) return;
+  memset(begin, 0, size);
+  memcpy(begin, kName, sizeof kName);
+  end[-1] = ' ';
+}
+
+struct CommandLine {
+  int argc;
+  char** argv;
+};
+
+[[noreturn]] void RunInit(const Arguments& arguments, CommandLine line, int channel, const sigset_t& set) {
   char go = 0;
   if (read(channel, &go, 1) != 1) _exit(1);  // the parent failed or died
   setsid();
   prctl(PR_SET_NAME, "davit-init", 0UL, 0UL, 0UL);
   Failure failure = LeaveHostMounts(arguments.mount_label);
+  HideArguments(line.argc, line.argv);
   if (failure.step == nullptr) failure = DropPrivileges();
   if (write(channel, &failure, sizeof failure) != static_cast<ssize_t>(sizeof failure) || failure.step != nullptr)
     _exit(1);
@@ -267,7 +287,7 @@ int main(int argc, char** argv) {
   if (child < 0) return Die("fork", nullptr, errno);
   if (child == 0) {
     close(channel[0]);
-    RunInit(arguments, channel[1], set);
+    RunInit(arguments, {argc, argv}, channel[1], set);
   }
   close(channel[1]);
   int code = Supervise(arguments, cgroup_fds, channel[0], child);
