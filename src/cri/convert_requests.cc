@@ -205,7 +205,8 @@ Result<pod::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, const std::st
   }
   spec.labels = ToMap(config.labels());
   spec.annotations = ToMap(config.annotations());
-  spec.cgroup_parent = config.linux().cgroup_parent();
+  // The root holds nobody's pod: a pod "in" it has a cgroup of its own right below, as without a parent.
+  if (config.linux().cgroup_parent() != "/") spec.cgroup_parent = config.linux().cgroup_parent();
   const auto& security = config.linux().security_context();
   const auto& names = security.namespace_options();
   ASSIGN_OR_RETURN(spec.network, ToPodMode(names.network(), "linux.security_context.namespace_options.network"));

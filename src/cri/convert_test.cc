@@ -46,6 +46,15 @@ TEST(ConvertTest, HugepageLimitsAreEqualInAnyOrder) {
   }
 }
 
+// A pod in the root cgroup itself could not be taken away: nobody's cgroup is the root.
+TEST(ConvertTest, TheRootAsCgroupParentIsNoParent) {
+  v1::PodSandboxConfig config;
+  config.mutable_linux()->set_cgroup_parent("/");
+  EXPECT_EQ(ToPodSpec(config, "")->cgroup_parent, "");
+  config.mutable_linux()->set_cgroup_parent("/burstable");
+  EXPECT_EQ(ToPodSpec(config, "")->cgroup_parent, "/burstable");
+}
+
 TEST(ConvertTest, PortsOutOfRangeNameTheMapping) {
   v1::PodSandboxConfig config;
   config.add_port_mappings()->set_container_port(80);
