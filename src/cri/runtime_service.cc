@@ -32,7 +32,9 @@ RuntimeService::Reactor* RuntimeService::Version(Context* context, const v1::Ver
 
 RuntimeService::Reactor* RuntimeService::Status(Context* context, const v1::StatusRequest* request,
                                                 v1::StatusResponse* response) {
-  AddCondition(response->mutable_status(), "RuntimeReady", true, "", "");
+  // Losses cost single objects: the node goes on, and says so where `crictl info` and the kubelet's log show it.
+  const std::string losses = engine_.Losses();
+  AddCondition(response->mutable_status(), "RuntimeReady", true, losses.empty() ? "" : "RecordsUnreadable", losses);
   network::Readiness network = engine_.NetworkReadiness();
   AddCondition(response->mutable_status(), "NetworkReady", network.ready, network.reason, network.message);
   for (const engine::HandlerInfo& info : engine_.Handlers()) {

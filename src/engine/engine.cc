@@ -226,6 +226,10 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database, *raw->events));
   raw->images =
       std::make_unique<image::Images>(*raw->database, *raw->content, *raw->layers, [raw](const std::string& diff_id) {
+        // What a record that cannot be read uses is found in its text.
+        for (const Records::Unreadable& row : raw->records->unreadable()) {
+          if (row.body.find(diff_id) != std::string::npos) return true;
+        }
         const SnapshotPtr view = raw->View();
         for (const auto& [id, record] : view->containers) {
           auto names = [&](const std::vector<std::string>& layers) {
@@ -290,6 +294,18 @@ SnapshotPtr Engine::View() const { return state_->View(); }
 
 network::Readiness Engine::NetworkReadiness() const { return state_->network->Ready(); }
 std::string Engine::NetworkStatusJson() const { return state_->network->StatusJson(); }
+std::string Engine::Losses() const {
+  constexpr size_t kNamed = 10;
+  std::string text;
+  const std::vector<Records::Unreadable>& rows = state_->records->unreadable();
+  for (size_t i = 0; i < std::min(rows.size(), kNamed); ++i) {
+    text += (text.empty() ? "" : "; ");
+    text += "the record of " + std::string(store::KindName(rows[i].kind)) + " " + Printable(rows[i].id, 80) +
+            " cannot be read: " + Printable(rows[i].why, 200);
+  }
+  if (rows.size() > kNamed) text += "; and " + std::to_string(rows.size() - kNamed) + " more";
+  return text;
+}
 EventLog& Engine::Events() { return *state_->events; }
 const config::Config& Engine::Configuration() const { return state_->config; }
 bool Engine::SystemdCgroups() const { return state_->systemd_cgroups; }

@@ -130,6 +130,8 @@ class Engine {
   void WriteMetrics(MetricsText& out) const;
   [[nodiscard]] network::Readiness NetworkReadiness() const;
   [[nodiscard]] std::string NetworkStatusJson() const;
+  // What of davitd's own records could not be used at its start, for people; empty: nothing.
+  [[nodiscard]] std::string Losses() const;
   [[nodiscard]] std::vector<HandlerInfo> Handlers() const;
   [[nodiscard]] const config::Config& Configuration() const;
   [[nodiscard]] bool SystemdCgroups() const;

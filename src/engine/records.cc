@@ -1,5 +1,10 @@
 #include "engine/records.h"
 
+#include <type_traits>
+
+#include "base/log.h"
+#include "base/strings.h"
+
 namespace davit::engine {
 namespace {
 
@@ -9,21 +14,30 @@ constexpr store::Durability kDurability = store::Durability::kAtomic;
 }  // namespace
 
 Result<std::unique_ptr<Records>> Records::Load(store::Database& database, EventLog& events) {
+  auto records = std::unique_ptr<Records>(new Records(database, events));
   auto loaded = std::make_shared<Snapshot>();
+  // Takes a row that was read; one that was not, or that is another object's, is set aside.
+  auto take = [&](store::Kind kind, store::Record row, auto parsed, auto& into) {
+    if (parsed.ok() && parsed->id.str() != row.id) parsed = DataLoss("it has the id " + Printable(parsed->id.str()));
+    if (parsed.ok()) {
+      auto id = parsed->id;  // an assignment evaluates its right side first
+      into[id] = std::make_shared<const std::decay_t<decltype(*parsed)>>(std::move(*parsed));
+      return;
+    }
+    LogError("the record of {} {} cannot be read and is left alone with all that it has on this node: {}",
+             store::KindName(kind), Printable(row.id, 80), parsed.status().message());
+    records->unreadable_.push_back({kind, std::move(row.id), std::move(row.body), parsed.status().message()});
+  };
   ASSIGN_OR_RETURN(std::vector<store::Record> pods, database.LoadAll(store::Kind::kPod));
-  for (const store::Record& record : pods) {
-    ASSIGN_OR_RETURN_WITH(pod::PodRecord pod, pod::ParsePodRecord(record.body), "pod record " + record.id);
-    PodId id = pod.id;  // an assignment evaluates its right side first
-    loaded->pods[id] = std::make_shared<const pod::PodRecord>(std::move(pod));
+  for (store::Record& row : pods) {
+    Result<pod::PodRecord> parsed = pod::ParsePodRecord(row.body);
+    take(store::Kind::kPod, std::move(row), std::move(parsed), loaded->pods);
   }
   ASSIGN_OR_RETURN(std::vector<store::Record> containers, database.LoadAll(store::Kind::kContainer));
-  for (const store::Record& record : containers) {
-    ASSIGN_OR_RETURN_WITH(container::ContainerRecord parsed, container::ParseContainerRecord(record.body),
-                          "container record " + record.id);
-    ContainerId id = parsed.id;
-    loaded->containers[id] = std::make_shared<const container::ContainerRecord>(std::move(parsed));
+  for (store::Record& row : containers) {
+    Result<container::ContainerRecord> parsed = container::ParseContainerRecord(row.body);
+    take(store::Kind::kContainer, std::move(row), std::move(parsed), loaded->containers);
   }
-  auto records = std::unique_ptr<Records>(new Records(database, events));
   events.Begin(*loaded);
   records->snapshot_ = std::move(loaded);
   return records;

@@ -18,6 +18,16 @@ class Records {
   // `database` and `events` outlive this.
   static Result<std::unique_ptr<Records>> Load(store::Database& database, EventLog& events);
 
+  // Rows that could not be read when davitd started, as they are: each costs its own pod or container, is left in
+  // the database for a davitd that can read it, and nothing of it on the node is touched.
+  struct Unreadable {
+    store::Kind kind;
+    std::string id;
+    std::string body;
+    std::string why;
+  };
+  [[nodiscard]] const std::vector<Unreadable>& unreadable() const { return unreadable_; }  // never changes
+
   // Any thread; copies one pointer.
   [[nodiscard]] SnapshotPtr View() const;
 
@@ -34,6 +44,7 @@ class Records {
 
   store::Database& database_;
   EventLog& events_;
+  std::vector<Unreadable> unreadable_;
   std::mutex writers_;
   mutable std::mutex pointer_lock_;  // held to copy or swap one pointer
   std::shared_ptr<const Snapshot> snapshot_ = std::make_shared<Snapshot>();

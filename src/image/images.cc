@@ -125,9 +125,12 @@ Status Images::Recover() {
       dropped.push_back(item.id);
     };
     Result<ImageRecord> record = DecodeImageRecord(item.body);
-    // Written by a newer davit: not ours to judge or to delete.
-    if (record.code() == StatusCode::kUnimplemented)
-      return record.status().Annotate(fmt::format("image {}", Printable(item.id, 80)));
+    // Written by a newer davit: not ours to judge or to delete, nor are the layers that it may name.
+    if (record.code() == StatusCode::kUnimplemented) {
+      LogError("image {}: {}: left alone", Printable(item.id, 80), record.status().message());
+      foreign_.push_back(item.body);
+      continue;
+    }
     if (!record.ok() || record->id != item.id) {
       drop(record.ok() ? "its record has another id" : record.status().message());
       continue;
@@ -310,6 +313,11 @@ Status Images::CollectLayers() {
   return {};
 }
 
+bool Images::NamedByForeign(const std::string& digest) const {
+  return std::any_of(foreign_.begin(), foreign_.end(),
+                     [&](const std::string& body) { return body.find(digest) != std::string::npos; });
+}
+
 // `only`: candidates; null: every layer there is. A layer that cannot be removed now is for the next sweep.
 void Images::SweepLayers(const std::vector<std::string>* only) {
   std::set<std::string> keep;
@@ -325,7 +333,7 @@ void Images::SweepLayers(const std::vector<std::string>* only) {
     for (const store::Layer& layer : layers_.List()) candidates.push_back(layer.diff_id.ToString());
   }
   for (const std::string& layer : candidates) {
-    if (keep.count(layer) > 0 || (in_use_ && in_use_(layer))) continue;
+    if (keep.count(layer) > 0 || NamedByForeign(layer) || (in_use_ && in_use_(layer))) continue;
     Result<oci::Digest> digest = oci::Digest::Parse(layer);
     if (!digest.ok()) continue;
     if (Status status = layers_.Remove(*digest); !status.ok())
@@ -355,7 +363,7 @@ void Images::SweepContent(const std::vector<std::string>* only) {
     candidates = std::move(*all);
   }
   for (const oci::Digest& digest : candidates) {
-    if (keep.count(digest.ToString()) > 0) continue;
+    if (keep.count(digest.ToString()) > 0 || NamedByForeign(digest.ToString())) continue;
     if (Status status = content_.Remove(digest); !status.ok())
       LogWarning("remove blob {}: {}", digest.ToString(), status.message());
   }

@@ -119,6 +119,7 @@ class Images {
   // All of these with writers_ held.
   Status Write(const std::vector<ImageRecord>& changed, const std::vector<std::string>& removed);
   Status RemoveRecord(const ImageRecord& record);
+  [[nodiscard]] bool NamedByForeign(const std::string& digest) const;
   // Content that no image names any more. Content that a pull has just stored is protected by its hold.
   void SweepLayers(const std::vector<std::string>* only);
   void SweepContent(const std::vector<std::string>* only);
@@ -127,6 +128,7 @@ class Images {
   store::Content& content_;
   store::LayerDriver& layers_;
   LayerInUse in_use_;
+  std::vector<std::string> foreign_;  // records of a later version, as they are; set by Recover
   std::mutex writers_;                // serialises Commit, Tag, Remove, …; readers never take it
   mutable std::mutex snapshot_lock_;  // held to copy one pointer
   ImageList snapshot_;

@@ -54,7 +54,7 @@ Result<Kept> ReadRecord(const std::string& body) {
   ASSIGN_OR_RETURN(boost::json::value document, oci::ParseJson(body));
   oci::JsonNode root(document, "layer record");
   ASSIGN_OR_RETURN(uint64_t version, root.Key("version").Uint64());
-  if (version > kRecordVersion) return FailedPrecondition(fmt::format("layer record has version {}", version));
+  if (version > kRecordVersion) return Unimplemented(fmt::format("layer record has version {}", version));
   Kept kept;
   ASSIGN_OR_RETURN(kept.info.size, root.Key("size").Uint64());
   ASSIGN_OR_RETURN(kept.info.entries, root.Key("entries").Uint64());
@@ -124,6 +124,7 @@ struct DirectoryLayers::State {
   mutable std::mutex mutex;
   std::map<oci::Digest, Kept> layers;
   DiskUsage usage;
+  std::set<oci::Digest> foreign;  // recorded by a later version; set by Recover, left alone with their directories
 
   std::string DirOf(const oci::Digest& diff_id) const { return dir + "/" + diff_id.hex(); }
   std::string PathOf(const oci::Digest& diff_id) const { return DirOf(diff_id) + "/fs"; }
@@ -152,6 +153,10 @@ struct DirectoryLayers::State {
   // Rename, then record: death in between leaves a directory that no record names.
   Status Publish(const std::string& staged, const oci::Digest& diff_id, const Kept& kept) {
     std::string target = DirOf(diff_id);
+    if (foreign.count(diff_id) != 0) {
+      return FailedPrecondition(fmt::format("layer {} was stored by a later version of davit, which can remove it",
+                                            diff_id.ToString()));
+    }
     // Left by a commit whose record could not be written; nobody can be using it.
     RETURN_IF_ERROR(trash.Discard(target));
     if (::rename(staged.c_str(), target.c_str()) != 0) {
@@ -180,6 +185,17 @@ struct DirectoryLayers::State {
     return database.Delete(Kind::kLayer, id, Durability::kDurable);
   }
 
+  // A damaged record says less than the directory, which got its name when it was whole, and which a container may
+  // be running from: the record is made again.
+  Status Describe(const oci::Digest& diff_id, const Status& why) {
+    ASSIGN_OR_RETURN(TreeUsage tree, MeasureTree(DirOf(diff_id), kMaxMeasured));
+    Kept kept{{tree.disk.bytes, tree.disk.inodes}, tree.disk};
+    LogWarning("layer {}: its record cannot be read ({}) and was made again", diff_id.ToString(), why.message());
+    RETURN_IF_ERROR(database.Put(Kind::kLayer, diff_id.ToString(), WriteRecord(kept), Durability::kDurable));
+    Insert(diff_id, kept);
+    return {};
+  }
+
   Status LoadRecords(LayerRecovery& report) {
     ASSIGN_OR_RETURN(std::vector<Record> records, database.LoadAll(Kind::kLayer));
     for (const Record& record : records) {
@@ -192,6 +208,15 @@ struct DirectoryLayers::State {
         Insert(*diff_id, *info);
         continue;
       }
+      if (info.code() == StatusCode::kUnimplemented && diff_id.ok()) {
+        LogError("layer {}: {}: left alone", record.id, info.status().message());
+        foreign.insert(*diff_id);
+        continue;
+      }
+      if (diff_id.ok() && IsDirectory(PathOf(*diff_id))) {
+        RETURN_IF_ERROR(Describe(*diff_id, info.status()));
+        continue;
+      }
       RETURN_IF_ERROR(DropRecord(record.id, info.status()));
       FaultPoint("store.layer.recover.dropped");
       if (diff_id.ok()) report.lost.push_back(*diff_id);
@@ -202,6 +227,7 @@ struct DirectoryLayers::State {
   Status DiscardUnrecorded(LayerRecovery& report) {
     std::set<std::string> known;
     for (const auto& [diff_id, info] : layers) known.insert(diff_id.hex());
+    for (const oci::Digest& diff_id : foreign) known.insert(diff_id.hex());
     std::vector<std::string> names;
     ASSIGN_OR_RETURN(Directory directory, Directory::OpenBelow(AT_FDCWD, dir));
     for (;;) {

@@ -184,6 +184,33 @@ TEST_F(LayersTest, RecoverReportsRecordsWithoutADirectory) {
   EXPECT_EQ(records.size(), 1u);
 }
 
+TEST_F(LayersTest, ADamagedRecordIsMadeAgainFromTheDirectory) {
+  Add(TestDigest(1), "kept");
+  ASSERT_OK(database_->Put(Kind::kLayer, TestDigest(1).ToString(), "{\"version\":1,\"si", Durability::kAtomic));
+  for (int start = 0; start < 2; ++start) {
+    Restart();
+    ASSERT_OK_AND_ASSIGN(LayerRecovery report, layers_->Recover());
+    EXPECT_THAT(report.lost, IsEmpty());
+    ASSERT_OK_AND_ASSIGN(std::string path, layers_->Path(TestDigest(1)));
+    EXPECT_EQ(ReadText(path + "/file"), "kept");
+  }
+}
+
+TEST_F(LayersTest, ALayerOfALaterVersionIsLeftAlone) {
+  Add(TestDigest(1), "later");
+  const std::string later = "{\"version\":99,\"blob\":\"x\"}";
+  ASSERT_OK(database_->Put(Kind::kLayer, TestDigest(1).ToString(), later, Durability::kAtomic));
+  Restart();
+  ASSERT_OK_AND_ASSIGN(LayerRecovery report, layers_->Recover());
+  EXPECT_THAT(report.lost, IsEmpty());
+  EXPECT_FALSE(layers_->Has(TestDigest(1)));
+  ASSERT_OK_AND_ASSIGN(LayerStaging staging, layers_->Begin(TestDigest(1)));
+  EXPECT_EQ(layers_->Commit(std::move(staging), {}).code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReadText(dir_ / ("layers/" + TestDigest(1).hex() + "/fs/file")), "later");
+  ASSERT_OK_AND_ASSIGN(std::string body, database_->Get(Kind::kLayer, TestDigest(1).ToString()));
+  EXPECT_EQ(body, later);
+}
+
 TEST_F(LayersTest, PausedTrashKeepsRemovedLayers) {
   Add(TestDigest(1), "one");
   {
