@@ -213,7 +213,9 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   RETURN_IF_ERROR(MakePrivateDirectory(config.root));
   RETURN_IF_ERROR(MakePrivateDirectory(config.state));
 
-  ASSIGN_OR_RETURN(raw->database, store::Database::Open(config.root + "/davit.db"));
+  ASSIGN_OR_RETURN(store::OpenedDatabase opened, store::OpenDatabase(config.root));
+  raw->database = std::move(opened.database);
+  raw->loss = std::move(opened.loss);
   ASSIGN_OR_RETURN(raw->trash, store::Trash::Open(config.root));
   ASSIGN_OR_RETURN(raw->content, store::Content::Open(config.root));
   ASSIGN_OR_RETURN(raw->layers, store::DirectoryLayers::Open(config.root, *raw->database, *raw->trash));
@@ -296,7 +298,7 @@ network::Readiness Engine::NetworkReadiness() const { return state_->network->Re
 std::string Engine::NetworkStatusJson() const { return state_->network->StatusJson(); }
 std::string Engine::Losses() const {
   constexpr size_t kNamed = 10;
-  std::string text;
+  std::string text = state_->loss;
   const std::vector<Records::Unreadable>& rows = state_->records->unreadable();
   for (size_t i = 0; i < std::min(rows.size(), kNamed); ++i) {
     text += (text.empty() ? "" : "; ");

@@ -27,6 +27,7 @@
 #include "sched/thread_pool.h"
 #include "store/content.h"
 #include "store/layers.h"
+#include "store/open_database.h"
 #include "store/rootfs.h"
 #include "store/trash.h"
 #include "stream/server.h"
@@ -69,6 +70,7 @@ struct Engine::State {
 
   // Destroyed last to first: the loop and the pools stop before what their tasks use.
   std::unique_ptr<store::Database> database;
+  std::string loss;  // of the database, found at the start
   std::unique_ptr<store::Trash> trash;
   std::unique_ptr<store::Content> content;
   std::unique_ptr<store::DirectoryLayers> layers;
