@@ -1,5 +1,6 @@
 #include "image/curl_client.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <fmt/format.h>
 
@@ -20,11 +21,6 @@ std::string Lower(std::string_view text) {
   std::transform(out.begin(), out.end(), out.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return out;
-}
-
-bool IsLoopback(std::string_view host_port) {
-  std::string_view host = host_port.substr(0, host_port.rfind(':'));
-  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
 }
 
 struct UrlParts {
@@ -58,6 +54,18 @@ Result<Origin> OriginOf(const std::string& url) {
   }
   out.host = Lower(parts.Get(CURLUPART_HOST)) + ":" + parts.Get(CURLUPART_PORT, CURLU_DEFAULT_PORT);
   return out;
+}
+
+bool IsLoopback(std::string_view host_port) {
+  std::string host(host_port);
+  // "[::1]" has colons of its own.
+  if (size_t colon = host.rfind(':'); colon != std::string::npos && host.find(']', colon) == std::string::npos) {
+    host.resize(colon);
+  }
+  if (host == "localhost" || host == "[::1]") return true;
+  in_addr address{};
+  // An address and no name: 127.example.com is anybody's.
+  return ::inet_pton(AF_INET, host.c_str(), &address) == 1 && (ntohl(address.s_addr) >> 24) == 127;
 }
 
 struct CurlClient::Transfer {
@@ -161,6 +169,7 @@ Status CurlClient::Explain(int code, const Transfer& transfer, const std::string
       return FailedPrecondition(fmt::format("ca_file of {} cannot be read as PEM certificates", host));
     case CURLE_SSL_CONNECT_ERROR:
       transient_ = false;
+      no_tls_ = true;
       return Unavailable(
           fmt::format("{0} does not speak TLS ({1}): set plain_http for {0} if it serves plain HTTP", host, text));
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -175,6 +184,7 @@ Status CurlClient::Explain(int code, const Transfer& transfer, const std::string
 
 Result<HttpResponse> CurlClient::Perform(const HttpRequest& request, const BodySink& sink) {
   transient_ = false;
+  no_tls_ = false;
   ASSIGN_OR_RETURN(Origin origin, OriginOf(request.url));
   CURL* curl = handle_;
   curl_easy_reset(curl);  // keeps connections

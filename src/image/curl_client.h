@@ -56,6 +56,8 @@ class CurlClient {
   Result<HttpResponse> Perform(const HttpRequest& request, const BodySink& sink);
   // About the last Perform that failed.
   [[nodiscard]] bool transient() const { return transient_; }
+  // Somebody answered the last Perform, but not in TLS. False for a certificate that is not trusted.
+  [[nodiscard]] bool no_tls() const { return no_tls_; }
 
  private:
   struct Transfer;
@@ -65,6 +67,7 @@ class CurlClient {
   void* handle_;  // CURL
   CurlOptions options_;
   bool transient_ = false;
+  bool no_tls_ = false;
 };
 
 // "host:port" of an http or https URL with the scheme's default port made explicit, and its scheme.
@@ -75,5 +78,8 @@ struct Origin {
 };
 // kInvalidArgument for other schemes, user names in the URL and malformed URLs.
 Result<Origin> OriginOf(const std::string& url);
+
+// "localhost", 127.0.0.0/8 or [::1], with or without a port; no other name, whatever it resolves to.
+[[nodiscard]] bool IsLoopback(std::string_view host_port);
 
 }  // namespace davit::image

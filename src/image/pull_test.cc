@@ -307,8 +307,24 @@ TEST_F(RootPullTest, PlainHttpOnlyWhereConfigured) {
   NEED_FAKE();
   options_.hosts.clear();
   puller_->SetOptions(options_);
-  ExpectError(Pull("a/b:one"), StatusCode::kUnavailable, "set plain_http for localhost:" + port_);
+  host_ = "registry.localhost:" + port_;  // of this node too, but only by its resolver's word
+  ExpectError(Pull("a/b:one"), StatusCode::kUnavailable, "set plain_http for registry.localhost:" + port_);
   ExpectNothingStays();
+}
+
+TEST_F(RootPullTest, ALoopbackRegistryIsAskedInPlainHttpWhereItSpeaksNoTls) {
+  NEED_FAKE();
+  options_.hosts.clear();
+  puller_->SetOptions(options_);
+  for (const char* host : {"localhost:", "127.0.0.1:"}) {
+    host_ = host + port_;
+    Credentials given;
+    given.username = "user";
+    given.password = "secret";
+    Result<ImageRecord> image = Pull("basic/b:one", given);
+    EXPECT_TRUE(image.ok()) << image.status().ToString();
+    ExpectError(Pull("a/b:absent"), StatusCode::kNotFound, "manifest unknown");
+  }
 }
 
 TEST_F(RootPullTest, TellsWhatIsNotThere) {

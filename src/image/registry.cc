@@ -151,8 +151,24 @@ Result<std::vector<Endpoint>> EndpointsFor(const Reference& reference, const std
     const std::string host = ApiHost(reference.domain());
     out.push_back({options != nullptr && options->plain_http ? "http" : "https", host, "",
                    !credentials.empty() && owner == host});
+    const bool configured =
+        options != nullptr && (options->plain_http || options->skip_verify || !options->ca_file.empty());
+    out.back().maybe_plain = !configured && IsLoopback(host);
   }
   return out;
+}
+
+// Asks an endpoint that may speak plain HTTP, without a credential, whether it speaks TLS. A certificate that is not
+// trusted, or nobody there, settles nothing: the request itself then says what is wrong.
+void Registry::SettleSchemes(CurlClient& client) {
+  for (Endpoint& endpoint : endpoints_) {
+    if (!endpoint.maybe_plain) continue;
+    endpoint.maybe_plain = false;
+    HttpRequest probe;
+    probe.url = endpoint.Base() + "/v2/";
+    Result<HttpResponse> answer = client.Perform(probe, BodySink());
+    if (!answer.ok() && client.no_tls()) endpoint.scheme = "http";
+  }
 }
 
 struct Registry::Request {
@@ -259,8 +275,10 @@ Result<HttpResponse> Registry::Send(CurlClient& client, size_t endpoint, const R
   ASSIGN_OR_RETURN(Followed followed, Follow(client, endpoint, request, authorization, sink));
   HttpResponse& response = followed.response;
   if (response.status == 401 && !followed.elsewhere.empty()) {
-    return Unauthenticated(fmt::format("it redirects to {0}, which wants credentials: none are sent to where a redirect "
-                                       "leads", followed.elsewhere));
+    return Unauthenticated(
+        fmt::format("it redirects to {0}, which wants credentials: none are sent to where a redirect "
+                    "leads",
+                    followed.elsewhere));
   }
   std::string challenges(response.Header("www-authenticate"));
   if (response.status != 401 || challenges.empty()) return std::move(response);
@@ -350,6 +368,7 @@ Status Registry::Backoff(CurlClient&, const Status& error, uint32_t& tries, std:
 }
 
 Result<FetchedManifest> Registry::GetManifest(CurlClient& client, const std::string& name) {
+  std::call_once(settled_, [&] { SettleSchemes(client); });
   Request request{"manifests/" + name, {std::string(kAccept)}, kMaxManifestBytes};
   Status verdict;
   for (size_t endpoint : Order()) {

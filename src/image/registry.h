@@ -4,7 +4,8 @@
 // Credentials belong to one host. They go to that host over the scheme that the configuration allows, to
 // the token server that this host names, and nowhere else: a redirect to another scheme, host or port is
 // followed without them (CVE-2019-10214, CVE-2020-15157), also where it leads back, and a challenge that comes
-// from behind a redirect is answered by nobody: it would name a token server of its own. URLs inside descriptors are not looked at.
+// from behind a redirect is answered by nobody: it would name a token server of its own. URLs inside descriptors are
+// not looked at.
 //
 // Source: OCI distribution-spec 1.1 (GET manifests and blobs), the distribution project's token
 // authentication ("Docker Registry v2 authentication"), RFC 6750, RFC 7617.
@@ -32,6 +33,8 @@ struct Endpoint {
   std::string host;    // "host[:port]", as configured
   std::string prefix;  // "" or "/path"
   bool with_credentials = false;
+  // On this node and not configured: plain HTTP where it speaks no TLS, as docker and containerd have it.
+  bool maybe_plain = false;
   [[nodiscard]] std::string Base() const { return scheme + "://" + host + prefix; }
 };
 
@@ -75,12 +78,13 @@ class Registry {
   Registry(Reference reference, std::map<std::string, HostOptions> hosts, Credentials credentials, PullLimits limits);
   // One request with authentication and redirects; the final answer, whatever its status.
   Result<HttpResponse> Send(CurlClient& client, size_t endpoint, const Request& request, const BodySink& sink);
-  Result<Followed> Follow(CurlClient& client, size_t endpoint, const Request& request,
-                          const std::string& authorization, const BodySink& sink);
+  Result<Followed> Follow(CurlClient& client, size_t endpoint, const Request& request, const std::string& authorization,
+                          const BodySink& sink);
   // The Authorization header that answers the challenges, or kUnauthenticated.
   Result<std::string> Authorize(CurlClient& client, size_t endpoint, std::string_view challenges);
   Result<std::string> FetchToken(CurlClient& client, size_t endpoint, const std::map<std::string, std::string>& params);
   Status Backoff(CurlClient& client, const Status& error, uint32_t& tries, std::string_view retry_after);
+  void SettleSchemes(CurlClient& client);
   Status CheckScheme(const Origin& origin) const;
   void ApplyHost(const std::string& host, HttpRequest& request) const;
   Status TryBlob(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t size, uint64_t& done,
@@ -91,7 +95,8 @@ class Registry {
   std::map<std::string, HostOptions> hosts_;
   Credentials credentials_;
   PullLimits limits_;
-  std::vector<Endpoint> endpoints_;
+  std::vector<Endpoint> endpoints_;  // their schemes are settled by the first GetManifest, before blobs are asked for
+  std::once_flag settled_;
   std::atomic<size_t> preferred_{0};
   std::atomic<uint32_t> retries_{0};
   mutable std::mutex mutex_;

@@ -154,8 +154,8 @@ struct DirectoryLayers::State {
   Status Publish(const std::string& staged, const oci::Digest& diff_id, const Kept& kept) {
     std::string target = DirOf(diff_id);
     if (foreign.count(diff_id) != 0) {
-      return FailedPrecondition(fmt::format("layer {} was stored by a later version of davit, which can remove it",
-                                            diff_id.ToString()));
+      return FailedPrecondition(
+          fmt::format("layer {} was stored by a later version of davit, which can remove it", diff_id.ToString()));
     }
     // Left by a commit whose record could not be written; nobody can be using it.
     RETURN_IF_ERROR(trash.Discard(target));

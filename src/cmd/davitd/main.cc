@@ -73,10 +73,10 @@ Result<davit::engine::Programs> FindPrograms(const davit::config::Config& config
 }
 
 Result<davit::config::Config> LoadConfig(const Flags& flags) {
-  ASSIGN_OR_RETURN(
-      davit::config::Config config,
-      davit::config::Load(flags.config_file, davit::config::DropinDirectory(flags.config_file),
-                          flags.config_given ? davit::config::MainFile::kRequired : davit::config::MainFile::kOptional));
+  ASSIGN_OR_RETURN(davit::config::Config config,
+                   davit::config::Load(
+                       flags.config_file, davit::config::DropinDirectory(flags.config_file),
+                       flags.config_given ? davit::config::MainFile::kRequired : davit::config::MainFile::kOptional));
   // Flags are one more file, read last: the same checks, the same words.
   std::string overrides;
   auto quote = [](const std::string& text) {
@@ -203,7 +203,7 @@ int main(int argc, char** argv) {
       "  davitd --config ./davit.toml --log-level debug\n"
       "  davitd --print-config                    the effective configuration\n"};
   CLI::Option* config = app.add_option("--config", flags.config_file, "configuration file; drop-ins are FILE.d/*.toml")
-      ->capture_default_str();
+                            ->capture_default_str();
   app.add_option("--root", flags.root, "persistent data (overrides the file)");
   app.add_option("--state", flags.state, "state of this boot (overrides the file)");
   app.add_option("--listen", flags.listen, "unix socket of the API (overrides the file)");
