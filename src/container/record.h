@@ -41,6 +41,8 @@ struct ContainerRecord {
   ContainerSpec spec;
 
   std::string image_id;                              // "sha256:…"
+  std::string image_ref;                             // "repository@sha256:…"; empty: no such name, the id stands in
+  std::string image_name;                            // for people, "repository:tag"; empty: as it was asked for
   std::vector<std::string> layers;                   // diff IDs, bottom first: what its rootfs holds on to
   std::map<std::string, ImageVolume> image_volumes;  // by the index in spec.mounts, as text
   std::string runtime_handler;

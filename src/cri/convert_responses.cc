@@ -142,14 +142,24 @@ v1::PodSandboxStatus ToPodSandboxStatus(const pod::PodRecord& record) {
   return out;
 }
 
+// The name that the pod has, for the kubelet asks by id and says beside it what the pod said; and what the kubelet
+// shows as imageID: where the image is from, so that it can be found again, else what it is.
+template <class Message>
+void FillImage(Message& out, const container::ContainerRecord& record) {
+  FillImageSpec(out.mutable_image(), record.spec.image);
+  const std::string& said = record.spec.image.user_specified_image;
+  if (!said.empty() || !record.image_name.empty())
+    out.mutable_image()->set_image(said.empty() ? record.image_name : said);
+  out.set_image_ref(record.image_ref.empty() ? record.image_id : record.image_ref);
+  out.set_image_id(record.image_id);
+}
+
 v1::Container ToContainer(const container::ContainerRecord& record) {
   v1::Container out;
   out.set_id(record.id.str());
   out.set_pod_sandbox_id(record.pod.str());
   *out.mutable_metadata() = Metadata(record.spec);
-  FillImageSpec(out.mutable_image(), record.spec.image);
-  out.set_image_ref(record.image_id);
-  out.set_image_id(record.image_id);
+  FillImage(out, record);
   out.set_state(StateOf(record));
   out.set_created_at(record.created_at);
   Fill(out.mutable_labels(), record.spec.labels);
@@ -166,9 +176,7 @@ v1::ContainerStatus ToContainerStatus(const container::ContainerRecord& record) 
   out.set_started_at(record.started_at);
   out.set_finished_at(record.finished_at);
   out.set_exit_code(record.exit_code);
-  FillImageSpec(out.mutable_image(), record.spec.image);
-  out.set_image_ref(record.image_id);
-  out.set_image_id(record.image_id);
+  FillImage(out, record);
   out.set_reason(record.reason);
   out.set_message(record.message);
   Fill(out.mutable_labels(), record.spec.labels);

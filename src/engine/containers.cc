@@ -177,6 +177,21 @@ Result<ContainerId> Engine::State::CreateContainerNow(const ContainerId& id, con
   return id;
 }
 
+// What lists and the status call the image: the digest of the repository that was asked for, else of any that it came
+// from; and its tag where it was asked for by id.
+void NameImage(ContainerRecord& record, const image::ImageRecord& image) {
+  const container::ImageSpec& spec = record.spec.image;
+  Result<image::Reference> asked =
+      image::Reference::Parse(spec.user_specified_image.empty() ? spec.image : spec.user_specified_image);
+  for (const std::string& digest : image.repo_digests) {
+    bool same = asked.ok() && digest.starts_with(asked->Name() + "@");
+    if (record.image_ref.empty() || same) record.image_ref = digest;
+    if (same) break;
+  }
+  const bool by_name = asked.ok() && !image::IsImageIdPrefix(spec.image);
+  if (!by_name && !image.repo_tags.empty()) record.image_name = image.repo_tags[0];
+}
+
 Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, const pod::PodRecord& pod,
                                                      const Target& target) {
   ASSIGN_OR_RETURN(image::ImageRecord image, images->Resolve(record.spec.image.image));
@@ -185,6 +200,7 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
   ASSIGN_OR_RETURN(image, images->Find(image.id));
   ASSIGN_OR_RETURN(std::shared_ptr<const oci::ImageConfig> image_config, images->Config(image));
   record.image_id = image.id;
+  NameImage(record, image);
   record.layers = image.layers;
   ASSIGN_OR_RETURN(ImageVolumes volumes, FindImageVolumes(record));
   container::CreateInputs inputs;

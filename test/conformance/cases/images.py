@@ -17,7 +17,7 @@ def named(t, reference: str):
     return t.cri.ImageStatus(image={"image": reference}).image
 
 
-@case("images", "image_ref, image_id and Image.id are one, by whatever name the image is asked for")
+@case("images", "image_ref is the repository's digest and image_id the id, by whatever name the image is asked for")
 def identity(t):
     pulled = t.cri.PullImage(image={"image": BUSYBOX}).image_ref
     image = named(t, BUSYBOX)
@@ -29,8 +29,10 @@ def identity(t):
         box = pod.container(image=name, linux={})
         [listed] = t.cri.ListContainers(filter={"id": box.id}).containers
         status = box.status()
-        assert status.image_ref == status.image_id == listed.image_ref == listed.image_id == image.id
-        assert status.image.image == name == listed.image.image
+        assert status.image_id == listed.image_id == image.id
+        assert status.image_ref == listed.image_ref == digest, status
+        shown = name if name in (BUSYBOX, digest) else image.repo_tags[0]
+        assert status.image.image == shown == listed.image.image, status
         assert [i.id for i in t.cri.ListImages(filter={"image": {"image": name}}).images] == [image.id]
         box.remove()
 
@@ -44,7 +46,7 @@ def specified(t):
     config.image.annotations["k"] = "v"
     answer = t.cri.CreateContainer(pod_sandbox_id=pod.id, config=config, sandbox_config=pod.config)
     shown = t.cri.ContainerStatus(container_id=answer.container_id).status.image
-    assert shown.user_specified_image == BUSYBOX and shown.annotations["k"] == "v"
+    assert shown.image == shown.user_specified_image == BUSYBOX and shown.annotations["k"] == "v"
 
 
 @case("images", "size, uid and username are the image's; tags and digests are complete")
