@@ -313,6 +313,8 @@ void Engine::State::KillNow(const ContainerId& id) {
   ContainerPtr record = Container(id);
   if (!record || !Alive(*record)) return;  // its exit has been told
   Status status = containers->Signal(*record, SIGKILL, /*all=*/true);
+  // A monitor that does not answer (somebody stopped it) is ended too: its container needs no consent.
+  if (status.code() == StatusCode::kDeadlineExceeded) status = Settle(id);
   if (!status.ok()) LogWarning("container {}: kill: {}", id.Short(), status.message());
   if (std::function<void()> give_up = stops.GiveUp(id)) loop->After(kKillBudget, std::move(give_up));
 }

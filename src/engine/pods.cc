@@ -1,5 +1,7 @@
 // The pod verbs.
 
+#include <sys/epoll.h>
+
 #include <random>
 
 #include "base/fault.h"
@@ -146,6 +148,10 @@ Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
   }
   if (status.ok()) {
     FaultPoint("pod.run.ready");
+    // A pod without its watch works as well until its init dies, which the next start would see.
+    if (Status watched = WatchInit(*made); !watched.ok()) {
+      LogWarning("pod {}: watch its init: {}", record.id.Short(), watched.message());
+    }
     return record.id;
   }
   // Undo from the record; what cannot be undone now stays recorded and is tried again.
@@ -159,7 +165,39 @@ Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
   return status.WithUndoError(undone);
 }
 
+Status Engine::State::WatchInit(const pod::PodRecord& record) {
+  if (record.init_pid == 0) return {};
+  ASSIGN_OR_RETURN(sys::PidFd process, sys::PidFd::Open(static_cast<pid_t>(record.init_pid)));
+  const PodId id = record.id;
+  const int fd = process.fd();
+  std::lock_guard lock(watches_lock);
+  ASSIGN_OR_RETURN(sched::EventLoop::Token token, loop->Watch(fd, EPOLLIN, [this, id](uint32_t) {
+    UnwatchInit(id);
+    Post(id.str(), [this, id] {
+      PodPtr pod = Pod(id);
+      if (!pod || pod->phase != pod::Phase::kReady) return;
+      LogWarning("pod {}: the init of its PID namespace ended: the pod is stopped", id.Short());
+      if (Status status = StopPodNow(id); !status.ok()) LogWarning("pod {}: stop: {}", id.Short(), status.message());
+    });
+  }));
+  init_watches[id] = {std::move(process), token};
+  return {};
+}
+
+void Engine::State::UnwatchInit(const PodId& id) {
+  InitWatch watch;
+  {
+    std::lock_guard lock(watches_lock);
+    auto it = init_watches.find(id);
+    if (it == init_watches.end()) return;
+    watch = std::move(it->second);
+    init_watches.erase(it);
+  }
+  loop->Remove(watch.token);  // before the descriptor closes; not under the lock its callback takes
+}
+
 Status Engine::State::StopPodNow(const PodId& id) {
+  UnwatchInit(id);
   PodPtr current = Pod(id);
   if (!current) return {};
   if (current->phase == pod::Phase::kNotReady && current->attachment.empty()) return {};
@@ -181,6 +219,7 @@ Status Engine::State::StopPodNow(const PodId& id) {
 }
 
 Status Engine::State::RemovePodNow(const PodId& id) {
+  UnwatchInit(id);
   PodPtr current = Pod(id);
   if (!current) return {};
   pod::PodRecord record = *current;

@@ -79,8 +79,11 @@ void Engine::State::RecoverContainer(const ContainerRecord& record) {
     case Phase::kRunning: {
       const std::string directory = containers->paths().Directory(record.id);
       Result<monitor::State> now = monitor::Query(directory, Deadline::After(kKillBudget));
-      if (now.ok() && now->phase != monitor::Phase::kExited) {
-        if (now->phase == monitor::Phase::kRunning && record.phase == Phase::kCreated) {
+      // One that does not answer is there all the same, and so is its container.
+      const bool silent = now.code() == StatusCode::kDeadlineExceeded;
+      if (silent) LogWarning("container {}: its monitor does not answer", record.id.Short());
+      if (silent || (now.ok() && now->phase != monitor::Phase::kExited)) {
+        if (now.ok() && now->phase == monitor::Phase::kRunning && record.phase == Phase::kCreated) {
           // davitd ended between the start and its record.
           ContainerRecord started = record;
           started.phase = Phase::kRunning;
@@ -123,6 +126,7 @@ void Engine::State::RecoverPod(const pod::PodRecord& record) {
         status = StopPodNow(record.id);
       } else {
         status = SettleUpdate(record.id);
+        if (status.ok()) status = WatchInit(record);
       }
       break;
     case Phase::kNotReady:

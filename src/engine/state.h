@@ -31,6 +31,7 @@
 #include "store/rootfs.h"
 #include "store/trash.h"
 #include "stream/server.h"
+#include "sys/process.h"
 
 namespace davit::engine {
 
@@ -92,6 +93,11 @@ struct Engine::State {
   };
   std::mutex watches_lock;
   std::map<ContainerId, ExitWatch> watches;
+  struct InitWatch {
+    sys::PidFd process;
+    sched::EventLoop::Token token = 0;
+  };
+  std::map<PodId, InitWatch> init_watches;  // under watches_lock too
 
   // SELinux levels of pods whose records are being written: two pods must not pick the same.
   std::mutex levels_lock;
@@ -178,6 +184,9 @@ struct Engine::State {
   // From the monitor's news to the record. `state` empty: the monitor is gone, its exit file decides.
   Status WatchExit(const container::ContainerRecord& record);
   void Unwatch(const ContainerId& id);
+  // Stops the pod when the init of its PID namespace ends; for a pod without one nothing.
+  Status WatchInit(const pod::PodRecord& record);
+  void UnwatchInit(const PodId& id);
   void OnExit(const ContainerId& id, const std::optional<monitor::State>& state);
 
   Result<ExecOutput> ExecSyncNow(const container::ContainerRecord& record, const std::vector<std::string>& command,

@@ -1,12 +1,16 @@
 #include "monitor/client.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 
+#include "base/time.h"
 #include "monitor/protocol.h"
+#include "sys/atomic_file.h"
 #include "sys/process.h"
 #include "sys/unix_socket.h"
 
@@ -14,8 +18,8 @@ namespace davit::monitor {
 namespace {
 
 constexpr size_t kMaxReplyBytes = 64 * 1024;
-constexpr auto kShort = std::chrono::seconds(10);  // for requests that the monitor answers at once
-constexpr auto kUndo = std::chrono::seconds(20);   // for the end of a monitor whose launch failed
+constexpr auto kShort = kSilence;                 // for requests that the monitor answers at once
+constexpr auto kUndo = std::chrono::seconds(20);  // for the end of a monitor whose launch failed
 
 std::string SocketPath(const std::string& directory) { return directory + "/monitor.sock"; }
 
@@ -217,13 +221,49 @@ Result<AttachSession> Attach(const std::string& directory, const AttachOptions& 
   return AttachSession(std::move(connection));
 }
 
-Status Destroy(const std::string& directory, Deadline deadline) {
+namespace {
+
+// Who holds the lock of the directory; nothing when nobody does.
+std::optional<pid_t> LockHolder(int fd) {
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  if (::fcntl(fd, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK || lock.l_pid <= 0) return std::nullopt;
+  return lock.l_pid;
+}
+
+// SIGKILL for a monitor that does not answer: stopped, or stuck in the kernel. What it was the parent of is the
+// caller's to end; that this was asked for is left as the exit record, for nobody else will write one.
+Status KillSilent(const std::string& directory, Deadline deadline) {
+  ASSIGN_OR_RETURN(sys::UniqueFd file, sys::Open(directory + "/monitor.lock", O_RDWR | O_NOFOLLOW));
+  std::optional<pid_t> holder = LockHolder(file.get());
+  if (!holder) return NotFound("nobody holds " + directory + "/monitor.lock");
+  ASSIGN_OR_RETURN(sys::PidFd process, sys::PidFd::Open(*holder));
+  // Still the same one now that the descriptor names it: the number cannot have gone to another process.
+  if (LockHolder(file.get()) != holder) return {};
+  RETURN_IF_ERROR(process.Signal(SIGKILL));
+  if (!process.WaitEnded(deadline)) return DeadlineExceeded("process " + std::to_string(*holder) + " survives SIGKILL");
+  if (ReadExitRecord(directory)) return {};
+  ExitRecord killed{128 + SIGKILL, 0, WallNanos(), false};
+  return sys::WriteFileAtomic(directory + "/exit", FormatExitRecord(killed), 0600, sys::Durability::kAtomic);
+}
+
+}  // namespace
+
+Status Destroy(const std::string& directory, Deadline deadline, std::chrono::milliseconds silence) {
   Result<sys::UniqueFd> connection = Ask(directory, {.type = RequestType::kDestroy});
   // Unavailable: it ended between the connect and the send.
   if (connection.code() == StatusCode::kNotFound || connection.code() == StatusCode::kUnavailable) return {};
   if (!connection.ok()) return connection.status();
   while (true) {
-    Result<std::optional<FullReply>> reply = Receive(connection->get(), deadline);
+    Result<std::optional<FullReply>> reply = Receive(connection->get(), deadline.Min(Deadline::After(silence)));
+    if (reply.code() == StatusCode::kDeadlineExceeded) {
+      // It may have a process to wait for; but then it answers.
+      Result<State> alive = Query(directory, Deadline::After(silence));
+      if (alive.ok() && !deadline.expired()) continue;
+      if (alive.code() == StatusCode::kDeadlineExceeded)
+        return KillSilent(directory, Deadline::After(kShort)).Annotate("kill the silent monitor in " + directory);
+      if (alive.code() == StatusCode::kNotFound || alive.code() == StatusCode::kUnavailable) return {};
+    }
     if (!reply.ok()) return reply.status().Annotate("destroy monitor in " + directory);
     if (!*reply) return {};  // closed by its end
     if (!(*reply)->reply.status.ok()) return (*reply)->reply.status;

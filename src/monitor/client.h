@@ -15,6 +15,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -26,6 +27,9 @@
 #include "sys/unique_fd.h"
 
 namespace davit::monitor {
+
+// So long a monitor may take for what it answers at once.
+inline constexpr std::chrono::milliseconds kSilence{10'000};
 
 struct LaunchOptions {
   std::string monitor_path;  // the davit-monitor binary
@@ -159,8 +163,10 @@ class AttachSession {
 Result<AttachSession> Attach(const std::string& directory, const AttachOptions& options);
 
 // Waits for a running create, kills the container's first process and all execs, and ends the monitor.
-// When it returns OK they are gone. OK when there is no monitor.
-Status Destroy(const std::string& directory, Deadline deadline);
+// When it returns OK they are gone. OK when there is no monitor. One that neither ends nor answers for twice the
+// `silence` (somebody stopped it) is killed, beyond the deadline if need be: OK too, the exit record then says 137
+// unless there was one, and the container's processes may live: the cgroup is the caller's to empty, as always.
+Status Destroy(const std::string& directory, Deadline deadline, std::chrono::milliseconds silence = kSilence);
 
 // directory/exit; nullopt when there is none, or it is not whole.
 std::optional<ExitRecord> ReadExitRecord(const std::string& directory);

@@ -36,6 +36,16 @@ Result<sys::UniqueFd> OpenSigchld() {
   return fd;
 }
 
+// A lock of fcntl(2) tells who holds it, and ends with its process: no number in a file could be as true. For who has
+// to end a monitor that does not answer.
+Result<sys::UniqueFd> LockDirectory(const std::string& directory) {
+  ASSIGN_OR_RETURN(sys::UniqueFd file, sys::Open(directory + "/monitor.lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  if (::fcntl(file.get(), F_SETLK, &lock) != 0) return ErrnoError(errno, "lock " + directory + "/monitor.lock");
+  return file;
+}
+
 }  // namespace
 
 Monitor::Monitor(LaunchOptions options, Poller poller, Limits limits)
@@ -50,10 +60,12 @@ Monitor::~Monitor() = default;
 
 Result<std::unique_ptr<Monitor>> Monitor::Create(LaunchOptions options, sys::UniqueFd listener, Limits limits) {
   ASSIGN_OR_RETURN(Poller poller, Poller::Create());
+  ASSIGN_OR_RETURN(sys::UniqueFd lock, LockDirectory(options.directory));
   RETURN_IF_ERROR(sys::BecomeSubreaper());
   ASSIGN_OR_RETURN(sys::UniqueFd sigchld, OpenSigchld());
   RETURN_IF_ERROR(sys::SetNonBlocking(listener.get(), true));
   std::unique_ptr<Monitor> monitor(new Monitor(std::move(options), std::move(poller), limits));
+  monitor->lock_ = std::move(lock);
   monitor->listener_ = std::make_unique<Events>(*monitor, monitor->poller_, &Monitor::Accept);
   monitor->listener_->watch.Open(std::move(listener));
   monitor->listener_->watch.Set(EPOLLIN);

@@ -111,6 +111,7 @@ class Monitor {
 
   LaunchOptions options_;
   const Limits limits_;
+  sys::UniqueFd lock_;  // DIR/monitor.lock: names this process for as long as it lives
   Poller poller_;
   std::unique_ptr<Events> listener_;
   std::unique_ptr<Events> sigchld_;

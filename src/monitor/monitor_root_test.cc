@@ -340,6 +340,24 @@ TEST_P(RootMonitorTest, DestroyEndsEverything) {
   EXPECT_TRUE(Destroy(Dir("a"), Soon()).ok());
 }
 
+TEST_P(RootMonitorTest, AStoppedMonitorIsKilledAndItsLockNamesIt) {
+  State state = RunContainer("a", {.script = "sleep 1000"});
+  Result<sys::UniqueFd> lock = sys::Open(Dir("a") + "/monitor.lock", O_RDWR);
+  ASSERT_TRUE(lock.ok()) << lock.status().ToString();
+  struct flock holder {};
+  holder.l_type = F_WRLCK;
+  ASSERT_EQ(::fcntl(lock->get(), F_GETLK, &holder), 0);
+  ASSERT_EQ(holder.l_type, F_WRLCK);
+  ASSERT_EQ(::kill(holder.l_pid, SIGSTOP), 0);
+  EXPECT_EQ(Query(Dir("a"), Deadline::After(std::chrono::milliseconds(50))).code(), StatusCode::kDeadlineExceeded);
+  Status destroyed = Destroy(Dir("a"), Soon(), std::chrono::milliseconds(50));
+  EXPECT_TRUE(destroyed.ok()) << destroyed.ToString();
+  EXPECT_EQ(Query(Dir("a"), Soon()).code(), StatusCode::kNotFound);
+  EXPECT_EQ(ReadExitRecord(Dir("a"))->code, 137);
+  EXPECT_TRUE(Destroy(Dir("a"), Soon()).ok());
+  ::kill(static_cast<pid_t>(state.pid), SIGKILL);  // in davitd the cgroup's end
+}
+
 TEST_P(RootMonitorTest, LaunchPastItsDeadlineLeavesNothing) {
   Result<State> state = Launch(Prepare("a", {.script = "sleep 1000"}), Deadline::After(std::chrono::milliseconds(1)));
   if (state.ok()) return;  // a fast machine
