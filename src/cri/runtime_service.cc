@@ -34,7 +34,12 @@ RuntimeService::Reactor* RuntimeService::Status(Context* context, const v1::Stat
                                                 v1::StatusResponse* response) {
   // Losses cost single objects: the node goes on, and says so where `crictl info` and the kubelet's log show it.
   const std::string losses = engine_.Losses();
-  AddCondition(response->mutable_status(), "RuntimeReady", true, losses.empty() ? "" : "RecordsUnreadable", losses);
+  const davit::Status storage = engine_.StorageReadiness();
+  AddCondition(response->mutable_status(), "RuntimeReady", storage.ok(),
+               !storage.ok()     ? "StorageReadOnly"
+               : losses.empty() ? ""
+                                : "RecordsUnreadable",
+               storage.ok() ? losses : storage.message());
   network::Readiness network = engine_.NetworkReadiness();
   AddCondition(response->mutable_status(), "NetworkReady", network.ready, network.reason, network.message);
   for (const engine::HandlerInfo& info : engine_.Handlers()) {

@@ -407,11 +407,25 @@ void Engine::State::OnExit(const ContainerId& id, const std::optional<monitor::S
   counters.exits.Add();
   if (exit && exit->oom_killed) counters.oom_kills.Add();
   Status saved = records->Put(record);
-  if (!saved.ok()) LogError("container {}: record its exit: {}", id.Short(), saved.message());
+  if (!saved.ok()) {
+    LogError("container {}: record its exit: {}; tried again", id.Short(), saved.message());
+    // It has ended, and whoever waits is told. Were davitd killed now, the exit file would say it once more.
+    records->Show(record);
+    WriteLater(record.pod, id);
+  }
   FaultPoint("container.exit.recorded");
   exits.Notify(id);
   if (exit) cleaned = containers->CleanUp(record, Deadline::After(kKillBudget));
   if (!cleaned.ok()) LogWarning("container {}: clean up after exit: {}", id.Short(), cleaned.message());
+}
+
+void Engine::State::WriteLater(const PodId& pod, const ContainerId& id) {
+  loop->After(std::chrono::seconds(5), [this, pod, id] {
+    Post(pod.str(), [this, pod, id] {
+      ContainerPtr record = Container(id);
+      if (record && !records->Put(*record).ok()) WriteLater(pod, id);
+    });
+  });
 }
 
 }  // namespace davit::engine

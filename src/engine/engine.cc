@@ -1,9 +1,11 @@
 #include "engine/engine.h"
 
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <set>
 
 #include "base/log.h"
@@ -296,6 +298,18 @@ SnapshotPtr Engine::View() const { return state_->View(); }
 
 network::Readiness Engine::NetworkReadiness() const { return state_->network->Ready(); }
 std::string Engine::NetworkStatusJson() const { return state_->network->StatusJson(); }
+Status Engine::StorageReadiness() const {
+  for (const std::string& directory : {state_->config.root, state_->config.state}) {
+    struct statvfs info {};
+    if (::statvfs(directory.c_str(), &info) != 0) return ErrnoError(errno, "look at " + directory);
+    if ((info.f_flag & ST_RDONLY) != 0) {
+      return FailedPrecondition(directory +
+                                " is read-only: see the kernel's log for errors of its disk, and mount it read-write");
+    }
+  }
+  return {};
+}
+
 std::string Engine::Losses() const {
   constexpr size_t kNamed = 10;
   std::string text = state_->loss;

@@ -130,6 +130,8 @@ class Engine {
   void WriteMetrics(MetricsText& out) const;
   [[nodiscard]] network::Readiness NetworkReadiness() const;
   [[nodiscard]] std::string NetworkStatusJson() const;
+  // Why no pod can run: the root or the state directory is read-only. OK otherwise.
+  [[nodiscard]] Status StorageReadiness() const;
   // What of davitd's own records could not be used at its start, for people; empty: nothing.
   [[nodiscard]] std::string Losses() const;
   [[nodiscard]] std::vector<HandlerInfo> Handlers() const;

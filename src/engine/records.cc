@@ -76,10 +76,14 @@ Status Records::Put(const pod::PodRecord& record) {
 
 Status Records::Put(const container::ContainerRecord& record) {
   RETURN_IF_ERROR(database_.Put(store::Kind::kContainer, record.id.str(), container::ToText(record), kDurability));
+  Show(record);
+  return {};
+}
+
+void Records::Show(const container::ContainerRecord& record) {
   Publish(record.id, [&](Snapshot& next) {
     next.containers[record.id] = std::make_shared<const container::ContainerRecord>(record);
   });
-  return {};
 }
 
 Status Records::Erase(const PodId& id) {

@@ -34,6 +34,8 @@ class Records {
   // Calls about one pod come in order (its strand); different pods at the same time.
   Status Put(const pod::PodRecord& record);
   Status Put(const container::ContainerRecord& record);
+  // The change is seen, and written by nobody: for what has happened whether it can be written or not.
+  void Show(const container::ContainerRecord& record);
   Status Erase(const PodId& id);
   Status Erase(const ContainerId& id);
 

@@ -183,6 +183,8 @@ struct Engine::State {
 
   // From the monitor's news to the record. `state` empty: the monitor is gone, its exit file decides.
   Status WatchExit(const container::ContainerRecord& record);
+  // The record as it is seen, when there is room for it again.
+  void WriteLater(const PodId& pod, const ContainerId& id);
   void Unwatch(const ContainerId& id);
   // Stops the pod when the init of its PID namespace ends; for a pod without one nothing.
   Status WatchInit(const pod::PodRecord& record);

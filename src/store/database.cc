@@ -28,7 +28,11 @@ constexpr int kApplicationId = 0x44415654;
 // Pages of 4 KiB in the write-ahead log before a commit that waits for the disk anyway, or at last any
 // commit, moves them into the main file.
 constexpr int kCheckpointPages = 500;
-constexpr int kCheckpointPagesAtLast = 4000;
+constexpr int kCheckpointPagesAtLast = 2000;
+
+// What the log may hold before it is moved into the main file, and what the main file may then grow by.
+constexpr off_t kLogReserve = 8 << 20;  // kCheckpointPagesAtLast, and journal_size_limit
+constexpr off_t kMainReserve = 4 << 20;
 
 // kUpgrades[v] brings a file of schema v to v + 1; 0 is the empty file, so creating one and upgrading
 // one is the same code. A rowid table and not one keyed by the id: bodies of some kilobytes would make
@@ -83,7 +87,7 @@ Status PrepareFile(const Connection& connection) {
                                           connection.path(), journal));
   }
   RETURN_IF_ERROR(
-      connection.Execute("PRAGMA synchronous=NORMAL;PRAGMA cache_size=-256;PRAGMA journal_size_limit=4194304;"
+      connection.Execute("PRAGMA synchronous=NORMAL;PRAGMA cache_size=-256;PRAGMA journal_size_limit=8388608;"
                          "PRAGMA temp_store=MEMORY"));
   if (version < Database::kSchemaVersion) return Upgrade(connection, version);
   return {};
@@ -91,12 +95,12 @@ Status PrepareFile(const Connection& connection) {
 
 // The file exists before SQLite opens it, so that it and the -wal and -shm files, which take its mode,
 // are 0600 whatever the umask says.
-Status CreateFile(const std::string& path) {
+Result<sys::UniqueFd> CreateFile(const std::string& path) {
   ASSIGN_OR_RETURN(sys::UniqueFd file, sys::Open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
   struct stat info {};
   if (::fstat(file.get(), &info) != 0) return ErrnoError(errno, fmt::format("stat {}", path));
   if (!S_ISREG(info.st_mode)) return FailedPrecondition(fmt::format("{} is not a regular file", path));
-  return {};
+  return file;
 }
 
 std::string DirectoryOf(const std::string& path) {
@@ -114,7 +118,7 @@ Status SyncDirectory(const std::string& path) {
 // The log lives from the first access in WAL mode until the last connection closes.
 Result<sys::UniqueFd> OpenLog(const Connection& connection) {
   RETURN_IF_ERROR(connection.QueryInt("SELECT count(*) FROM sqlite_schema").status());
-  return sys::Open(connection.path() + "-wal", O_RDONLY | O_NOFOLLOW);
+  return sys::Open(connection.path() + "-wal", O_RDWR | O_NOFOLLOW);
 }
 
 Status SyncLog(int fd, const std::string& path) {
@@ -168,13 +172,24 @@ struct Database::State {
   };
 
   sys::UniqueFd lock;
-  sys::UniqueFd log;  // the write-ahead log; SQLite takes no locks on it that closing this could drop
+  sys::UniqueFd main;  // opened before and closed after SQLite's own: a close drops its locks (fcntl(2))
+  sys::UniqueFd log;   // the write-ahead log; SQLite takes no locks on it that closing this could drop
   std::optional<SharedSync> log_sync;
   std::unique_ptr<Connection> connection;
   std::mutex mutex;  // `connection` and `statements`
   std::mutex checkpoint_mutex;
   std::unique_ptr<Connection> checkpointer;   // opened at first use; destroyed before `connection`
   std::array<Statements, kKinds> statements;  // destroyed before the connection
+
+  // Blocks behind the ends of both files, so that what frees space can be written down on a full disk. The log is
+  // begun anew after a checkpoint and not shortened below journal_size_limit, so its blocks stay. Where the
+  // filesystem has no fallocate(2) there is no reserve.
+  void Reserve() const {
+    (void)::fallocate(log.get(), FALLOC_FL_KEEP_SIZE, 0, kLogReserve);
+    struct stat info {};
+    if (::fstat(main.get(), &info) != 0) return;
+    (void)::fallocate(main.get(), FALLOC_FL_KEEP_SIZE, info.st_size, kMainReserve);
+  }
 
   Statements& Of(Kind kind) { return statements[static_cast<size_t>(kind)]; }
 
@@ -219,6 +234,7 @@ struct Database::State {
     if (done.ok()) done = checkpointer->Checkpoint();
     // The commit before it stands; the log only grows until the next one.
     if (!done.ok()) LogWarning("{}", done.message());
+    Reserve();
   }
 
   // `write` makes the changes, inside a transaction when there are several.
@@ -241,11 +257,19 @@ struct Database::State {
   template <class Write>
   Status Commit(Durability durability, bool several, Write write) {
     int log_pages = 0;
-    {
+    auto commit = [&]() -> Status {
       std::lock_guard guard(mutex);
       RETURN_IF_ERROR(Transact(several, write));
       log_pages = connection->log_pages();
+      return {};
+    };
+    Status committed = commit();
+    if (committed.code() == StatusCode::kResourceExhausted) {
+      // The log has used its reserve up: moved into the main file, it begins at its start again.
+      Checkpoint();
+      committed = commit();
     }
+    RETURN_IF_ERROR(committed);
     FaultPoint("store.database.committed");
     bool durable = durability == Durability::kDurable;
     if (durable) RETURN_IF_ERROR(log_sync->Wait());
@@ -278,13 +302,14 @@ Result<std::unique_ptr<Database>> Database::Open(const std::string& path) {
   RETURN_IF_ERROR(sys::MakeDirectories(dir, 0700));
   auto state = std::make_unique<State>();
   ASSIGN_OR_RETURN(state->lock, LockFile(path));
-  RETURN_IF_ERROR(CreateFile(path));
+  ASSIGN_OR_RETURN(state->main, CreateFile(path));
   ASSIGN_OR_RETURN(state->connection, Connection::Open(path));
   RETURN_IF_ERROR(PrepareFile(*state->connection));
   ASSIGN_OR_RETURN(state->log, OpenLog(*state->connection));
   state->log_sync.emplace([fd = state->log.get(), path] { return SyncLog(fd, path); });
   RETURN_IF_ERROR(state->log_sync->Wait());
   RETURN_IF_ERROR(SyncDirectory(dir));
+  state->Reserve();
   return std::unique_ptr<Database>(new Database(std::move(state)));
 }
 

@@ -54,7 +54,10 @@ class Batch {
 // Thread-safe. Calls block (20 µs an atomic commit, 0.2 ms a durable one on an idle fast disk), so they
 // belong on a pool and never on an event loop. An atomic commit never waits for another's sync.
 //
-// Error codes of all calls: kResourceExhausted when the disk is full, kDataLoss when the file is
+// A full disk: both files have blocks in reserve (12 MiB, where the filesystem has fallocate(2)), so that records
+// can be changed and deleted, which is how space gets free again.
+//
+// Error codes of all calls: kResourceExhausted when the disk is full and the reserve used up, kDataLoss when the file is
 // damaged (naming it and the way out; nothing is ever wiped), kUnavailable when another program keeps
 // it locked, kInternal for other errors of the disk. A failed write has changed nothing, with one
 // exception: when the sync of a durable commit fails, the change stands until the power goes.

@@ -1,5 +1,6 @@
 #include "store/database.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sqlite3.h>
@@ -10,6 +11,7 @@
 
 #include "store/test_dir.h"
 #include "sys/mounts.h"
+#include "sys/unique_fd.h"
 
 namespace davit::store {
 namespace {
@@ -254,6 +256,35 @@ TEST_F(RootDatabaseDiskFullTest, SaysSoAndKeepsWhatItHas) {
   ASSERT_OK_AND_ASSIGN(records, database->LoadAll(Kind::kPod));
   EXPECT_EQ(records.size(), static_cast<size_t>(written));
   EXPECT_TRUE(database->Apply(batch, Durability::kDurable).ok());
+}
+
+// Needs root: it mounts a filesystem that can be filled.
+TEST(RootDatabaseTest, AFullDiskTakesWhatFreesIt) {
+  if (::geteuid() != 0) GTEST_SKIP() << "mounting a filesystem needs root";
+  TestDir dir;
+  const std::string disk = dir / "disk";
+  ASSERT_OK(sys::MakeDirectories(disk, 0700));
+  ASSERT_OK(sys::Mount("tmpfs", disk, "tmpfs", 0, "size=32m"));
+  {
+    ASSERT_OK_AND_ASSIGN(std::unique_ptr<Database> database, Database::Open(disk + "/davit.db"));
+    const std::string body(2000, 'b');
+    for (int i = 0; i < 500; ++i) {
+      ASSERT_OK(database->Put(Kind::kContainer, std::to_string(i), body, Durability::kAtomic));
+    }
+    sys::UniqueFd filler = *sys::Open(disk + "/filler", O_WRONLY | O_CREAT, 0600);
+    while (sys::WriteAll(filler.get(), std::string(4096, 'f')).ok()) {
+    }
+    // More than the log's reserve holds at once.
+    for (int round = 0; round < 10; ++round) {
+      for (int i = round; i < 500; ++i) {
+        ASSERT_OK(database->Put(Kind::kContainer, std::to_string(i), body + "x", Durability::kAtomic));
+      }
+      ASSERT_OK(database->Delete(Kind::kContainer, std::to_string(round), Durability::kDurable));
+    }
+    ASSERT_OK_AND_ASSIGN(std::vector<Record> left, database->LoadAll(Kind::kContainer));
+    EXPECT_EQ(left.size(), 490u);
+  }
+  ASSERT_OK(sys::Unmount(disk));
 }
 
 }  // namespace
