@@ -222,8 +222,11 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->content, store::Content::Open(config.root));
   ASSIGN_OR_RETURN(raw->layers, store::DirectoryLayers::Open(config.root, *raw->database, *raw->trash));
   ASSIGN_OR_RETURN(raw->rootfs, store::Rootfs::Open(config.root, *raw->trash));
-  raw->writable_usage =
-      std::make_unique<WritableUsage>([raw](const ContainerId& id) { IgnoreError(raw->rootfs->Usage(id).status()); });
+  raw->writable_usage = std::make_unique<WritableUsage>([raw](const ContainerId& id) {
+    Result<store::WritableUsage> usage = raw->rootfs->Usage(id);
+    // A piece of a large one; the others have their turn before the next.
+    if (usage.ok() && usage->unfinished) raw->writable_usage->Want(id);
+  });
   EventOptions events;
   events.queue = static_cast<size_t>(config.api.event_queue);
   raw->events = std::make_unique<EventLog>(events);

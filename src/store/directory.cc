@@ -31,6 +31,18 @@ Result<Directory> Directory::OpenBelow(int parent, const std::string& name) {
   return Directory(stream);
 }
 
+Result<Directory> Directory::OpenParent(int directory) {
+  sys::UniqueFd fd(::openat(directory, "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoError(errno, "open directory ..");
+  DIR* stream = ::fdopendir(fd.get());
+  if (stream == nullptr) return ErrnoError(errno, "read directory ..");
+  (void)fd.release();
+  return Directory(stream);
+}
+
+long Directory::Tell() const { return ::telldir(stream_); }
+void Directory::Seek(long offset) { ::seekdir(stream_, offset); }
+
 Directory& Directory::operator=(Directory&& other) noexcept {
   std::swap(stream_, other.stream_);
   return *this;

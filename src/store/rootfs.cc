@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 #include "base/fault.h"
 #include "base/log.h"
@@ -90,6 +92,7 @@ struct Rootfs::State {
 
   struct Measured {
     std::optional<WritableUsage> last;
+    std::optional<TreeWalk> walk;  // begun and not at its end
     bool walking = false;
   };
   mutable std::mutex mutex;  // held for memory only
@@ -209,27 +212,46 @@ Status Rootfs::RemoveWritable(const ContainerId& id) {
 
 Result<WritableUsage> Rootfs::Usage(const ContainerId& id) {
   if (id.empty()) return InvalidArgument("usage of writable layer: empty container id");
+  std::optional<TreeWalk> walk;
+  std::optional<WritableUsage> before;
   {
     std::lock_guard guard(state_->mutex);
-    auto found = state_->usage.find(id);
-    if (found != state_->usage.end() && found->second.last) {
-      bool fresh = state_->options.now() - found->second.last->measured_at < state_->options.usage_max_age;
-      if (fresh || found->second.walking) return *found->second.last;
-    }
-    state_->usage[id].walking = true;
+    State::Measured& measured = state_->usage[id];
+    before = measured.last;
+    bool fresh =
+        before && !before->unfinished && state_->options.now() - before->measured_at < state_->options.usage_max_age;
+    if (before && (fresh || measured.walking)) return *before;
+    walk = std::exchange(measured.walk, std::nullopt);
+    measured.walking = true;
   }
-  std::chrono::steady_clock::time_point began = state_->options.now();
-  int64_t wall = WallNanos();
-  Result<TreeUsage> tree = MeasureTree(state_->UpperOf(id), state_->options.usage_max_entries);
+  WritableUsage usage;
+  usage.measured_at = state_->options.now();
+  usage.wall_nanos = WallNanos();
+  Status begun;
+  if (!walk) {
+    Result<TreeWalk> begin = TreeWalk::Begin(state_->UpperOf(id));
+    begun = begin.status();
+    if (begin.ok()) walk = std::move(*begin);
+  }
+  if (walk) usage.unfinished = !walk->Step(state_->options.usage_max_entries);
   std::lock_guard guard(state_->mutex);
-  if (!tree.ok()) {
-    state_->usage.erase(id);
-    return tree.status();
-  }
-  WritableUsage usage{tree->disk, tree->truncated, began, wall};
   // Not when the container was removed meanwhile: nobody would ever erase it.
   auto found = state_->usage.find(id);
-  if (found != state_->usage.end()) found->second = {usage, false};
+  if (!walk) {
+    if (found != state_->usage.end()) state_->usage.erase(found);
+    return begun;
+  }
+  usage.disk = walk->usage().disk;
+  usage.truncated = walk->usage().truncated || usage.unfinished;
+  if (usage.unfinished && before) {
+    usage.disk.bytes = std::max(usage.disk.bytes, before->disk.bytes);
+    usage.disk.inodes = std::max(usage.disk.inodes, before->disk.inodes);
+  }
+  if (found != state_->usage.end()) {
+    found->second.last = usage;
+    found->second.walking = false;
+    if (usage.unfinished) found->second.walk = std::move(walk);
+  }
   return usage;
 }
 

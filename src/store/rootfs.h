@@ -41,15 +41,16 @@ struct RootfsMount {
 };
 
 struct WritableUsage {
-  DiskUsage disk;          // allocated bytes (st_blocks), inodes; a hard-linked file counts once
-  bool truncated = false;  // the walk met its cap: the true numbers are larger
+  DiskUsage disk;           // allocated bytes (st_blocks), inodes; a hard-linked file counts once
+  bool truncated = false;   // a lower bound: the true numbers are larger
+  bool unfinished = false;  // and so only until Usage was called often enough to walk all of it
   std::chrono::steady_clock::time_point measured_at;
   int64_t wall_nanos = 0;  // the same instant, for clients
 };
 
 struct RootfsOptions {
   std::chrono::seconds usage_max_age{10};
-  size_t usage_max_entries = 200'000;  // about a quarter of a second
+  size_t usage_max_entries = 200'000;  // of one call, about a quarter of a second
   std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
 };
 
@@ -70,8 +71,9 @@ class Rootfs {
   // The writable directory to the trash; unmount first. OK when there is none.
   Status RemoveWritable(const ContainerId& id);
 
-  // At most usage_max_age old; walks the directory on the caller's thread when the last answer is
-  // older and nobody else is walking it. kNotFound when the container has none.
+  // At most usage_max_age old; walks a piece of the directory on the caller's thread when the last answer is
+  // older and nobody else is walking it. `unfinished`: call again, to go on where this one stopped. Until then
+  // the numbers are those of the last whole walk, if they are larger. kNotFound when the container has none.
   Result<WritableUsage> Usage(const ContainerId& id);
   // The last answer, however old, without looking at the disk; nullopt before the first.
   [[nodiscard]] std::optional<WritableUsage> LastUsage(const ContainerId& id) const;

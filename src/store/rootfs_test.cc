@@ -11,6 +11,7 @@
 
 #include "store/test_dir.h"
 #include "sys/mounts.h"
+#include "sys/unique_fd.h"
 
 namespace davit::store {
 namespace {
@@ -98,13 +99,47 @@ TEST_F(RootfsTest, UsageCountsAllocatedBytesAndFilesOnceAndIsKeptForTenSeconds) 
   EXPECT_FALSE(rootfs_->LastUsage(id_).has_value());
 }
 
-TEST_F(RootfsTest, UsageOfAHugeTreeIsTruncated) {
+// The fixture's walks look at 50 entries a call.
+TEST_F(RootfsTest, AHugeTreeIsCountedInPieces) {
   std::string upper = rootfs_->UpperDir(id_);
   ASSERT_OK(sys::MakeDirectories(upper + "/sub", 0755));
   for (int i = 0; i < 60; ++i) WriteText(upper + "/sub/" + std::to_string(i), "");
   ASSERT_OK_AND_ASSIGN(WritableUsage usage, rootfs_->Usage(id_));
-  EXPECT_TRUE(usage.truncated);
-  EXPECT_EQ(usage.disk.inodes, 51u);
+  EXPECT_TRUE(usage.truncated && usage.unfinished);
+  EXPECT_LT(usage.disk.inodes, 62u);
+  ASSERT_OK_AND_ASSIGN(usage, rootfs_->Usage(id_));
+  EXPECT_FALSE(usage.truncated || usage.unfinished);
+  EXPECT_EQ(usage.disk.inodes, 62u);
+  // The next walk's first piece does not take back what the last one knew.
+  now_ += std::chrono::seconds(11);
+  EXPECT_EQ(rootfs_->Usage(id_)->disk.inodes, 62u);
+}
+
+TEST_F(RootfsTest, WhatLiesDeepIsCountedToo) {
+  // Deeper than a walk holds descriptors, and than a path may be long; with siblings on the way, which are met after
+  // the directory was closed and opened again.
+  constexpr int kLevels = 3000;
+  std::string upper = rootfs_->UpperDir(id_);
+  ASSERT_OK(sys::MakeDirectories(upper, 0755));
+  sys::UniqueFd at = *sys::Open(upper, O_RDONLY | O_DIRECTORY);
+  for (int level = 0; level < kLevels; ++level) {
+    for (const char* name : {"a", "z"}) {
+      ASSERT_TRUE(sys::UniqueFd(::openat(at.get(), name, O_WRONLY | O_CREAT | O_CLOEXEC, 0644)).valid());
+    }
+    ASSERT_EQ(::mkdirat(at.get(), "m", 0755), 0);
+    at = sys::UniqueFd(::openat(at.get(), "m", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    ASSERT_TRUE(at.valid());
+  }
+  sys::UniqueFd hidden(::openat(at.get(), "hidden", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  ASSERT_OK(sys::WriteAll(hidden.get(), std::string(1 << 20, 'x')));
+  ASSERT_OK_AND_ASSIGN(WritableUsage usage, rootfs_->Usage(id_));
+  for (int calls = 0; usage.unfinished && calls < 1000; ++calls) usage = *rootfs_->Usage(id_);
+  EXPECT_FALSE(usage.truncated);
+  EXPECT_EQ(usage.disk.inodes, 1u + 3 * kLevels + 1);
+  EXPECT_GE(usage.disk.bytes, 1u << 20);
+  ASSERT_OK(rootfs_->RemoveWritable(id_));
+  EXPECT_TRUE(trash_->WaitIdle(Deadline::After(std::chrono::seconds(60))));
+  EXPECT_FALSE(Exists(upper));
 }
 
 // Need root: they mount overlays.

@@ -5,70 +5,113 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <optional>
-#include <set>
-#include <utility>
-
-#include "store/directory.h"
 
 namespace davit::store {
 namespace {
 
-constexpr int kMaxDepth = 128;  // one descriptor each
-
-class Walk {
- public:
-  explicit Walk(size_t max_entries) : left_(max_entries) {}
-
-  Status Below(int parent, const std::string& name, int depth) {
-    ASSIGN_OR_RETURN(Directory directory, Directory::OpenBelow(parent, name));
-    if (depth == 0) RETURN_IF_ERROR(CountRoot(directory.fd()));
-    while (left_ > 0) {
-      ASSIGN_OR_RETURN(std::optional<std::string> entry, directory.Next());
-      if (!entry) return {};
-      Count(directory.fd(), *entry, depth);
-    }
-    usage_.truncated = true;
-    return {};
-  }
-
-  [[nodiscard]] const TreeUsage& usage() const { return usage_; }
-
- private:
-  void Add(const struct stat& info) {
-    // A file with several names is one file; only those have to be remembered.
-    if (!S_ISDIR(info.st_mode) && info.st_nlink > 1 && !seen_.insert({info.st_dev, info.st_ino}).second) return;
-    usage_.disk.bytes += static_cast<uint64_t>(info.st_blocks) * 512;
-    usage_.disk.inodes += 1;
-  }
-
-  Status CountRoot(int fd) {
-    struct stat info {};
-    if (::fstat(fd, &info) != 0) return ErrnoError(errno, "stat");
-    Add(info);
-    return {};
-  }
-
-  void Count(int parent, const std::string& name, int depth) {
-    --left_;
-    struct stat info {};
-    if (::fstatat(parent, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return;  // gone meanwhile
-    Add(info);
-    if (!S_ISDIR(info.st_mode)) return;
-    if (depth + 1 >= kMaxDepth || !Below(parent, name, depth + 1).ok()) usage_.truncated = true;
-  }
-
-  size_t left_;
-  TreeUsage usage_;
-  std::set<std::pair<dev_t, ino_t>> seen_;
-};
+constexpr size_t kMaxOpen = 32;         // levels with a descriptor during a step
+constexpr size_t kMaxLevels = 1 << 20;  // 40 MiB of levels; making them takes longer than walking them
+constexpr size_t kMaxSeen = 100'000;    // files with several names that are told apart
 
 }  // namespace
 
+Result<TreeWalk> TreeWalk::Begin(const std::string& path) {
+  TreeWalk walk;
+  RETURN_IF_ERROR(walk.Descend(AT_FDCWD, path).Annotate(fmt::format("measure {}", path)));
+  return walk;
+}
+
+bool TreeWalk::Step(size_t max) {
+  while (!levels_.empty()) {
+    if (max-- == 0) {
+      CloseUntil(1);
+      return false;
+    }
+    Result<std::optional<std::string>> entry = levels_.back().open->Next();
+    if (!entry.ok()) usage_.truncated = true;
+    if (entry.ok() && *entry) {
+      Count(**entry);
+    } else {
+      Ascend();
+    }
+  }
+  return true;
+}
+
+void TreeWalk::Count(const std::string& name) {
+  const int parent = levels_.back().open->fd();
+  struct stat info {};
+  if (::fstatat(parent, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return;  // gone meanwhile
+  if (!S_ISDIR(info.st_mode)) {
+    Add(info.st_dev, info.st_ino, info.st_nlink, false, info.st_blocks);
+    return;
+  }
+  Status entered = levels_.size() < kMaxLevels ? Descend(parent, name) : ResourceExhausted("too many levels");
+  if (entered.ok() || entered.code() == StatusCode::kNotFound) return;
+  Add(info.st_dev, info.st_ino, info.st_nlink, true, info.st_blocks);
+  usage_.truncated = true;
+}
+
+void TreeWalk::Add(dev_t device, ino_t inode, nlink_t links, bool directory, blkcnt_t blocks) {
+  auto bytes = static_cast<uint64_t>(blocks) * 512;
+  if (!directory && links > 1) {
+    if (seen_.count({device, inode}) > 0) return;
+    if (seen_.size() >= kMaxSeen) {
+      // Each name has its share then; the inode is not counted, which is little beside a hundred thousand.
+      usage_.disk.bytes += bytes / links;
+      return;
+    }
+    seen_.insert({device, inode});
+  }
+  usage_.disk.bytes += bytes;
+  usage_.disk.inodes += 1;
+}
+
+// Enters it and counts it.
+Status TreeWalk::Descend(int parent, const std::string& name) {
+  ASSIGN_OR_RETURN(Directory directory, Directory::OpenBelow(parent, name));
+  struct stat info {};
+  if (::fstat(directory.fd(), &info) != 0) return ErrnoError(errno, "stat");
+  Add(info.st_dev, info.st_ino, info.st_nlink, true, info.st_blocks);
+  levels_.push_back({info.st_dev, info.st_ino, 0, std::move(directory)});
+  CloseUntil(kMaxOpen);
+  return {};
+}
+
+void TreeWalk::CloseUntil(size_t keep_open) {
+  while (levels_.size() - first_open_ > keep_open) {
+    Level& level = levels_[first_open_++];
+    level.offset = level.open->Tell();
+    level.open.reset();
+  }
+}
+
+// Back to the parent, which is where ".." leads unless somebody moved the directory meanwhile.
+void TreeWalk::Ascend() {
+  Level left = std::move(levels_.back());
+  levels_.pop_back();
+  if (levels_.empty() || levels_.back().open) return;
+  Level& parent = levels_.back();
+  Result<Directory> up = Directory::OpenParent(left.open->fd());
+  struct stat info {};
+  if (!up.ok() || ::fstat(up->fd(), &info) != 0 || info.st_dev != parent.device || info.st_ino != parent.inode) {
+    usage_.truncated = true;
+    levels_.clear();
+    first_open_ = 0;
+    return;
+  }
+  parent.open = std::move(*up);
+  parent.open->Seek(parent.offset);
+  first_open_ = levels_.size() - 1;
+}
+
 Result<TreeUsage> MeasureTree(const std::string& path, size_t max_entries) {
-  Walk walk(max_entries);
-  RETURN_IF_ERROR(walk.Below(AT_FDCWD, path, 0).Annotate(fmt::format("measure {}", path)));
-  return walk.usage();
+  ASSIGN_OR_RETURN(TreeWalk walk, TreeWalk::Begin(path));
+  TreeUsage usage;
+  bool whole = walk.Step(max_entries);
+  usage = walk.usage();
+  usage.truncated = usage.truncated || !whole;
+  return usage;
 }
 
 }  // namespace davit::store
