@@ -9,6 +9,7 @@
 #include <atomic>
 #include <csignal>
 #include <future>
+#include <set>
 #include <unordered_map>
 
 #include "base/log.h"
@@ -75,7 +76,7 @@ Status CheckStreams(bool terminal, bool want_stdin, bool want_stdout, bool want_
 
 struct Server::State {
   State(const ServerOptions& options, Backend& backend)
-      : tickets(options.max_pending_tickets, options.ticket_lifetime) {
+      : tickets(options.max_pending_tickets, options.max_pending_per_target, options.ticket_lifetime) {
     context.options = options;
     context.backend = &backend;
     context.tickets = &tickets;
@@ -98,6 +99,7 @@ struct Server::State {
   sched::EventLoop::Token retry_timer = 0;
   uint64_t next_session = 1;
   std::unordered_map<uint64_t, std::shared_ptr<Session>> sessions;
+  std::set<uint64_t> waiting;  // of them: those without a ticket, oldest first
 
   std::unique_ptr<sched::EventLoop> loop;
   std::unique_ptr<sched::ThreadPool> pool;  // before the loop goes: its tasks post to it
@@ -125,6 +127,12 @@ void Server::State::Accept() {
       retry_timer = loop->After(std::chrono::milliseconds(200), [this] { WatchListener(); });
       return;
     }
+    // Whoever has shown no ticket makes room for the next: an honest client shows it at once, and nobody can keep the
+    // port shut by holding connections.
+    if (waiting.size() >= context.options.max_waiting) {
+      auto oldest = sessions.find(*waiting.begin());
+      oldest->second->Close(ResourceExhausted("a newer client takes the place of one without a ticket"));
+    }
     if (sessions.size() >= context.options.max_sessions) {
       std::string answer = http::ErrorResponse(503, "too many sessions");
       // Best effort: a fresh socket's buffer takes it whole.
@@ -132,11 +140,15 @@ void Server::State::Accept() {
       continue;
     }
     uint64_t id = next_session++;
-    auto session = std::make_shared<Session>(context, [this, id] {
-      sessions.erase(id);
-      session_count = sessions.size();
-    });
+    auto session = std::make_shared<Session>(
+        context, [this, id] { waiting.erase(id); },
+        [this, id] {
+          waiting.erase(id);
+          sessions.erase(id);
+          session_count = sessions.size();
+        });
     sessions.emplace(id, session);
+    waiting.insert(id);
     session_count = sessions.size();
     session->Begin(std::move(fd));
   }

@@ -32,7 +32,9 @@ struct ServerOptions {
   std::chrono::seconds ticket_lifetime = std::chrono::seconds(60);
 
   size_t max_sessions = 1024;  // connections, from accept to close
+  size_t max_waiting = 128;    // of them: without a ticket; the oldest makes room for the next
   size_t max_pending_tickets = 1000;
+  size_t max_pending_per_target = 200;  // of one container or pod
   size_t max_header_bytes = 64 * 1024;
   size_t stream_buffer_bytes = 256 * 1024;  // towards a process or port that does not read, and per client
   size_t max_port_pairs = 256;              // open connections of one port-forward session

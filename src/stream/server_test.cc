@@ -1,6 +1,7 @@
 #include "stream/server.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <filesystem>
 #include <thread>
@@ -235,6 +236,51 @@ TEST_F(ServerTest, TooManySessionsAndTicketsAreRefused) {
   EXPECT_TRUE(second.ReceiveHead().starts_with("HTTP/1.1 503 "));
   MintShell("true");
   EXPECT_EQ(server_->MintPortForward({PodId::Mint(), {}}).code(), StatusCode::kResourceExhausted);
+}
+
+// Pongs queue up behind a client that sends pings and reads nothing. More than the socket's own buffers hold is not
+// taken from it.
+TEST_F(ServerTest, AFloodOfPingsIsNotTaken) {
+  constexpr size_t kFlood = 64 << 20;
+  for (bool websocket : {false, true}) {
+    TestConnection connection(server_->port());
+    const std::string path = MintShell("cat", false, true);
+    connection.Send(websocket ? WebSocketRequest(path, "v5.channel.k8s.io") : SpdyRequest(path, "v4.channel.k8s.io"));
+    ASSERT_TRUE(connection.ReceiveHead().starts_with("HTTP/1.1 101 "));
+    std::string pings;
+    for (int i = 0; i < 4096; ++i) {
+      pings += websocket ? http::WebSocketFrame(http::WebSocketOpcode::kPing, std::string(100, 'p'), "abcd")
+                         : http::SpdyEncoder::Ping(1);
+    }
+    size_t sent = 0;
+    for (bool taken = true; taken && sent < kFlood;) {
+      ssize_t n = ::send(connection.fd(), pings.data() + sent % pings.size(), pings.size() - sent % pings.size(),
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
+      pollfd room{connection.fd(), POLLOUT, 0};
+      taken = n > 0 || (errno == EAGAIN && ::poll(&room, 1, 2000) > 0);
+      if (n > 0) sent += static_cast<size_t>(n);
+    }
+    EXPECT_LT(sent, kFlood) << (websocket ? "WebSocket" : "SPDY");
+    // A client that reads after all goes on where it was.
+    for (size_t got = 0; got < sent / 2;) {
+      std::string bytes = connection.Receive();
+      ASSERT_FALSE(bytes.empty()) << got << " of " << sent;
+      got += bytes.size();
+    }
+  }
+}
+
+TEST_F(ServerTest, ConnectionsWithoutATicketMakeRoomForTheNext) {
+  ServerOptions options;
+  options.max_waiting = 4;
+  options.max_sessions = 6;
+  Start(options);
+  std::vector<std::unique_ptr<TestConnection>> idle;
+  for (int i = 0; i < 50; ++i) idle.push_back(std::make_unique<TestConnection>(server_->port()));
+  SpdyExec exec(server_->port(), MintShell("echo out"), false, false, "v4.channel.k8s.io");
+  ASSERT_TRUE(exec.spdy.UntilEnded(exec.error)) << exec.head;
+  EXPECT_EQ(exec.spdy.data[exec.out], "out\n");
+  EXPECT_EQ(idle[0]->Receive(), "");  // the oldest was closed
 }
 
 TEST_F(ServerTest, ChecksAddressAndRequests) {

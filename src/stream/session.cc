@@ -42,8 +42,9 @@ ChannelOptions PortChannels(const std::vector<int>& ports, const Upgrade& upgrad
 
 }  // namespace
 
-Session::Session(SessionContext& context, std::function<void()> on_closed)
+Session::Session(SessionContext& context, std::function<void()> on_redeemed, std::function<void()> on_closed)
     : context_(context),
+      on_redeemed_(std::move(on_redeemed)),
       on_closed_(std::move(on_closed)),
       timer_(*context.loop),
       idle_timer_(*context.loop),
@@ -152,6 +153,7 @@ void Session::OnHead(const http::RequestHead& head, std::string_view rest) {
     Refuse(http::ErrorResponse(404, "no such session: the URL is unknown, was used, or has expired"));
     return;
   }
+  on_redeemed_();
   StartProgram(upgrade, std::move(*redeemed), std::move(channels), rest);
 }
 
@@ -195,6 +197,12 @@ void Session::StartProgram(const Upgrade& upgrade, TicketRequest request, Channe
 void Session::WireInput(std::string_view bytes) {
   Status status = wire_->Input(bytes);
   if (closed_) return;
+  // What is answered at once (pings, opened streams) queues up behind a client that does not read. It is not heard
+  // before it has: its own buffer fills then, and not ours.
+  if (connection_->buffered() >= 2 * options().stream_buffer_bytes) {
+    flooded_ = true;
+    UpdateReading();
+  }
   if (!status.ok()) {
     Close(status);
   } else if (wire_->peer_done()) {
@@ -216,11 +224,20 @@ void Session::OnInputEnd(const Status& why) {
 bool Session::Congested() const { return congested_; }
 
 void Session::PauseInput(bool pause) {
-  if (!closed_) connection_->SetReading(!pause);
+  paused_ = pause;
+  UpdateReading();
+}
+
+void Session::UpdateReading() {
+  if (!closed_) connection_->SetReading(!paused_ && !flooded_);
 }
 
 void Session::OnWritten() {
   size_t buffered = connection_->buffered();
+  if (flooded_ && buffered < options().stream_buffer_bytes) {
+    flooded_ = false;
+    UpdateReading();
+  }
   if (phase_ == Phase::kFinishing || phase_ == Phase::kRefused) {
     if (buffered != 0) return;
     if (connection_->read_ended() || (wire_ && wire_->peer_done())) {

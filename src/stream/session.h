@@ -25,8 +25,8 @@ struct SessionContext {
 
 class Session final : public Host, public WireEvents, public std::enable_shared_from_this<Session> {
  public:
-  // `on_closed` is called once, on the io thread.
-  Session(SessionContext& context, std::function<void()> on_closed);
+  // `on_closed` is called once, `on_redeemed` before it when the client has shown a ticket; on the io thread.
+  Session(SessionContext& context, std::function<void()> on_redeemed, std::function<void()> on_closed);
 
   void Begin(sys::UniqueFd connection);
   void Close(const Status& why);
@@ -59,8 +59,10 @@ class Session final : public Host, public WireEvents, public std::enable_shared_
   void Refuse(std::string_view answer);
   void WaitForClose();
   void WatchIdle();
+  void UpdateReading();
 
   SessionContext& context_;
+  std::function<void()> on_redeemed_;
   std::function<void()> on_closed_;
   Phase phase_ = Phase::kHead;
   bool closed_ = false;
@@ -69,7 +71,9 @@ class Session final : public Host, public WireEvents, public std::enable_shared_
   std::unique_ptr<Wire> wire_;
   std::shared_ptr<Program> program_;
   bool congested_ = false;
-  Timer timer_;  // header, then close
+  bool paused_ = false;   // by the program
+  bool flooded_ = false;  // too much waits for a client that sends and does not read
+  Timer timer_;           // header, then close
   Timer idle_timer_;
   std::chrono::steady_clock::time_point last_activity_;
 };

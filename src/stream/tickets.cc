@@ -18,6 +18,13 @@ bool ConstantTimeEquals(std::string_view a, std::string_view b) {
   return difference == 0;
 }
 
+// Whose session it is to be.
+std::string Target(const TicketRequest& request) {
+  if (const auto* exec = std::get_if<ExecRequest>(&request)) return exec->container.str();
+  if (const auto* attach = std::get_if<AttachRequest>(&request)) return attach->container.str();
+  return std::get<PortForwardRequest>(request).pod.str();
+}
+
 }  // namespace
 
 std::string_view KindName(const TicketRequest& request) {
@@ -25,8 +32,9 @@ std::string_view KindName(const TicketRequest& request) {
   return kNames[request.index()];
 }
 
-Tickets::Tickets(size_t max_pending, Clock::duration lifetime, std::function<Clock::time_point()> now)
-    : max_pending_(max_pending), lifetime_(lifetime), now_(std::move(now)) {}
+Tickets::Tickets(size_t max_pending, size_t max_of_target, Clock::duration lifetime,
+                 std::function<Clock::time_point()> now)
+    : max_pending_(max_pending), max_of_target_(max_of_target), lifetime_(lifetime), now_(std::move(now)) {}
 
 Result<std::string> Tickets::Mint(TicketRequest request) {
   std::string token = MintId().substr(0, kTokenDigits);
@@ -36,6 +44,13 @@ Result<std::string> Tickets::Mint(TicketRequest request) {
   if (tickets_.size() >= max_pending_) {
     return ResourceExhausted("mint " + std::string(KindName(request)) + " ticket: " + std::to_string(max_pending_) +
                              " tickets wait for their clients");
+  }
+  const std::string target = Target(request);
+  auto same = std::count_if(tickets_.begin(), tickets_.end(),
+                            [&](const Ticket& ticket) { return Target(ticket.request) == target; });
+  if (static_cast<size_t>(same) >= max_of_target_) {
+    return ResourceExhausted("mint " + std::string(KindName(request)) + " ticket: " + std::to_string(same) +
+                             " tickets of " + target.substr(0, 13) + " wait for their clients");
   }
   tickets_.push_back({token, now + lifetime_, std::move(request)});
   return token;

@@ -25,9 +25,11 @@ class Tickets {
   using Clock = std::chrono::steady_clock;
 
   // `now` is for tests.
-  Tickets(size_t max_pending, Clock::duration lifetime, std::function<Clock::time_point()> now = Clock::now);
+  Tickets(size_t max_pending, size_t max_of_target, Clock::duration lifetime,
+          std::function<Clock::time_point()> now = Clock::now);
 
-  // The token: 40 hex digits, 160 random bits. kResourceExhausted when max_pending live ones wait. Any thread.
+  // The token: 40 hex digits, 160 random bits. kResourceExhausted when max_pending live ones wait, or max_of_target
+  // of the same container or pod. Any thread.
   Result<std::string> Mint(TicketRequest request);
 
   // A copy of the request; kNotFound for every reason alike. The ticket stays, so that a client whose
@@ -46,6 +48,7 @@ class Tickets {
   [[nodiscard]] std::vector<Ticket>::const_iterator FindLocked(std::string_view kind, std::string_view token) const;
 
   const size_t max_pending_;
+  const size_t max_of_target_;
   const Clock::duration lifetime_;
   const std::function<Clock::time_point()> now_;
   mutable std::mutex mutex_;

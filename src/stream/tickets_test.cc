@@ -10,7 +10,7 @@ using std::chrono::seconds;
 class TicketsTest : public testing::Test {
  protected:
   Tickets::Clock::time_point now_{};
-  Tickets tickets_{3, seconds(60), [this] { return now_; }};
+  Tickets tickets_{4, 3, seconds(60), [this] { return now_; }};
   ExecRequest exec_{ContainerId::Mint(), {"ls"}, false, false, true, false};
 };
 
@@ -43,6 +43,9 @@ TEST_F(TicketsTest, Expires) {
 
 TEST_F(TicketsTest, RefusesTooManyUntilSomeExpire) {
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(tickets_.Mint(exec_).ok());
+  EXPECT_EQ(tickets_.Mint(exec_).code(), StatusCode::kResourceExhausted) << "one container leaves room for others";
+  EXPECT_TRUE(tickets_.Mint(PortForwardRequest{PodId::Mint(), {}}).ok());
+  exec_.container = ContainerId::Mint();
   EXPECT_EQ(tickets_.Mint(exec_).code(), StatusCode::kResourceExhausted);
   now_ += seconds(60);
   EXPECT_TRUE(tickets_.Mint(exec_).ok());

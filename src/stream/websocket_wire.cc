@@ -88,7 +88,7 @@ void ChannelWire::OnMessagePiece(bool, std::string_view bytes, bool first, bool 
   }
   if (!channel_) return;  // an empty message
   if (options_.half_close && *channel_ == kCloseChannel) {
-    partial_ += bytes.substr(0, 2);
+    if (partial_.size() < 2) partial_ += bytes.substr(0, 2);  // one more than there may be, in however many pieces
     if (!last) return;
     if (partial_.size() != 1) {
       error_ = InvalidArgument("close message does not name one channel");
