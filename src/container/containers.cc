@@ -220,6 +220,7 @@ Result<monitor::State> Containers::Launch(const ContainerRecord& record, Deadlin
   launch.log_path = record.log_path;
   launch.terminal = record.spec.tty;
   launch.stdio_owner = record.host_root;
+  launch.descriptor_limit = options_.descriptor_limit;
   launch.open_stdin = record.spec.open_stdin;
   launch.stdin_once = record.spec.stdin_once;
   launch.pid_file = paths.PidFile(record.id);

@@ -1,9 +1,6 @@
 #include "cri/server.h"
 
 #include <grpcpp/grpcpp.h>
-#include <sys/stat.h>
-
-#include <cerrno>
 
 #include "cri/call_interceptor.h"
 #include "cri/call_metrics.h"
@@ -26,13 +23,14 @@ struct Server::State {
   RuntimeService runtime;
   ImageService image;
   ControlService control;
+  std::unique_ptr<::grpc::experimental::ExternalConnectionAcceptor> acceptor;
   std::unique_ptr<::grpc::Server> server;
 };
 
 Server::Server(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Server::~Server() = default;
 
-Result<std::unique_ptr<Server>> Server::Start(engine::Engine& engine, const std::string& socket_path) {
+Result<std::unique_ptr<Server>> Server::Start(engine::Engine& engine) {
   auto state = std::make_unique<State>(engine);
   ::grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(kMaxReceive);
@@ -40,8 +38,9 @@ Result<std::unique_ptr<Server>> Server::Start(engine::Engine& engine, const std:
   // One client cannot fill the server's memory with calls that wait (CVE-2023-44487 class).
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 1000);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 64 << 10);
-  int bound = 0;
-  builder.AddListeningPort("unix:" + socket_path, ::grpc::InsecureServerCredentials(), &bound);
+  // Not a listener of gRPC's: its first accept(2) without a descriptor would be its last.
+  state->acceptor = builder.experimental().AddExternalConnectionAcceptor(
+      ::grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, ::grpc::InsecureServerCredentials());
   builder.RegisterService(&state->runtime);
   builder.RegisterService(&state->image);
   builder.RegisterService(&state->control);
@@ -49,13 +48,14 @@ Result<std::unique_ptr<Server>> Server::Start(engine::Engine& engine, const std:
   interceptors.push_back(std::make_unique<CallInterceptorFactory>(state->calls));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
   state->server = builder.BuildAndStart();
-  // A unix socket "binds" as port 1 here; the caller's directory is private, so nobody gets in before the
-  // mode is set.
-  if (!state->server || bound == 0) {
-    return Unavailable("listen on " + socket_path + " failed: is the directory there, and the path below 108 bytes?");
-  }
-  if (::chmod(socket_path.c_str(), 0660) != 0) return ErrnoError(errno, "chmod " + socket_path);
+  if (!state->server) return Internal("gRPC's server does not start");
   return std::unique_ptr<Server>(new Server(std::move(state)));
+}
+
+void Server::Adopt(int connection) {
+  ::grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+  parameters.fd = connection;
+  state_->acceptor->HandleNewConnection(&parameters);
 }
 
 void Server::WriteMetrics(MetricsText& out) const { state_->calls.Write(out); }

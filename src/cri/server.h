@@ -1,4 +1,4 @@
-// Server: CRI v1's RuntimeService and ImageService and davit.control.v1 on one unix socket.
+// Server: CRI v1's RuntimeService and ImageService and davit.control.v1, for connections that others accept.
 //
 // Threads: gRPC's callback threads only convert and hand over; nothing blocks there. gRPC 1.51 caps them
 // at 16 and its sync server can refuse calls under load, hence the callback API.
@@ -16,8 +16,10 @@ namespace davit::cri {
 
 class Server {
  public:
-  // Listens at `socket_path` (mode 0660), replacing a dead socket. `engine` outlives the server.
-  static Result<std::unique_ptr<Server>> Start(engine::Engine& engine, const std::string& socket_path);
+  // `engine` outlives the server.
+  static Result<std::unique_ptr<Server>> Start(engine::Engine& engine);
+  // Any thread. Takes the descriptor of a connected, non-blocking stream socket; closes it after Shutdown.
+  void Adopt(int connection);
   // Waits for the calls that are running: see Shutdown.
   ~Server();
 

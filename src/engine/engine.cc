@@ -210,6 +210,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->cgroups, sys::CgroupLayout::Detect());
   ASSIGN_OR_RETURN(raw->systemd_cgroups, UseSystemdCgroups(config.runtime.cgroup_driver, LookForSystemd()));
   raw->cgroup_stats = std::make_unique<sys::CgroupStatsReader>(raw->cgroups);
+  ASSIGN_OR_RETURN(const sys::DescriptorLimit descriptors, sys::RaiseDescriptorLimit());
   // Orphans of monitors and inits are ours to reap: PID 1 of some machines takes seconds.
   RETURN_IF_ERROR(sys::BecomeSubreaper());
   RETURN_IF_ERROR(MakePrivateDirectory(config.root));
@@ -268,6 +269,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   if (!raw->idmap.ok()) LogInfo("no user namespaces for pods: {}", raw->idmap.message());
   containers.paths = {config.state};
   containers.monitor_path = programs.monitor;
+  containers.descriptor_limit = descriptors.before;
   containers.max_log_line_bytes = config.runtime.max_log_line_bytes;
   ASSIGN_OR_RETURN(containers.handlers, MakeHandlers(config, raw->systemd_cgroups));
   if (containers.handlers.count(config.runtime.default_handler) == 0) {
@@ -292,7 +294,11 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   stream.address = config.stream.address;
   stream.port = static_cast<int>(config.stream.port);
   stream.idle_timeout = std::chrono::seconds(config.stream.idle_timeout_seconds);
-  stream.max_sessions = static_cast<size_t>(config.stream.max_sessions);
+  // A session has its connection, up to three pipes and its watch: half of all descriptors at most.
+  constexpr uint64_t kOfSession = 5;
+  const size_t affordable = static_cast<size_t>(std::max<uint64_t>(8, descriptors.now / 2 / kOfSession));
+  stream.max_sessions = std::min(static_cast<size_t>(config.stream.max_sessions), affordable);
+  stream.max_waiting = std::min(stream.max_waiting, std::max<size_t>(4, stream.max_sessions / 4));
   ASSIGN_OR_RETURN(raw->stream_server, stream::Server::Start(stream, *raw->stream_backend));
   return std::unique_ptr<Engine>(new Engine(std::move(state)));
 }

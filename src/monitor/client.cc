@@ -105,6 +105,7 @@ Status SpawnMonitor(const LaunchOptions& options, Deadline deadline) {
   spawn.cwd = "/";
   spawn.fds = {{listener.get(), kListenFd}, {file.get(), kOptionsFd}};
   spawn.oom_score_adj = options.oom_score_adj;
+  spawn.descriptor_limit = options.descriptor_limit;
   ASSIGN_OR_RETURN(sys::PidFd process, sys::Spawn(spawn));
   ASSIGN_OR_RETURN(sys::ExitStatus exit, process.Reap(deadline));  // it forks and leaves
   if (exit.code != 0) return Internal(options.monitor_path + ": exit code " + std::to_string(exit.code));

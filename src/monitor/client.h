@@ -57,6 +57,7 @@ struct LaunchOptions {
   // The user and group that own the pipes of stdio: root of the container's user namespace, on the node. Else
   // what is in it could not open /dev/stdout. 0: the node's root.
   uint32_t stdio_owner = 0;
+  uint64_t descriptor_limit = 0;  // RLIMIT_NOFILE, soft, of the monitor and all that it starts; 0: the caller's
   // Of the monitor; a refusal is ignored. Runtimes (and so containers whose spec sets none) get 0.
   int oom_score_adj = -999;
 };

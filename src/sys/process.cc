@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,6 +58,15 @@ std::vector<std::string> MinimalEnvironment() {
   env.push_back(std::string("PATH=") + (path != nullptr && *path != '\0' ? path : kDefaultPath));
   if (const char* home = ::getenv("HOME"); home != nullptr) env.push_back(std::string("HOME=") + home);
   return env;
+}
+
+Result<DescriptorLimit> RaiseDescriptorLimit() {
+  rlimit limit = {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return ErrnoError(errno, "read the limit of descriptors");
+  const uint64_t before = limit.rlim_cur;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return ErrnoError(errno, "raise the limit of descriptors");
+  return DescriptorLimit{before, limit.rlim_cur};
 }
 
 Status BecomeSubreaper() {

@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -56,10 +57,11 @@ struct SpawnOptions {
   std::string cwd;                // empty: the caller's
   // {fd of the parent, number in the child}. Numbers 0 to 2 that are not named are /dev/null.
   std::vector<std::pair<int, int>> fds;
-  bool new_session = false;  // setsid(2)
-  int death_signal = 0;      // PR_SET_PDEATHSIG; mind: it follows the *thread* that spawned
-  int netns_fd = -1;         // setns(2) before exec, when >= 0
-  int oom_score_adj = 1001;  // written to /proc/self/oom_score_adj when <= 1000; a refusal is ignored
+  bool new_session = false;       // setsid(2)
+  int death_signal = 0;           // PR_SET_PDEATHSIG; mind: it follows the *thread* that spawned
+  int netns_fd = -1;              // setns(2) before exec, when >= 0
+  uint64_t descriptor_limit = 0;  // RLIMIT_NOFILE, soft; 0: the caller's
+  int oom_score_adj = 1001;       // written to /proc/self/oom_score_adj when <= 1000; a refusal is ignored
 };
 
 // Starts the process. The error names argv[0]: kNotFound when it is not there, kPermissionDenied when
@@ -78,6 +80,14 @@ Result<CommandResult> RunCommand(SpawnOptions options, std::string_view input, s
 
 // The caller's PATH, HOME and nothing else: what helpers and runtimes get.
 std::vector<std::string> MinimalEnvironment();
+
+// RLIMIT_NOFILE: the soft limit up to the hard one. `before` is for what is started from here and expects the usual one
+// (select(2) ends at 1024).
+struct DescriptorLimit {
+  uint64_t before = 0;
+  uint64_t now = 0;
+};
+Result<DescriptorLimit> RaiseDescriptorLimit();
 
 // PR_SET_CHILD_SUBREAPER: orphans of our children become ours to reap. PID 1 of some machines reaps
 // only every few seconds.

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -64,6 +65,7 @@ struct ChildPlan {
   std::string cwd;
   std::vector<FdMove> moves;  // sorted by `to`; always holds 0 to 2
   std::string oom_score_adj;
+  uint64_t descriptor_limit = 0;
   bool new_session = false;
   int death_signal = 0;
   int netns_fd = -1;
@@ -132,6 +134,13 @@ ChildError RunChild(ChildPlan& plan) {
     if (::getppid() != plan.parent) return {Step::kParentGone, ESRCH};  // it died before the prctl
   }
   if (plan.new_session) ::setsid();
+  if (plan.descriptor_limit > 0) {
+    rlimit limit = {};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+      limit.rlim_cur = std::min<rlim_t>(plan.descriptor_limit, limit.rlim_max);
+      ::setrlimit(RLIMIT_NOFILE, &limit);  // lowering a soft limit is never refused
+    }
+  }
   if (!plan.oom_score_adj.empty()) WriteOomScoreAdj(plan.oom_score_adj);
   if (plan.netns_fd >= 0 && ::setns(plan.netns_fd, CLONE_NEWNET) != 0) return {Step::kNetns, errno};
   if (int err = PlaceFds(plan); err != 0) return {Step::kFds, err};
@@ -318,6 +327,7 @@ Result<ChildPlan> MakePlan(const SpawnOptions& options) {
   RETURN_IF_ERROR(PlanFds(options, plan));
   if (options.oom_score_adj <= 1000) plan.oom_score_adj = std::to_string(options.oom_score_adj);
   plan.new_session = options.new_session;
+  plan.descriptor_limit = options.descriptor_limit;
   plan.death_signal = options.death_signal;
   plan.netns_fd = options.netns_fd;
   plan.parent = ::getpid();

@@ -4,7 +4,6 @@
 // spawn anything itself once it does (sys/process.h, ReapOrphans).
 
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,11 +12,11 @@
 #include <climits>
 #include <cstdio>
 #include <thread>
-#include <utility>
 
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/version.h"
+#include "cmd/davitd/api_listener.h"
 #include "cmd/davitd/logging.h"
 #include "cmd/davitd/notify.h"
 #include "config/config.h"
@@ -26,7 +25,7 @@
 #include "http/text_server.h"
 #include "sys/atomic_file.h"
 #include "sys/process.h"
-#include "sys/unix_socket.h"
+#include "sys/unique_fd.h"
 
 namespace {
 
@@ -132,40 +131,18 @@ Result<std::unique_ptr<davit::http::TextServer>> ServeMetrics(const davit::confi
   return started;
 }
 
-// A socket that answers is somebody's, most likely another davitd's with another root. One that does not is what a
-// killed daemon left, and gRPC replaces it.
-Status CheckSocketIsFree(const std::string& path) {
-  Result<davit::sys::UniqueFd> other = davit::sys::ConnectUnix(path, SOCK_STREAM);
-  if (other.ok()) {
-    Result<davit::sys::PeerCredentials> peer = davit::sys::PeerOf(other->get());
-    return davit::FailedPrecondition("listen on " + path + ": process " +
-                                     (peer.ok() ? std::to_string(peer->pid) + " " : "") +
-                                     "answers there already (end it, or choose another socket with --listen)");
-  }
-  struct stat info {};
-  if (::lstat(path.c_str(), &info) == 0 && !S_ISSOCK(info.st_mode)) {
-    return davit::FailedPrecondition("listen on " + path + ": it is there and is no socket");
-  }
-  return {};
-}
-
-// Which file a path names, to know one's own socket again.
-std::pair<dev_t, ino_t> FileAt(const std::string& path) {
-  struct stat info {};
-  if (::lstat(path.c_str(), &info) != 0) return {};
-  return {info.st_dev, info.st_ino};
-}
-
 Status Serve(const Flags& flags) {
   ASSIGN_OR_RETURN(davit::config::Config config, LoadConfig(flags));
   davit::cmd::StartLogging(config.log_level);
   ASSIGN_OR_RETURN(davit::engine::Programs programs, FindPrograms(config));
-  RETURN_IF_ERROR(CheckSocketIsFree(config.api.listen));
+  RETURN_IF_ERROR(davit::cmd::ApiListener::CheckFree(config.api.listen));
   ASSIGN_OR_RETURN_WITH(std::unique_ptr<davit::engine::Engine> engine, davit::engine::Engine::Start(config, programs),
                         "start");
+  ASSIGN_OR_RETURN(std::unique_ptr<davit::cri::Server> server, davit::cri::Server::Start(*engine));
   RETURN_IF_ERROR(davit::sys::MakeDirectories(ParentDirectory(config.api.listen), 0700));
-  ASSIGN_OR_RETURN(std::unique_ptr<davit::cri::Server> server, davit::cri::Server::Start(*engine, config.api.listen));
-  const std::pair<dev_t, ino_t> socket = FileAt(config.api.listen);
+  ASSIGN_OR_RETURN(std::unique_ptr<davit::cmd::ApiListener> listener,
+                   davit::cmd::ApiListener::Start(
+                       config.api.listen, [raw = server.get()](davit::sys::UniqueFd fd) { raw->Adopt(fd.release()); }));
   ASSIGN_OR_RETURN(std::unique_ptr<davit::http::TextServer> metrics, ServeMetrics(config, *engine, *server));
   davit::LogInfo("davitd {} serves CRI v1 on {}", davit::kVersion, config.api.listen);
   davit::cmd::NotifyReady();
@@ -184,9 +161,9 @@ Status Serve(const Flags& flags) {
     std::this_thread::sleep_for(std::chrono::seconds(10));
     ::_exit(0);
   }).detach();
-  metrics.reset();  // asks the engine and the server
+  metrics.reset();   // asks the engine and the server
+  listener.reset();  // before what it hands connections to
   server->Shutdown(std::chrono::milliseconds(500));
-  if (FileAt(config.api.listen) == socket) ::unlink(config.api.listen.c_str());
   engine.reset();
   server.reset();
   return {};
