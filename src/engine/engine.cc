@@ -136,6 +136,7 @@ Engine::~Engine() = default;
 Engine::State::~State() {
   // Sessions first: they call into everything. Then no new tasks, and the running ones to their end.
   stream_server.reset();
+  if (sync_execs) sync_execs->Stop();
   std::unique_ptr<sched::Strands> ending;
   {
     std::lock_guard lock(strands_lock);
@@ -289,6 +290,9 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   RETURN_IF_ERROR(raw->Recover());
   raw->events->EndRecovery();
 
+  // Two pipes, the session and a spare each: a quarter of all descriptors.
+  const size_t execs = std::clamp<size_t>(descriptors.now / 4 / 4, 8, 2048);
+  ASSIGN_OR_RETURN(raw->sync_execs, SyncExecs::Start(raw->exec_pool, execs));
   raw->stream_backend = std::make_unique<StreamBackend>(*raw->records, *raw->containers, pod::Paths{config.state});
   stream::ServerOptions stream;
   stream.address = config.stream.address;

@@ -1,68 +1,10 @@
 // ExecSync and the streaming verbs.
 
-#include <fcntl.h>
-#include <poll.h>
-#include <unistd.h>
-
-#include <array>
-#include <cerrno>
-
 #include "base/strings.h"
 #include "engine/state.h"
 
 namespace davit::engine {
 namespace {
-
-// After the process has ended, a grandchild may hold its pipes open for ever: this long its output is
-// still waited for, then the descriptors close (CVE-2026-53495 class).
-constexpr std::chrono::milliseconds kDrain{100};
-constexpr size_t kReadChunk = 64 << 10;
-
-// One of the two output pipes.
-struct Capture {
-  sys::UniqueFd fd;
-  size_t* room;  // what both may still keep; the caller's, for as long as this lives
-  std::string text;
-
-  // Reads what is there now; false at the end of the stream. Past the cap bytes are dropped unseen.
-  bool Read() {
-    std::array<char, kReadChunk> buffer;
-    for (;;) {
-      ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
-      if (n > 0) {
-        size_t kept = std::min(*room, static_cast<size_t>(n));
-        text.append(buffer.data(), kept);
-        *room -= kept;
-        if (static_cast<size_t>(n) < buffer.size()) return true;
-      } else if (n == 0) {
-        return false;
-      } else if (errno != EINTR) {
-        return errno == EAGAIN;
-      }
-    }
-  }
-};
-
-// Copies until both streams end, or the process has ended and they have been quiet for a while.
-// False on the deadline.
-bool Collect(Capture& out, Capture& err, int exit_fd, Deadline deadline) {
-  bool ended = false;
-  Deadline until = deadline;
-  while (out.fd.valid() || err.fd.valid() || !ended) {
-    std::array<pollfd, 3> polled = {
-        {{out.fd.get(), POLLIN, 0}, {err.fd.get(), POLLIN, 0}, {ended ? -1 : exit_fd, POLLIN, 0}}};
-    int ready = ::poll(polled.data(), polled.size(), until.PollTimeoutMs());
-    if (ready < 0 && errno == EINTR) continue;
-    if (ready <= 0) return ended;
-    if (polled[0].revents != 0 && !out.Read()) out.fd.reset();
-    if (polled[1].revents != 0 && !err.Read()) err.fd.reset();
-    if (polled[2].revents != 0) {
-      ended = true;
-      until = deadline.Min(Deadline::After(kDrain));
-    }
-  }
-  return true;
-}
 
 Status CheckRunning(const container::ContainerRecord& record) {
   if (record.phase == container::Phase::kRunning) return {};
@@ -84,16 +26,20 @@ void Engine::ExecSync(const std::string& text, std::vector<std::string> command,
     done(running);
     return;
   }
-  state->exec_pool.Post([state, record, command = std::move(command), timeout, done = std::move(done)] {
-    Result<ExecOutput> output = state->ExecSyncNow(*record, command, timeout);
-    if (!output.ok()) output = output.status().Annotate("exec in container " + record->id.Short());
-    done(output);
-  });
+  const std::string program = command.empty() ? "" : command[0];
+  state->sync_execs->Run(
+      record->id, program, timeout,
+      [state, record, command = std::move(command)](Deadline deadline) {
+        return state->BeginExecSync(*record, command, deadline);
+      },
+      [record, done = std::move(done)](const Result<ExecOutput>& output) {
+        done(output.ok() ? output
+                         : Result<ExecOutput>(output.status().Annotate("exec in container " + record->id.Short())));
+      });
 }
 
-Result<ExecOutput> Engine::State::ExecSyncNow(const container::ContainerRecord& record,
-                                              const std::vector<std::string>& command, std::chrono::seconds timeout) {
-  Deadline deadline = timeout.count() > 0 ? Deadline::After(timeout) : Deadline::Infinite();
+Result<RunningExec> Engine::State::BeginExecSync(const container::ContainerRecord& record,
+                                                 const std::vector<std::string>& command, Deadline deadline) {
   ASSIGN_OR_RETURN(sys::Pipe out, sys::MakePipe());
   ASSIGN_OR_RETURN(sys::Pipe err, sys::MakePipe());
   container::ExecRequest request;
@@ -103,24 +49,9 @@ Result<ExecOutput> Engine::State::ExecSyncNow(const container::ContainerRecord& 
   // The runtime's own time counts too: a timeout is about the whole call.
   ASSIGN_OR_RETURN(monitor::ExecSession session,
                    containers->Exec(record, request, deadline.Min(Deadline::After(kVerbBudget))));
-  out.write.reset();
-  err.write.reset();
   RETURN_IF_ERROR(sys::SetNonBlocking(out.read.get(), true));
   RETURN_IF_ERROR(sys::SetNonBlocking(err.read.get(), true));
-
-  size_t room = kMaxExecOutput;
-  Capture out_capture{std::move(out.read), &room, {}};
-  Capture err_capture{std::move(err.read), &room, {}};
-  if (!Collect(out_capture, err_capture, session.fd(), deadline)) {
-    RETURN_IF_ERROR(session.Kill(Deadline::After(kKillBudget)));
-    return DeadlineExceeded("command " + Printable(command[0]) + " timed out after " + std::to_string(timeout.count()) +
-                            " s and was killed");
-  }
-  ExecOutput output;
-  ASSIGN_OR_RETURN(output.exit_code, session.Wait(Deadline::After(kKillBudget)));
-  output.out = std::move(out_capture.text);
-  output.err = std::move(err_capture.text);
-  return output;
+  return RunningExec{std::move(session), std::move(out.read), std::move(err.read)};
 }
 
 Result<std::string> Engine::Exec(const std::string& text, std::vector<std::string> command, bool terminal,

@@ -18,6 +18,7 @@
 #include "engine/stats.h"
 #include "engine/stops.h"
 #include "engine/stream_backend.h"
+#include "engine/sync_execs.h"
 #include "engine/writable_usage.h"
 #include "network/cni_network.h"
 #include "pod/sandboxes.h"
@@ -122,6 +123,7 @@ struct Engine::State {
   // A stuck verb (a runtime that hangs, a plugin that waits for a dead server) holds its thread until its
   // deadline; others go on, on overflow threads.
   sched::ThreadPool pool{"davit-verb", 16, std::chrono::seconds(10), {.threads = 240}};
+  std::unique_ptr<SyncExecs> sync_execs;  // before the pool that it uses: destroyed after it
   sched::ThreadPool exec_pool{"davit-exec", 32, std::chrono::seconds(10), {.threads = 224}};
   sched::ThreadPool pull_pool{"davit-pull", 8};
   std::mutex strands_lock;  // guards the pointer: timers may fire while the engine ends
@@ -191,8 +193,8 @@ struct Engine::State {
   void UnwatchInit(const PodId& id);
   void OnExit(const ContainerId& id, const std::optional<monitor::State>& state);
 
-  Result<ExecOutput> ExecSyncNow(const container::ContainerRecord& record, const std::vector<std::string>& command,
-                                 std::chrono::seconds timeout);
+  Result<RunningExec> BeginExecSync(const container::ContainerRecord& record, const std::vector<std::string>& command,
+                                    Deadline deadline);
 
   Status Recover();
   void RecoverContainer(const container::ContainerRecord& record);

@@ -3,10 +3,12 @@
 import http.client
 import os
 import re
+import threading
 import urllib.parse
 from pathlib import Path
 
 from bench import case, has_cgroup2
+from davit_test.grpc_client import CallFailed
 
 CAP = 16 << 20
 
@@ -205,3 +207,28 @@ def long_lines(t):
     assert tags[0] == "P" and tags[-1] == "P" and "F" in tags, tags  # nothing ends the last line
     assert max(len(line.split(" ", 3)[3]) for line in raw) <= 16 << 10
     assert box.log().replace("\n", "") == "x" * 100000 + "no newline"
+
+
+@case("exec", "ExecSync: commands that never end, in some containers, keep no probe of another waiting")
+def never_ending(t):
+    greedy = [t.run() for _ in range(6)]
+    other = t.run()
+    left = [threading.Thread(target=endless, args=(box,), daemon=True) for box in greedy for _ in range(43)]
+    for thread in left:
+        thread.start()
+    t.wait_for("they all run", lambda: all(
+        int(box.exec("sh", "-c", "ls -d /proc/[0-9]* | wc -l")) > 43 for box in greedy), 60)
+    for _ in range(20):
+        assert other.exec("echo", "alive") == "alive"
+    for box in greedy:
+        box.stop(0)
+    for thread in left:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def endless(box) -> None:
+    try:
+        box.exec_sync("sleep", "100000", timeout=0)
+    except CallFailed:
+        pass  # its container was stopped
