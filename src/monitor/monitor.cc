@@ -23,6 +23,7 @@ namespace {
 
 constexpr size_t kScratchBytes = 256 * 1024;  // of address space; a page is there once a read has needed it
 constexpr size_t kMaxReaped = 4096;
+constexpr int64_t kTellMs = 10'000;  // for the launcher to ask why there is no container
 
 int CodeOf(int wait_status) { return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status); }
 
@@ -76,7 +77,13 @@ Result<std::unique_ptr<Monitor>> Monitor::Create(LaunchOptions options, sys::Uni
 }
 
 void Monitor::Run() {
-  if (Status status = StartCreate(); !status.ok()) FailCreate(std::move(status));
+  if (Status status = StartCreate(); !status.ok()) {
+    FailCreate(std::move(status));
+    // The launcher may have yet to ask, and would only find that nobody is here.
+    for (int64_t left = kTellMs, until = SteadyMs() + left; !told_ && left > 0; left = until - SteadyMs()) {
+      poller_.Wait(static_cast<int>(left));
+    }
+  }
   while (!Finished()) {
     bool handled = poller_.Wait(NextTimeoutMs());
     Tick();

@@ -148,6 +148,7 @@ class Monitor {
   bool init_killed_ = false;
   int64_t destroy_force_ms_ = 0;  // when the runtime that is under way gets killed
   bool finished_ = false;
+  bool told_ = false;  // somebody watches: the launcher
 };
 
 // davit-monitor's main after its arguments: kListenFd and kOptionsFd are open. Returns the exit code.

@@ -68,6 +68,7 @@ void Monitor::Handle(Connection& connection, Request request, std::vector<sys::U
       return Send(connection, {.state = CurrentState()});
     case RequestType::kWatch:
       connection.role = Role::kWatch;
+      told_ = true;
       return Send(connection, {.state = CurrentState()});
     case RequestType::kStart:
       return HandleStart(connection);

@@ -76,6 +76,14 @@ TEST_P(RootMonitorTest, CreateFailureCarriesTheRuntimesTextAndLeavesNothing) {
   EXPECT_EQ(Query(Dir("a"), Soon()).code(), StatusCode::kNotFound);
 }
 
+TEST_P(RootMonitorTest, ALogThatCannotBeOpenedIsTheReason) {
+  LaunchOptions options = Prepare("a", {.script = "true"});
+  options.log_path = Dir("a") + "/missing/log";
+  Status status = Launch(options, Soon()).status();
+  EXPECT_NE(status.message().find("/missing/"), std::string::npos) << status.ToString();
+  EXPECT_EQ(Query(Dir("a"), Soon()).code(), StatusCode::kNotFound);
+}
+
 TEST_P(RootMonitorTest, SecondLaunchInTheSameDirectoryIsRefused) {
   LaunchOptions options = Prepare("a", {.script = "sleep 1000"});
   ASSERT_TRUE(Launch(options, Soon()).ok());
