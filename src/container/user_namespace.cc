@@ -20,10 +20,10 @@ std::vector<oci::IdMapping> ToRuntime(const std::vector<IdMapping>& mappings) {
   return out;
 }
 
+// The kubelet sets them on every mount of such a pod, on images too, which are mapped with or without.
 Status ValidateMappings(const Mount& mount, size_t index, const PodEnvironment& pod) {
   if (mount.uid_mappings.empty() && mount.gid_mappings.empty()) return {};
   std::string field = "mounts[" + std::to_string(index) + "].";
-  if (!mount.image.empty()) return InvalidArgument(field + "uidMappings: not with an image, which is mapped anyway");
   if (pod.user_namespace.empty()) return InvalidArgument(field + "uidMappings: the pod has no user namespace");
   if (!Same(mount.uid_mappings, pod.uid_mappings)) {
     return InvalidArgument(field + "uidMappings differ from the pod's user namespace");

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from bench import case
-from cases.user_namespaces import HOST_ID, base_layers, mapped_pod
+from cases.user_namespaces import HOST_ID, MAPPED, base_layers, mapped_pod
 from oci_image import Entry, Image, Layer, directory
 
 AREA = "image volumes"
@@ -57,9 +57,11 @@ def sub_path(t):
 
 @case(AREA, "in a user namespace the image's owners are its own")
 def mapped(t):
-    box = mapped_pod(t).container(mounts=[mount(data_image(t)), mount(data_image(t), "/d", "sub")])
-    assert box.exec("stat", "-c", "%u:%g", "/i/top") == "11:12"
-    assert box.exec("stat", "-c", "%u:%g", "/d/deep") == "0:0"
+    for mappings in ({}, MAPPED):  # the kubelet sets them on every mount of the pod
+        box = mapped_pod(t).container(mounts=[{**mount(data_image(t)), **mappings},
+                                              {**mount(data_image(t), "/d", "sub"), **mappings}])
+        assert box.exec("stat", "-c", "%u:%g", "/i/top") == "11:12"
+        assert box.exec("stat", "-c", "%u:%g", "/d/deep") == "0:0"
 
 
 @case(AREA, "mount options hold")
