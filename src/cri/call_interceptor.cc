@@ -17,7 +17,15 @@ class CallInterceptor final : public ::grpc::experimental::Interceptor {
 
   void Intercept(::grpc::experimental::InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
-      End(methods->GetSendStatus().error_code());
+      // gRPC's own answer to a message that is no protobuf (1.51: UNIMPLEMENTED without a word) would tell clients that
+      // the call does not exist. Each UNIMPLEMENTED of ours has its words.
+      ::grpc::Status status = methods->GetSendStatus();
+      if (status.error_code() == ::grpc::StatusCode::UNIMPLEMENTED && status.error_message().empty()) {
+        status =
+            ::grpc::Status(::grpc::StatusCode::INTERNAL, "the request is no message of this call: malformed protobuf");
+        methods->ModifySendStatus(status);
+      }
+      End(status.error_code());
     }
     methods->Proceed();
   }
