@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "image/pull_messages.h"
 #include "image/registry.h"
 #include "image/sha256.h"
+#include "sched/start_thread.h"
 #include "sys/unique_fd.h"
 
 namespace davit::image {
@@ -124,12 +126,22 @@ Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Refe
   return out;
 }
 
+// The library's only exception that input can bring about. The process ends after it, and says why.
+template <class Work>
+Status OutOfMemoryAsStatus(const Work& work) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("davit-pull is out of memory");
+  }
+}
+
 class Session {
  public:
   Session(int in_fd, int out_fd) : lines_(in_fd, kMaxPullJobBytes), out_fd_(out_fd) {}
 
   Status Run() {
-    Status status = Work();
+    Status status = OutOfMemoryAsStatus([this] { return Work(); });
     if (!status.ok()) {
       Send(ErrorEventOf(status));
       return status;
@@ -146,8 +158,10 @@ class Session {
     ASSIGN_OR_RETURN(Reference reference, Reference::Parse(job_.reference));
     ASSIGN_OR_RETURN(registry_, Registry::Create(reference, job_.hosts, job_.credentials, job_.limits));
     // From here on somebody watches stdin: davitd can die at any time.
-    std::thread([this] { ReadCommands(); }).detach();
-    std::thread([this] { ReportProgress(); }).detach();
+    ASSIGN_OR_RETURN(std::thread commands, sched::StartThread([this] { ReadCommands(); }));
+    commands.detach();
+    ASSIGN_OR_RETURN(std::thread progress, sched::StartThread([this] { ReportProgress(); }));
+    progress.detach();
     ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
     ASSIGN_OR_RETURN(resolved_, Resolve(*registry_, *client, reference, job_.platform));
     client.reset();
@@ -175,7 +189,8 @@ class Session {
       FetchCommand command = std::move(queue_.front());
       queue_.pop_front();
       ++running_;
-      std::thread([this, command] { Fetch(command); }).detach();
+      ASSIGN_OR_RETURN(std::thread worker, sched::StartThread([this, command] { Fetch(command); }));
+      worker.detach();
     }
     if (finish_->layers != finished_layers_) {
       return Internal(fmt::format("{} layers done, {} asked for", finished_layers_, finish_->layers));
@@ -187,7 +202,12 @@ class Session {
   }
 
   void Fetch(const FetchCommand& command) {
-    Result<LayerEvent> done = FetchLayer(command);
+    Result<LayerEvent> done = Internal("not run");
+    Status outcome = OutOfMemoryAsStatus([&] {
+      done = FetchLayer(command);
+      return done.status();
+    });
+    if (!outcome.ok()) done = outcome;
     if (done.ok()) Send(*done);
     std::lock_guard lock(mutex_);
     --running_;

@@ -497,6 +497,31 @@ TEST_F(RootPullTest, AHelperThatDiesIsAnError) {
   ExpectNothingStays();
 }
 
+// A limit of address space, from nothing at all to plenty: threads, buffers, libraries, each fails somewhere.
+TEST_F(RootPullTest, OutOfMemoryOrThreadsIsSaidAndNoCrash) {
+  NEED_FAKE();
+  const std::string program = options_.helper_path;
+  options_.helper_path = root_ + "/limited";
+  int pulled = 0, refused = 0;
+  for (int megabytes = 30; megabytes <= 350; megabytes += 20) {
+    std::ofstream(options_.helper_path) << "#!/bin/sh\nulimit -v " << megabytes * 1024 << "\nexec " << program << "\n";
+    ASSERT_EQ(::chmod(options_.helper_path.c_str(), 0755), 0);
+    puller_->SetOptions(options_);
+    Result<ImageRecord> image = Pull("a/b:one");
+    if (image.ok()) {
+      ++pulled;
+      ASSERT_TRUE(images_->Remove(image->id).ok());
+      continue;
+    }
+    ++refused;
+    EXPECT_EQ(image.status().message().find("crashed"), std::string::npos)
+        << megabytes << " MB: " << image.status().ToString();
+    ExpectNothingStays();
+  }
+  EXPECT_GT(pulled, 0);
+  EXPECT_GT(refused, 0);
+}
+
 TEST_F(RootPullTest, CapsOfTheLimits) {
   NEED_FAKE();
   options_.limits.max_layer_bytes = 1 << 20;
