@@ -35,7 +35,7 @@ Status ValidateSource(const Mount& mount, size_t index) {
     }
     return {};
   }
-  if (!mount.image_sub_path.empty()) return InvalidArgument(Field(index, "image_sub_path") + ": without image");
+  // The kubelet sets image_sub_path for the sub path of any volume, and has resolved that of others in host_path.
   if (mount.host_path.empty() || mount.host_path[0] != '/') {
     return InvalidArgument(Field(index, "host_path") + " \"" + Printable(mount.host_path) + "\" is not absolute");
   }
@@ -181,7 +181,7 @@ Status AddRequested(MountPlan& plan, const Mount& mount, size_t index, const std
   }
   if (image || !mount.uid_mappings.empty()) {
     bool slave = mount.propagation != MountPropagation::kPrivate;
-    plan.own.push_back({index, bind.source, slave, {}, mount.image_sub_path, {}});
+    plan.own.push_back({index, bind.source, slave, {}, image ? mount.image_sub_path : "", {}});
     bind.source = OwnMountTarget(directory, index);
   }
   SetPropagation(plan, mount.propagation, bind);

@@ -115,7 +115,6 @@ TEST(MountsTest, ValidationNamesTheField) {
         Case{{.container_path = "/a", .host_path = "tmp"}, "mounts[0].host_path"},
         Case{{.container_path = "/a", .host_path = "/tmp", .image = "x"}, "mounts[0].host_path"},
         Case{{.container_path = "/a", .image = "x", .image_sub_path = "../b"}, "mounts[0].image_sub_path"},
-        Case{{.container_path = "/a", .host_path = "/tmp", .image_sub_path = "b"}, "mounts[0].image_sub_path"},
         Case{{.container_path = "/a", .propagation = MountPropagation::kHostToContainer, .image = "x"},
              "mounts[0].propagation"},
         Case{{.container_path = "/a", .host_path = "/tmp", .mount_options = {"noatime"}},

@@ -84,9 +84,15 @@ def refusals(t):
     pod.refused("INVALID_ARGUMENT", "mounts[0].image.image", mounts=[mount("")])
     pod.refused("INVALID_ARGUMENT", "mounts[0].propagation",
                 mounts=[mount(reference, propagation="PROPAGATION_HOST_TO_CONTAINER")])
-    pod.refused("INVALID_ARGUMENT", "image_sub_path",
-                mounts=[{"host_path": "/tmp", "container_path": "/i", "image_sub_path": "x"}])
     assert not [m for m in Path("/proc/self/mountinfo").read_text().splitlines() if f"{t.engine.state}/containers" in m]
+
+
+@case(AREA, "a sub path without an image is the kubelet's, which has resolved it in host_path")
+def sub_path_of_another(t):
+    folder = t.folder("volume")
+    (folder / "f").write_text("whole")
+    box = t.pod().container(mounts=[{"host_path": str(folder), "container_path": "/v", "image_sub_path": "sub"}])
+    assert box.exec("cat", "/v/f") == "whole"
 
 
 @case(AREA, "the layers stay while the container does, and go with it")
