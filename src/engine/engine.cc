@@ -16,6 +16,7 @@
 #include "container/selinux.h"
 #include "engine/cgroup_driver.h"
 #include "engine/state.h"
+#include "store/upper_probe.h"
 #include "sys/atomic_file.h"
 #include "sys/capabilities.h"
 #include "sys/process.h"
@@ -27,11 +28,16 @@ namespace {
 // Where Debian's golang-github-containers-common and its likes in other distributions put it.
 constexpr const char* kPackagedSeccompProfile = "/usr/share/containers/seccomp.json";
 
+Status NotPrivate(int error, const std::string& path) {
+  if (error != EROFS) return ErrnoError(error, "chmod 0700 " + path);
+  return FailedPrecondition(path + " is read-only: mount it read-write, or choose another directory");
+}
+
 Status MakePrivateDirectory(const std::string& path) {
   RETURN_IF_ERROR(sys::MakeDirectories(path, 0700));
   // Re-asserted on every start: images hold set-uid programs that no user of the node may reach
   // (CVE-2021-41103 class).
-  if (::chmod(path.c_str(), 0700) != 0) return ErrnoError(errno, "chmod 0700 " + path);
+  if (::chmod(path.c_str(), 0700) != 0) return NotPrivate(errno, path);
   return {};
 }
 
@@ -220,6 +226,12 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(store::OpenedDatabase opened, store::OpenDatabase(config.root));
   raw->database = std::move(opened.database);
   raw->loss = std::move(opened.loss);
+  // A node that only fails at its first container looks like a bad image; a full disk is no reason not to start.
+  if (Status probed = store::ProbeUpper(config.root); probed.code() == StatusCode::kFailedPrecondition) {
+    return probed;
+  } else if (!probed.ok()) {
+    LogWarning("whether containers can write to {} is not known: {}", config.root, probed.message());
+  }
   ASSIGN_OR_RETURN(raw->trash, store::Trash::Open(config.root));
   ASSIGN_OR_RETURN(raw->content, store::Content::Open(config.root));
   ASSIGN_OR_RETURN(raw->layers, store::DirectoryLayers::Open(config.root, *raw->database, *raw->trash));
