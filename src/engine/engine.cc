@@ -19,6 +19,7 @@
 #include "store/upper_probe.h"
 #include "sys/atomic_file.h"
 #include "sys/capabilities.h"
+#include "sys/file_lock.h"
 #include "sys/process.h"
 #include "sys/unique_fd.h"
 
@@ -39,6 +40,14 @@ Status MakePrivateDirectory(const std::string& path) {
   // (CVE-2021-41103 class).
   if (::chmod(path.c_str(), 0700) != 0) return NotPrivate(errno, path);
   return {};
+}
+
+// A davitd ends what it finds in its state and has no record of: another's with a root of its own would be all of it.
+Result<sys::UniqueFd> LockState(const std::string& directory) {
+  Result<sys::UniqueFd> lock = sys::LockFile(directory + "/davitd.lock");
+  if (lock.code() != StatusCode::kFailedPrecondition) return lock;
+  return FailedPrecondition("the state directory " + directory +
+                            " is in use by another davitd: each needs a root and a state of its own (--state)");
 }
 
 Result<container::NodeLimits> ReadNodeLimits(const config::Config& config, const sys::CgroupLayout& cgroups) {
@@ -223,6 +232,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   RETURN_IF_ERROR(MakePrivateDirectory(config.root));
   RETURN_IF_ERROR(MakePrivateDirectory(config.state));
 
+  ASSIGN_OR_RETURN(raw->state_lock, LockState(config.state));
   ASSIGN_OR_RETURN(store::OpenedDatabase opened, store::OpenDatabase(config.root));
   raw->database = std::move(opened.database);
   raw->loss = std::move(opened.loss);

@@ -71,6 +71,7 @@ struct Engine::State {
   Status idmap;  // why layers cannot be id-mapped here; OK when they can
 
   // Destroyed last to first: the loop and the pools stop before what their tasks use.
+  sys::UniqueFd state_lock;
   std::unique_ptr<store::Database> database;
   std::string loss;  // of the database, found at the start
   std::unique_ptr<store::Trash> trash;

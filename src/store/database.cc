@@ -2,13 +2,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <ctime>
 #include <mutex>
 #include <optional>
 
@@ -17,6 +15,7 @@
 #include "base/strings.h"
 #include "store/shared_sync.h"
 #include "store/sqlite.h"
+#include "sys/file_lock.h"
 #include "sys/unique_fd.h"
 
 namespace davit::store {
@@ -126,18 +125,10 @@ Status SyncLog(int fd, const std::string& path) {
   return ErrnoError(errno, fmt::format("database {}: sync the log", path));
 }
 
-Result<sys::UniqueFd> LockFile(const std::string& path) {
-  ASSIGN_OR_RETURN(sys::UniqueFd lock, sys::Open(path + ".lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  // A daemon that was killed a moment ago may still be on its way out of the kernel.
-  constexpr int kTries = 60;
-  constexpr timespec kBetween{0, 50'000'000};
-  for (int tried = 0; tried < kTries; ++tried) {
-    if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
-    if (errno != EWOULDBLOCK && errno != EINTR) break;
-    if (tried + 1 < kTries) ::nanosleep(&kBetween, nullptr);
-  }
-  if (errno == EWOULDBLOCK) return FailedPrecondition(fmt::format("database {} is in use by another process", path));
-  return ErrnoError(errno, fmt::format("lock {}.lock", path));
+Result<sys::UniqueFd> Lock(const std::string& path) {
+  Result<sys::UniqueFd> lock = sys::LockFile(path + ".lock");
+  if (lock.code() != StatusCode::kFailedPrecondition) return lock;
+  return FailedPrecondition(fmt::format("database {} is in use by another process", path));
 }
 
 }  // namespace
@@ -301,7 +292,7 @@ Result<std::unique_ptr<Database>> Database::Open(const std::string& path) {
   std::string dir = DirectoryOf(path);
   RETURN_IF_ERROR(sys::MakeDirectories(dir, 0700));
   auto state = std::make_unique<State>();
-  ASSIGN_OR_RETURN(state->lock, LockFile(path));
+  ASSIGN_OR_RETURN(state->lock, Lock(path));
   ASSIGN_OR_RETURN(state->main, CreateFile(path));
   ASSIGN_OR_RETURN(state->connection, Connection::Open(path));
   RETURN_IF_ERROR(PrepareFile(*state->connection));

@@ -11,8 +11,9 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from davit_test.cri import container_config, pod_config  # noqa: E402
 from davit_test.report import Report  # noqa: E402
-from davit_test.stage import Stage  # noqa: E402
+from davit_test.stage import BUSYBOX, Stage  # noqa: E402
 from davit_test.suite import options, reported, stage_of  # noqa: E402
 
 
@@ -54,6 +55,20 @@ def read_only_root(stage: Stage) -> None:
         assert f"{root} is read-only: mount it read-write" in said, said
 
 
+def state_in_use(stage: Stage) -> None:
+    """Another's containers, of which this root knows nothing, are not there to be ended."""
+    client = stage.client()
+    client.pull(BUSYBOX)
+    pod = pod_config("first", log_directory=str(stage.logs("first")))
+    box = client.create(client.run_pod(pod), container_config("main", BUSYBOX, "sleep", "100000"), pod)
+    client.start(box)
+    pid = client.container_pid(box)
+    said = refused(stage, stage.work / "another-root", stage.engine.state)
+    assert f"the state directory {stage.engine.state} is in use by another davitd" in said, said
+    assert client.exec_sync(box, "echo", "alive").strip() == "alive" and client.container_pid(box) == pid
+    client.remove_everything()
+
+
 def main() -> int:
     args = options(__doc__).parse_args()
     report = Report("start")
@@ -61,6 +76,7 @@ def main() -> int:
         stage.engine.start()  # writes the configuration
         report.run("a root that cannot hold writable layers", lambda: overlay_root(stage))
         report.run("a root that is read-only", lambda: read_only_root(stage))
+        report.run("a state directory that another davitd uses", lambda: state_in_use(stage))
     return report.finish()
 
 
