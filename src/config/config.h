@@ -88,6 +88,7 @@ struct ImageConfig {
   int64_t max_image_bytes = int64_t{200} << 30;  // one image unpacked
   int64_t max_entries = 4'000'000;               // files in one layer
   int64_t stall_timeout_seconds = 60;            // a transfer that brings no byte for so long fails
+  int64_t min_bytes_per_second = 1024;           // one that brings fewer, on average over that time, too; 0: none
   std::string default_registry = "docker.io";
   std::vector<std::string> pinned;                   // globs (* and ?) over references, never collected
   std::map<std::string, RegistryConfig> registries;  // by "host[:port]"

@@ -139,6 +139,7 @@ std::vector<Field> ImageFields(ImageConfig& c) {
       Size("max_layer_bytes", c.max_layer_bytes, 1, kUnbounded, "largest layer, unpacked"),
       Size("max_image_bytes", c.max_image_bytes, 1, kUnbounded, "largest image when unpacked"),
       Number("max_entries", c.max_entries, 1, 1'000'000'000, "files in one layer"),
+      Number("min_bytes_per_second", c.min_bytes_per_second, 0, int64_t{1} << 30, "0 to 1073741824"),
       Number("stall_timeout_seconds", c.stall_timeout_seconds, 1, kDay,
              "a transfer that brings no byte for so long fails"),
       Text(

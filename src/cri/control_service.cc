@@ -51,6 +51,16 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
     Pump();
   }
 
+  // The client is there, as far as gRPC has told.
+  bool Wanted() {
+    std::lock_guard lock(mutex_);
+    return !cancelled_;
+  }
+  void OnCancel() override {
+    std::lock_guard lock(mutex_);
+    cancelled_ = true;
+  }
+
   void OnWriteDone(bool ok) override {
     std::lock_guard lock(mutex_);
     writing_ = false;
@@ -82,6 +92,7 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
   }
 
   std::mutex mutex_;
+  bool cancelled_ = false;
   std::optional<PullImageProgress> waiting_;
   std::optional<Status> finished_;
   PullImageProgress current_;  // the one being written
@@ -102,7 +113,7 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
   stream->Keep(stream);
   engine_.PullImage(
       request->image().image(), ToCredentials(request->auth()),
-      [stream](const image::PullProgress& now) { stream->Progress(now); },
+      [stream](const image::PullProgress& now) { stream->Progress(now); }, [stream] { return stream->Wanted(); },
       [stream](const Result<image::ImageRecord>& result) { stream->End(result); });
   return stream.get();
 }

@@ -179,10 +179,10 @@ Result<ContainerId> Engine::State::CreateContainerNow(const ContainerId& id, con
 
 // What lists and the status call the image: the digest of the repository that was asked for, else of any that it came
 // from; and its tag where it was asked for by id.
-void NameImage(ContainerRecord& record, const image::ImageRecord& image) {
+void NameImage(ContainerRecord& record, const image::ImageRecord& image, const std::string& default_registry) {
   const container::ImageSpec& spec = record.spec.image;
-  Result<image::Reference> asked =
-      image::Reference::Parse(spec.user_specified_image.empty() ? spec.image : spec.user_specified_image);
+  Result<image::Reference> asked = image::Reference::Parse(
+      spec.user_specified_image.empty() ? spec.image : spec.user_specified_image, default_registry);
   for (const std::string& digest : image.repo_digests) {
     bool same = asked.ok() && digest.starts_with(asked->Name() + "@");
     if (record.image_ref.empty() || same) record.image_ref = digest;
@@ -200,7 +200,7 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
   ASSIGN_OR_RETURN(image, images->Find(image.id));
   ASSIGN_OR_RETURN(std::shared_ptr<const oci::ImageConfig> image_config, images->Config(image));
   record.image_id = image.id;
-  NameImage(record, image);
+  NameImage(record, image, config.image.default_registry);
   record.layers = image.layers;
   ASSIGN_OR_RETURN(ImageVolumes volumes, FindImageVolumes(record));
   container::CreateInputs inputs;

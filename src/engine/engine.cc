@@ -127,6 +127,7 @@ image::PullerOptions MakePullerOptions(const config::ImageConfig& config, const 
   options.limits.max_image_bytes = static_cast<uint64_t>(config.max_image_bytes);
   options.limits.max_layer_entries = static_cast<uint64_t>(config.max_entries);
   options.limits.stall_timeout_seconds = static_cast<uint32_t>(config.stall_timeout_seconds);
+  options.limits.min_bytes_per_second = static_cast<uint32_t>(config.min_bytes_per_second);
   for (const auto& [host, registry] : config.registries) {
     image::HostOptions& host_options = options.hosts[host];
     host_options.plain_http = registry.plain_http;
@@ -255,8 +256,9 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   events.queue = static_cast<size_t>(config.api.event_queue);
   raw->events = std::make_unique<EventLog>(events);
   ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database, *raw->events));
-  raw->images =
-      std::make_unique<image::Images>(*raw->database, *raw->content, *raw->layers, [raw](const std::string& diff_id) {
+  raw->images = std::make_unique<image::Images>(
+      *raw->database, *raw->content, *raw->layers,
+      [raw](const std::string& diff_id) {
         // What a record that cannot be read uses is found in its text.
         for (const Records::Unreadable& row : raw->records->unreadable()) {
           if (row.body.find(diff_id) != std::string::npos) return true;
@@ -272,7 +274,8 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
           }
         }
         return false;
-      });
+      },
+      config.image.default_registry);
   RETURN_IF_ERROR(raw->layers->Recover().status());
   RETURN_IF_ERROR(raw->images->Recover());
   raw->puller = std::make_unique<image::Puller>(*raw->database, *raw->content, *raw->layers, *raw->images,

@@ -109,7 +109,9 @@ class Engine {
 
   // ---- Images ----
   using PullProgress = std::function<void(const image::PullProgress&)>;
-  void PullImage(const std::string& reference, image::Credentials credentials, PullProgress progress,
+  // Whether the client is still there (PullWaiters); may be empty.
+  using PullWanted = std::function<bool()>;
+  void PullImage(const std::string& reference, image::Credentials credentials, PullProgress progress, PullWanted wanted,
                  Done<image::ImageRecord> done);
   void RemoveImage(const std::string& text, Done<Nothing> done);
   [[nodiscard]] image::Images& Images();

@@ -14,6 +14,7 @@
 namespace davit::engine {
 namespace {
 
+constexpr std::chrono::seconds kLookEach{15};
 constexpr std::chrono::hours kPullBudget{6};  // stalls end a pull much earlier
 
 // Pulls join when they ask for the same thing with the same rights. The secrets are only hashed: the key
@@ -38,8 +39,61 @@ bool IsPinned(const config::ImageConfig& config, const image::Reference& referen
 
 }  // namespace
 
+// Looks now and then whether anybody wants the pull, for as long as it lives; ends it otherwise.
+class Engine::State::AbandonTimer {
+ public:
+  AbandonTimer(State& state, std::string key, image::PullCancel& cancel)
+      : state_(state), key_(std::move(key)), cancel_(cancel) {
+    std::lock_guard lock(mutex_);
+    Arm();
+  }
+  ~AbandonTimer() {
+    uint64_t token = 0;
+    {
+      std::lock_guard lock(mutex_);
+      ended_ = true;
+      token = token_;
+    }
+    state_.loop->Remove(token);  // waits for a look that is under way
+  }
+  AbandonTimer(const AbandonTimer&) = delete;
+  AbandonTimer& operator=(const AbandonTimer&) = delete;
+
+ private:
+  void Arm() {
+    token_ = state_.loop->After(kLookEach, [this] {
+      if (state_.pull_waiters.Abandoned(key_, std::chrono::steady_clock::now())) cancel_.Cancel();
+      std::lock_guard lock(mutex_);
+      if (!ended_) Arm();
+    });
+  }
+
+  State& state_;
+  const std::string key_;
+  image::PullCancel& cancel_;
+  std::mutex mutex_;
+  bool ended_ = false;
+  uint64_t token_ = 0;
+};
+
+// A digest cannot mean another image later: what is there is the answer, and no slot is waited for. Its layers are
+// looked at, for what somebody took away is to be fetched again.
+Result<image::ImageRecord> Engine::State::PresentByDigest(const image::Reference& reference) {
+  if (reference.digest().empty()) return NotFound("not by digest");
+  ASSIGN_OR_RETURN(image::ImageRecord found, images->Resolve(reference.DigestedName()));
+  if (!reference.tag().empty() &&
+      std::find(found.repo_tags.begin(), found.repo_tags.end(), reference.TaggedName()) == found.repo_tags.end()) {
+    return NotFound("its tag is new");
+  }
+  for (const std::string& layer : found.layers) {
+    ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(layer));
+    if (!layers->Check(digest)) return NotFound("layer " + layer);
+  }
+  return found;
+}
+
 void Engine::PullImage(const std::string& text, image::Credentials credentials, PullProgress progress,
-                       Done<image::ImageRecord> done) {
+                       PullWanted wanted, Done<image::ImageRecord> done) {
   State* state = state_.get();
   Result<image::Reference> reference = image::Reference::Parse(text, state->config.image.default_registry);
   if (!reference.ok()) {
@@ -54,7 +108,16 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
     }
     credentials = std::move(*configured);
   }
+  if (Result<image::ImageRecord> present = state->PresentByDigest(*reference); present.ok()) {
+    done(present);
+    return;
+  }
   const std::string key = PullKey(*reference, credentials);
+  const uint64_t client = state->pull_waiters.Enter(key, std::move(wanted));
+  done = [state, key, client, done = std::move(done)](const Result<image::ImageRecord>& result) {
+    state->pull_waiters.Leave(key, client);  // before the client's call ends, of which it asks
+    done(result);
+  };
   if (progress) {
     std::lock_guard lock(state->pull_listeners.mutex);
     state->pull_listeners.by_key[key].push_back(std::move(progress));
@@ -74,7 +137,14 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
     for (const PullProgress& listener : listeners) listener(now);
   };
   state->pulls.Join(key, std::move(done), [state, key, request](auto finish) {
-    state->pull_pool.Post([state, key, request, finish] {
+    state->pull_slots.Post(request.reference.domain(), [state, key, request, finish]() mutable {
+      Result<std::unique_ptr<image::PullCancel>> cancel = image::PullCancel::Create();
+      if (!cancel.ok()) {
+        finish(cancel.status());
+        return;
+      }
+      request.cancel = cancel->get();
+      const State::AbandonTimer timer(*state, key, **cancel);
       int64_t begin = WallNanos();
       auto began = std::chrono::steady_clock::now();
       Result<image::ImageRecord> pulled = state->puller->Pull(request, Deadline::After(kPullBudget));
@@ -97,7 +167,7 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
 
 void Engine::RemoveImage(const std::string& text, Done<Nothing> done) {
   State* state = state_.get();
-  state->pull_pool.Post([state, text, done = std::move(done)] {
+  state->image_pool.Post([state, text, done = std::move(done)] {  // behind no pull
     Status status = state->images->Remove(text);
     if (status.ok()) {
       done(Nothing{});

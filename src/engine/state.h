@@ -14,6 +14,8 @@
 #include "engine/events.h"
 #include "engine/exits.h"
 #include "engine/pod_interfaces.h"
+#include "engine/pull_slots.h"
+#include "engine/pull_waiters.h"
 #include "engine/records.h"
 #include "engine/stats.h"
 #include "engine/stops.h"
@@ -126,7 +128,11 @@ struct Engine::State {
   sched::ThreadPool pool{"davit-verb", 16, std::chrono::seconds(10), {.threads = 240}};
   std::unique_ptr<SyncExecs> sync_execs;  // before the pool that it uses: destroyed after it
   sched::ThreadPool exec_pool{"davit-exec", 32, std::chrono::seconds(10), {.threads = 224}};
-  sched::ThreadPool pull_pool{"davit-pull", 8};
+  // Pulls of one registry take a part of the threads only; nobody's client, and it ends after two minutes.
+  PullWaiters pull_waiters{std::chrono::minutes(2)};
+  PullSlots pull_slots{pull_pool, 6};  // before the pool, which it uses: destroyed after it
+  sched::ThreadPool pull_pool{"davit-pull", 16};
+  sched::ThreadPool image_pool{"davit-image", 2};
   std::mutex strands_lock;  // guards the pointer: timers may fire while the engine ends
   std::unique_ptr<sched::Strands> strands;
 
@@ -185,6 +191,8 @@ struct Engine::State {
   Status SettleUpdate(const PodId& id);
 
   // From the monitor's news to the record. `state` empty: the monitor is gone, its exit file decides.
+  class AbandonTimer;
+  Result<image::ImageRecord> PresentByDigest(const image::Reference& reference);
   Status WatchExit(const container::ContainerRecord& record);
   // The record as it is seen, when there is room for it again.
   void WriteLater(const PodId& pod, const ContainerId& id);

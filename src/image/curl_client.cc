@@ -79,6 +79,10 @@ struct CurlClient::Transfer {
   bool stalled = false;
   Clock::time_point last_activity = Clock::now();
   Clock::duration stall_limit{};
+  uint64_t least_of_window = 0;  // bytes in one stall_limit
+  Clock::time_point window_began = Clock::now();
+  uint64_t window_bytes = 0;  // `bytes` when it began
+  bool drips = false;
   curl_off_t sent = 0;
 
   static size_t OnHeader(char* data, size_t, size_t size, void* user) {
@@ -109,8 +113,10 @@ struct CurlClient::Transfer {
     self->bytes += size;
     bool success = self->response.status >= 200 && self->response.status < 300;
     if (success && *self->sink) {
+      const Clock::time_point before = Clock::now();
       self->error = (*self->sink)(self->response, {data, size});
       self->last_activity = Clock::now();  // after: a slow disk is no slow network
+      self->window_began += self->last_activity - before;
       return self->error.ok() ? size : 0;
     }
     self->last_activity = Clock::now();
@@ -132,7 +138,13 @@ struct CurlClient::Transfer {
       self->sent = sent;
       self->last_activity = Clock::now();
     }
-    if (Clock::now() - self->last_activity < self->stall_limit) return 0;
+    const Clock::time_point now = Clock::now();
+    if (now - self->window_began >= self->stall_limit) {
+      self->drips = self->bytes - self->window_bytes < self->least_of_window;
+      self->window_began = now;
+      self->window_bytes = self->bytes;
+    }
+    if (!self->drips && now - self->last_activity < self->stall_limit) return 0;
     self->stalled = true;
     return 1;
   }
@@ -150,6 +162,11 @@ Status CurlClient::Explain(int code, const Transfer& transfer, const std::string
   const char* text = curl_easy_strerror(static_cast<CURLcode>(code));
   if (!transfer.error.ok()) return transfer.error;
   transient_ = true;
+  if (transfer.drips) {
+    transient_ = false;
+    return DeadlineExceeded(fmt::format("{} sends fewer than {} bytes a second: {} so far", host,
+                                        options_.min_bytes_per_second, transfer.bytes));
+  }
   if (transfer.stalled) {
     return DeadlineExceeded(
         fmt::format("{} sent nothing for {} s after {} bytes", host, options_.stall_timeout_seconds, transfer.bytes));
@@ -193,6 +210,7 @@ Result<HttpResponse> CurlClient::Perform(const HttpRequest& request, const BodyS
   transfer.sink = &sink;
   transfer.max_body = request.max_body;
   transfer.stall_limit = std::chrono::seconds(options_.stall_timeout_seconds);
+  transfer.least_of_window = uint64_t{options_.min_bytes_per_second} * options_.stall_timeout_seconds;
   curl_slist* headers = nullptr;
   for (const std::string& header : request.headers) headers = curl_slist_append(headers, header.c_str());
   curl_easy_setopt(curl, CURLOPT_URL, request.url.c_str());

@@ -41,6 +41,7 @@ using BodySink = std::function<Status(const HttpResponse& response, std::string_
 struct CurlOptions {
   uint32_t connect_timeout_seconds = 20;
   uint32_t stall_timeout_seconds = 60;
+  uint32_t min_bytes_per_second = 0;  // on average over each stall timeout; 0: none
 };
 
 // Not thread-safe: one for each thread.
@@ -51,7 +52,8 @@ class CurlClient {
 
   // Any status is a result; errors are those of the transport and the sink:
   //   kUnavailable       no connection, a broken one, or TLS refused (the text says what to configure)
-  //   kDeadlineExceeded  no byte moved for the stall timeout (naming host and bytes so far)
+  //   kDeadlineExceeded  no byte moved for the stall timeout (naming host and bytes so far), or fewer than the least
+  //                      rate over one; then it is not transient: who drips goes on dripping
   //   kResourceExhausted headers over 64 KiB, a body over max_body
   Result<HttpResponse> Perform(const HttpRequest& request, const BodySink& sink);
   // About the last Perform that failed.

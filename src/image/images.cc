@@ -61,12 +61,12 @@ Result<const ImageRecord*> FindByPrefix(const Records& records, std::string_view
 }
 
 // nullptr: no such image.
-Result<const ImageRecord*> Lookup(const Records& records, std::string_view text) {
+Result<const ImageRecord*> Lookup(const Records& records, std::string_view text, const std::string& default_registry) {
   if (IsImageId(text)) {
     if (const ImageRecord* found = FindById(records, FullId(text))) return found;
     return static_cast<const ImageRecord*>(nullptr);
   }
-  Result<Reference> reference = Reference::Parse(text);
+  Result<Reference> reference = Reference::Parse(text, default_registry);
   if (reference.ok()) {
     if (const ImageRecord* found = FindByName(records, *reference)) return found;
   }
@@ -104,11 +104,13 @@ LayerHold& LayerHold::operator=(LayerHold&& other) noexcept {
   return *this;
 }
 
-Images::Images(store::Database& database, store::Content& content, store::LayerDriver& layers, LayerInUse in_use)
+Images::Images(store::Database& database, store::Content& content, store::LayerDriver& layers, LayerInUse in_use,
+               std::string default_registry)
     : database_(database),
       content_(content),
       layers_(layers),
       in_use_(std::move(in_use)),
+      default_registry_(std::move(default_registry)),
       snapshot_(std::make_shared<const Records>()),
       ledger_(std::make_shared<LayerHold::Ledger>()) {}
 
@@ -170,7 +172,7 @@ ImageList Images::List() const {
 
 Result<ImageRecord> Images::Resolve(std::string_view text) const {
   ImageList list = List();
-  ASSIGN_OR_RETURN(const ImageRecord* found, Lookup(*list, text));
+  ASSIGN_OR_RETURN(const ImageRecord* found, Lookup(*list, text, default_registry_));
   if (found == nullptr) return NotFound(fmt::format("no image \"{}\"", Printable(text, 300)));
   return *found;
 }
@@ -279,7 +281,7 @@ Status Images::Remove(std::string_view text) {
 }
 
 Status Images::Untag(std::string_view text) {
-  ASSIGN_OR_RETURN(Reference reference, Reference::Parse(text));
+  ASSIGN_OR_RETURN(Reference reference, Reference::Parse(text, default_registry_));
   std::lock_guard lock(writers_);
   ASSIGN_OR_RETURN(ImageRecord record, Resolve(text));
   const std::string name = reference.digest().empty() ? reference.TaggedName() : reference.DigestedName();

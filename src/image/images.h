@@ -73,7 +73,9 @@ class Images {
   using LayerInUse = std::function<bool(const std::string& diff_id)>;
 
   // All references outlive this. Call Recover() before anything else.
-  Images(store::Database& database, store::Content& content, store::LayerDriver& layers, LayerInUse in_use);
+  // `default_registry`: what a name without one belongs to, in every call.
+  Images(store::Database& database, store::Content& content, store::LayerDriver& layers, LayerInUse in_use,
+         std::string default_registry = "docker.io");
   ~Images();
   Images(const Images&) = delete;
   Images& operator=(const Images&) = delete;
@@ -128,6 +130,7 @@ class Images {
   store::Content& content_;
   store::LayerDriver& layers_;
   LayerInUse in_use_;
+  const std::string default_registry_;
   std::vector<std::string> foreign_;  // records of a later version, as they are; set by Recover
   std::mutex writers_;                // serialises Commit, Tag, Remove, …; readers never take it
   mutable std::mutex snapshot_lock_;  // held to copy one pointer

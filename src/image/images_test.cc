@@ -173,6 +173,20 @@ TEST_F(ImagesTest, HeldAndUsedLayersStay) {
   EXPECT_TRUE(layers_->List().empty());
 }
 
+TEST_F(ImagesTest, ANameWithoutARegistryBelongsToTheConfiguredOne) {
+  ImageRecord record = MakeImage("a", {});
+  record.repo_tags = {"h.io/a:1", "h.io/a:2"};
+  record.repo_digests = {"h.io/a@" + DigestOf("m")};
+  ASSERT_TRUE(images_->Commit(record).ok());
+  EXPECT_EQ(images_->Resolve("a:1").code(), StatusCode::kNotFound);
+  Images configured(*database_, *content_, *layers_, nullptr, "h.io");
+  ASSERT_TRUE(configured.Recover().ok());
+  EXPECT_EQ(configured.Resolve("a:1")->id, record.id);
+  ASSERT_TRUE(configured.Untag("a:1").ok());
+  ASSERT_TRUE(configured.Remove("a:2").ok());
+  EXPECT_EQ(configured.Resolve(record.id).code(), StatusCode::kNotFound);
+}
+
 TEST_F(ImagesTest, UntagTakesTheLastNameWithTheImage) {
   ImageRecord record = MakeImage("a", {});
   record.repo_tags = {"h.io/a:1", "h.io/a:2"};

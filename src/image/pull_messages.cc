@@ -12,7 +12,7 @@ BOOST_DESCRIBE_STRUCT(Credentials, (), (username, password, auth, identity_token
 BOOST_DESCRIBE_STRUCT(HostOptions, (), (plain_http, ca_file, skip_verify, mirrors, fallback))
 BOOST_DESCRIBE_STRUCT(PullLimits, (),
                       (max_parallel_layers, max_layer_bytes, max_image_bytes, max_layer_entries, min_free_bytes,
-                       stall_timeout_seconds, connect_timeout_seconds, retries))
+                       stall_timeout_seconds, min_bytes_per_second, connect_timeout_seconds, retries))
 BOOST_DESCRIBE_STRUCT(Platform, (), (os, architecture, variant))
 BOOST_DESCRIBE_STRUCT(PullJob, (), (version, reference, hosts, credentials, platform, limits))
 BOOST_DESCRIBE_STRUCT(FetchCommand, (), (diff_id, path))

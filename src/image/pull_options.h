@@ -43,6 +43,7 @@ struct PullLimits {
   uint64_t max_layer_entries = 10'000'000;  // tar entries in one layer
   uint64_t min_free_bytes = 256ULL << 20;   // the layers' filesystem keeps this much, or 1/20 if that is less
   uint32_t stall_timeout_seconds = 60;      // no byte moved for so long: kDeadlineExceeded
+  uint32_t min_bytes_per_second = 1024;     // on average over each stall_timeout: else kDeadlineExceeded. 0: none
   uint32_t connect_timeout_seconds = 20;
   uint32_t retries = 3;  // tries of one request when the error may pass
 };

@@ -170,7 +170,8 @@ class Session {
   }
 
   Result<std::unique_ptr<CurlClient>> MakeClient() {
-    return CurlClient::Create({job_.limits.connect_timeout_seconds, job_.limits.stall_timeout_seconds});
+    return CurlClient::Create(
+        {job_.limits.connect_timeout_seconds, job_.limits.stall_timeout_seconds, job_.limits.min_bytes_per_second});
   }
 
   // Starts a worker for each fetch command up to the limit; ends after the finish command or an error.

@@ -454,6 +454,26 @@ TEST_F(RootPullTest, AStallIsNamedAndAMirrorIsTriedFirst) {
   ExpectError(Pull("a/b:absent"), StatusCode::kNotFound, "localhost:1");
 }
 
+TEST_F(RootPullTest, ADripIsNoTransfer) {
+  NEED_FAKE();
+  options_.limits.stall_timeout_seconds = 1;
+  options_.limits.min_bytes_per_second = 1000;
+  puller_->SetOptions(options_);
+  ExpectError(Pull("drip/b:one"), StatusCode::kDeadlineExceeded, "fewer than 1000 bytes a second");
+  ExpectNothingStays();
+}
+
+TEST_F(RootPullTest, ALayerThatWasTakenAwayIsFetchedAgain) {
+  NEED_FAKE();
+  Result<ImageRecord> image = Pull("a/b:one");
+  ASSERT_TRUE(image.ok()) << image.status().ToString();
+  const std::string lost = *layers_->Path(*oci::Digest::Parse(image->layers[0]));
+  ASSERT_TRUE(sys::RemoveTree(lost).ok());
+  image = Pull("a/b:one");
+  ASSERT_TRUE(image.ok()) << image.status().ToString();
+  EXPECT_EQ(::access(lost.c_str(), F_OK), 0) << "the pull said that it is there";
+}
+
 TEST_F(RootPullTest, DeadlineAndCancelEndThePull) {
   NEED_FAKE();
   ExpectError(Pull("a/b:one", {}, Deadline::After(std::chrono::milliseconds(0))), StatusCode::kDeadlineExceeded,

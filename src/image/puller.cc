@@ -195,7 +195,7 @@ class PullRun {
     hold_ = images_.Hold(held);
     progress_.layers_total = static_cast<uint32_t>(wanted_.size());
     for (const auto& [diff_id, wanted] : wanted_) {
-      if (layers_.Has(*oci::Digest::Parse(diff_id))) {
+      if (layers_.Check(*oci::Digest::Parse(diff_id))) {
         ++progress_.layers_present;
         ++progress_.layers_done;
       } else {

@@ -314,6 +314,19 @@ Status DirectoryLayers::Abandon(LayerStaging staging) {
   return dir.empty() ? Status() : state_->trash.Discard(dir);
 }
 
+bool DirectoryLayers::Check(const oci::Digest& diff_id) {
+  if (!state_->Has(diff_id)) return false;
+  if (IsDirectory(state_->PathOf(diff_id))) return true;
+  std::lock_guard guard(state_->change);
+  if (IsDirectory(state_->PathOf(diff_id))) return true;  // committed meanwhile
+  LogError("layer {} is gone from {}: somebody took it away; it is fetched again", diff_id.ToString(), state_->dir);
+  if (Status dropped = state_->database.Delete(Kind::kLayer, diff_id.ToString(), Durability::kDurable); !dropped.ok()) {
+    LogWarning("layer {}: {}", diff_id.ToString(), dropped.message());
+  }
+  state_->Erase(diff_id);
+  return false;
+}
+
 bool DirectoryLayers::Has(const oci::Digest& diff_id) const { return state_->Has(diff_id); }
 
 Result<Layer> DirectoryLayers::Find(const oci::Digest& diff_id) const {

@@ -95,6 +95,10 @@ class LayerDriver {
   virtual Status Commit(LayerStaging staging, const LayerInfo& info) = 0;
   virtual Status Abandon(LayerStaging staging) = 0;
 
+  // Has, and its directory is there; looks at the disk. One whose directory somebody took away is forgotten: it can be
+  // fetched again.
+  virtual bool Check(const oci::Digest& diff_id) = 0;
+
   // These three answer from memory and never wait for the disk.
   [[nodiscard]] virtual bool Has(const oci::Digest& diff_id) const = 0;
   // kNotFound naming the diff ID.
@@ -121,6 +125,7 @@ class DirectoryLayers final : public LayerDriver {
   Result<LayerStaging> Begin(const oci::Digest& diff_id) override;
   Status Commit(LayerStaging staging, const LayerInfo& info) override;
   Status Abandon(LayerStaging staging) override;
+  bool Check(const oci::Digest& diff_id) override;
   [[nodiscard]] bool Has(const oci::Digest& diff_id) const override;
   [[nodiscard]] Result<Layer> Find(const oci::Digest& diff_id) const override;
   [[nodiscard]] std::vector<Layer> List() const override;

@@ -11,6 +11,7 @@ import os
 import ssl
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 directory, log_path = sys.argv[1:3]
@@ -131,6 +132,15 @@ class Handler(BaseHTTPRequestHandler):
             data += b"x" * 100
         if mode == "short" and not config:
             data = data[:-10]
+        if mode == "drip" and not config:  # never silent, and never done
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            for at in range(len(data)):
+                self.wfile.write(data[at:at + 1])
+                self.wfile.flush()
+                time.sleep(0.1)
+            return None
         if mode in ("cut", "cutnorange", "stall") and not config:
             start = 0
             wanted = self.headers.get("Range")
