@@ -234,7 +234,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   RETURN_IF_ERROR(MakePrivateDirectory(config.state));
 
   ASSIGN_OR_RETURN(raw->state_lock, LockState(config.state));
-  ASSIGN_OR_RETURN(store::OpenedDatabase opened, store::OpenDatabase(config.root));
+  ASSIGN_OR_RETURN(store::OpenedDatabase opened, store::OpenDatabase(config.root, config.state));
   raw->database = std::move(opened.database);
   raw->loss = std::move(opened.loss);
   // A node that only fails at its first container looks like a bad image; a full disk is no reason not to start.

@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "store/copies.h"
 #include "store/shared_sync.h"
 #include "store/sqlite.h"
 #include "sys/file_lock.h"
@@ -73,11 +74,13 @@ Status Upgrade(const Connection& connection, int from) {
   return done;
 }
 
-Status PrepareFile(const Connection& connection) {
+Status PrepareFile(const Connection& connection, Database::Origin origin) {
   // Reading the version before anything else: switching a foreign file to WAL would change it.
   ASSIGN_OR_RETURN(int version, connection.QueryInt("PRAGMA user_version"));
   ASSIGN_OR_RETURN(int tables, connection.QueryInt("SELECT count(*) FROM sqlite_schema"));
-  RETURN_IF_ERROR(CheckIdentity(connection, version, tables));
+  Status identity = CheckIdentity(connection, version, tables);
+  if (!identity.ok() && origin == Database::Origin::kOwn) return connection.Damaged(identity.message());
+  RETURN_IF_ERROR(identity);
   ASSIGN_OR_RETURN(std::string verdict, connection.QueryText("PRAGMA quick_check(1)"));
   if (verdict != "ok") return connection.Damaged(Printable(verdict));
   ASSIGN_OR_RETURN(std::string journal, connection.QueryText("PRAGMA journal_mode=WAL"));
@@ -171,6 +174,7 @@ struct Database::State {
   std::mutex checkpoint_mutex;
   std::unique_ptr<Connection> checkpointer;   // opened at first use; destroyed before `connection`
   std::array<Statements, kKinds> statements;  // destroyed before the connection
+  std::optional<Copies> copies;               // set before other calls
 
   // Blocks behind the ends of both files, so that what frees space can be written down on a full disk. The log is
   // begun anew after a checkpoint and not shortened below journal_size_limit, so its blocks stay. Where the
@@ -288,14 +292,14 @@ Status CheckRecord(Kind kind, std::string_view id, size_t body_size) {
 Database::Database(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Database::~Database() = default;
 
-Result<std::unique_ptr<Database>> Database::Open(const std::string& path) {
+Result<std::unique_ptr<Database>> Database::Open(const std::string& path, Origin origin) {
   std::string dir = DirectoryOf(path);
   RETURN_IF_ERROR(sys::MakeDirectories(dir, 0700));
   auto state = std::make_unique<State>();
   ASSIGN_OR_RETURN(state->lock, Lock(path));
   ASSIGN_OR_RETURN(state->main, CreateFile(path));
   ASSIGN_OR_RETURN(state->connection, Connection::Open(path));
-  RETURN_IF_ERROR(PrepareFile(*state->connection));
+  RETURN_IF_ERROR(PrepareFile(*state->connection, origin));
   ASSIGN_OR_RETURN(state->log, OpenLog(*state->connection));
   state->log_sync.emplace([fd = state->log.get(), path] { return SyncLog(fd, path); });
   RETURN_IF_ERROR(state->log_sync->Wait());
@@ -305,15 +309,15 @@ Result<std::unique_ptr<Database>> Database::Open(const std::string& path) {
 }
 
 Status Database::Put(Kind kind, std::string_view id, std::string_view body, Durability durability) {
-  RETURN_IF_ERROR(CheckRecord(kind, id, body.size()));
-  return state_->Commit(durability, false, [&] { return state_->Put(kind, id, body); })
-      .Annotate(fmt::format("put {} {}", KindName(kind), Printable(id)));
+  Batch batch;
+  batch.Put(kind, std::string(id), std::string(body));
+  return Apply(batch, durability).Annotate(fmt::format("put {} {}", KindName(kind), Printable(id)));
 }
 
 Status Database::Delete(Kind kind, std::string_view id, Durability durability) {
-  RETURN_IF_ERROR(CheckRecord(kind, id, 0));
-  return state_->Commit(durability, false, [&] { return state_->Erase(kind, id); })
-      .Annotate(fmt::format("delete {} {}", KindName(kind), Printable(id)));
+  Batch batch;
+  batch.Delete(kind, std::string(id));
+  return Apply(batch, durability).Annotate(fmt::format("delete {} {}", KindName(kind), Printable(id)));
 }
 
 Status Database::Apply(const Batch& batch, Durability durability) {
@@ -321,16 +325,59 @@ Status Database::Apply(const Batch& batch, Durability durability) {
   for (const Batch::Change& change : batch.changes_) {
     RETURN_IF_ERROR(CheckRecord(change.kind, change.id, change.body ? change.body->size() : 0));
   }
+  const bool several = batch.changes_.size() > 1;
   auto write = [&]() -> Status {
     for (const Batch::Change& change : batch.changes_) {
       RETURN_IF_ERROR(change.body ? state_->Put(change.kind, change.id, *change.body)
                                   : state_->Erase(change.kind, change.id));
-      FaultPoint("store.database.change");
+      if (several) FaultPoint("store.database.change");
     }
     return {};
   };
-  return state_->Commit(durability, batch.changes_.size() > 1, write)
-      .Annotate(fmt::format("apply {} changes", batch.changes_.size()));
+  Status done;
+  if (state_->copies) {
+    for (const Batch::Change& change : batch.changes_) {
+      if (done.ok()) {
+        done = change.body ? state_->copies->BeforePut(change.kind, change.id, *change.body, durability)
+                           : state_->copies->BeforeDelete(change.kind, change.id, durability);
+      }
+    }
+  }
+  if (done.ok()) done = state_->Commit(durability, several, write);
+  if (state_->copies) {
+    for (const Batch::Change& change : batch.changes_) {
+      // A failed sync leaves the change made, so the row is asked.
+      const bool put = change.body.has_value();
+      const bool there = !done.ok() && !put && Get(change.kind, change.id).ok();
+      if (done.ok() || !put) state_->copies->After(change.kind, change.id, put, !there);
+    }
+  }
+  return several ? done.Annotate(fmt::format("apply {} changes", batch.changes_.size())) : done;
+}
+
+Result<std::string> Database::KeepCopies(const Copies& copies, const std::string& quarantine) {
+  RETURN_IF_ERROR(copies.Prepare());
+  std::string loss;
+  for (Kind kind : {Kind::kPod, Kind::kContainer, Kind::kImage, Kind::kLayer}) {
+    ASSIGN_OR_RETURN(std::vector<Record> rows, LoadAll(kind));
+    ASSIGN_OR_RETURN(Copies::Verdict verdict, copies.Compare(kind, rows, quarantine));
+    for (const Record& record : verdict.lost) {
+      LogError("database {}: the record of {} {} is lost or damaged: taken from its copy", path(), KindName(kind),
+               record.id);
+      RETURN_IF_ERROR(Put(kind, record.id, record.body, Durability::kDurable));
+    }
+    if (!verdict.lost.empty()) {
+      loss += fmt::format("{}{} {} record(s) that it had lost were taken from their copies", loss.empty() ? "" : "; ",
+                          verdict.lost.size(), KindName(kind));
+    }
+    for (const std::string& file : verdict.damaged) {
+      LogError("{} is damaged and was moved to {}", file, quarantine);
+      loss += fmt::format("{}the copy {} is damaged and was moved to {}", loss.empty() ? "" : "; ", file, quarantine);
+    }
+  }
+  RETURN_IF_ERROR(copies.MarkComplete());
+  state_->copies.emplace(copies);
+  return loss;
 }
 
 Result<std::string> Database::Get(Kind kind, std::string_view id) const {

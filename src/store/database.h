@@ -21,6 +21,8 @@ namespace davit::store {
 // dies with the boot). kDurable: on the disk when the call returns.
 using sys::Durability;
 
+class Copies;
+
 enum class Kind { kPod, kContainer, kImage, kLayer, kIntent };
 inline constexpr size_t kKinds = 5;
 
@@ -57,10 +59,10 @@ class Batch {
 // A full disk: both files have blocks in reserve (12 MiB, where the filesystem has fallocate(2)), so that records
 // can be changed and deleted, which is how space gets free again.
 //
-// Error codes of all calls: kResourceExhausted when the disk is full and the reserve used up, kDataLoss when the file is
-// damaged (naming it and the way out; nothing is ever wiped), kUnavailable when another program keeps
-// it locked, kInternal for other errors of the disk. A failed write has changed nothing, with one
-// exception: when the sync of a durable commit fails, the change stands until the power goes.
+// Error codes of all calls: kResourceExhausted when the disk is full and the reserve used up, kDataLoss when the file
+// is damaged (naming it and the way out; nothing is ever wiped), kUnavailable when another program keeps it locked,
+// kInternal for other errors of the disk. A failed write has changed nothing, with one exception: when the sync of a
+// durable commit fails, the change stands until the power goes.
 class Database {
  public:
   static constexpr int kSchemaVersion = 1;
@@ -71,7 +73,9 @@ class Database {
   // of the version before is brought to this one in one transaction.
   // kFailedPrecondition: the file has a newer schema, is some other program's database, or is in use
   // by another process (flock(2) on <path>.lock, held as long as this object lives).
-  static Result<std::unique_ptr<Database>> Open(const std::string& path);
+  // kOwn: the caller knows that davitd made the file, so that one which says otherwise is damaged (kDataLoss).
+  enum class Origin { kUnknown, kOwn };
+  static Result<std::unique_ptr<Database>> Open(const std::string& path, Origin origin = Origin::kUnknown);
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
@@ -87,6 +91,10 @@ class Database {
   Result<std::string> Get(Kind kind, std::string_view id) const;
   // In the order in which the records were first put (a replaced record keeps its place).
   Result<std::vector<Record>> LoadAll(Kind kind) const;
+
+  // Puts what the copies have and the file has lost, and keeps copies of all changes from now on. Once, before all
+  // other calls. Returns what was lost, for people; empty: nothing. Damaged copies go to `quarantine`.
+  Result<std::string> KeepCopies(const Copies& copies, const std::string& quarantine);
 
   [[nodiscard]] const std::string& path() const;
 
