@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
+#include <system_error>
 
 #include "base/fault.h"
 #include "base/rollback.h"
@@ -265,6 +267,17 @@ Status Containers::CleanUp(const ContainerRecord& record, Deadline deadline) {
   }
   status = status.WithUndoError(sys::RemoveCgroup(cgroups_, record.cgroup));
   return status;
+}
+
+Result<std::vector<ContainerId>> Containers::ListDirectories() const {
+  std::vector<ContainerId> ids;
+  std::error_code error;
+  const std::string directory = options_.paths.state + "/containers";
+  for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    if (Result<ContainerId> id = ContainerId::Parse(it->path().filename().string()); id.ok()) ids.push_back(*id);
+  }
+  if (error && error != std::errc::no_such_file_or_directory) return ErrnoError(error.value(), "list " + directory);
+  return ids;
 }
 
 Status Containers::Destroy(const ContainerRecord& record, Deadline deadline) {

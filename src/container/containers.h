@@ -84,6 +84,9 @@ class Containers {
   // namespace kept alive) and removes the runtime's state and the cgroup. Idempotent.
   Status CleanUp(const ContainerRecord& record, Deadline deadline);
 
+  // The containers that have a run directory, whether anybody knows them or not.
+  [[nodiscard]] Result<std::vector<ContainerId>> ListDirectories() const;
+
   // Everything but the log: monitor, runtime state, cgroup, rootfs, writable layer, files. Idempotent.
   Status Destroy(const ContainerRecord& record, Deadline deadline);
 

@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <random>
 
 #include "base/fault.h"
@@ -11,6 +12,9 @@
 #include "base/time.h"
 #include "container/selinux.h"
 #include "engine/state.h"
+#include "oci/json.h"
+#include "sys/systemd_names.h"
+#include "sys/unique_fd.h"
 
 namespace davit::engine {
 namespace {
@@ -18,6 +22,18 @@ namespace {
 // A pod is the same one when the kubelet names it so: a retry after a client's timeout has all four equal.
 std::string Identity(const pod::PodSpec& spec) {
   return spec.namespace_name + "/" + spec.name + "/" + spec.uid + "/" + std::to_string(spec.attempt);
+}
+
+// Whether a bundle mounts something of a directory. Every container has files of its pod mounted; that the text has
+// the path in it says nothing, for arguments and annotations are the client's.
+bool MountsFrom(const std::string& bundle, const std::string& directory) {
+  Result<boost::json::value> document = oci::ParseJson(bundle, size_t{16} << 20);
+  if (!document.ok()) return false;
+  Result<std::vector<oci::JsonNode>> mounts = oci::JsonNode(*document, "bundle").Key("mounts").Elements();
+  if (!mounts.ok()) return false;
+  return std::any_of(mounts->begin(), mounts->end(), [&](const oci::JsonNode& mount) {
+    return mount.Key("source").StringOr("").value_or("").starts_with(directory + "/");
+  });
 }
 
 std::string Describe(const pod::PodSpec& spec) { return "pod " + spec.namespace_name + "/" + spec.name; }
@@ -231,9 +247,35 @@ Status Engine::State::RemovePodNow(const PodId& id) {
     RETURN_IF_ERROR(RemoveContainerNow(ctr->id).Annotate("remove container " + ctr->id.Short()));
   }
   FaultPoint("pod.remove.containers");
+  RETURN_IF_ERROR(RemoveStrays(record));
   RETURN_IF_ERROR(sandboxes->Destroy(record, Deadline::After(kVerbBudget)));
   FaultPoint("pod.remove.destroyed");
   return records->Erase(id);
+}
+
+Status Engine::State::RemoveStrays(const pod::PodRecord& pod) {
+  const SnapshotPtr view = View();
+  ASSIGN_OR_RETURN(std::vector<ContainerId> there, containers->ListDirectories());
+  for (const ContainerId& id : there) {
+    if (view->containers.count(id) != 0) continue;
+    const std::string cgroup = sys::ChildCgroup(pod.cgroup, "davit-" + id.str());
+    // The cgroup of a pod that named no parent is its own.
+    const bool inside = pod.spec.cgroup_parent.empty() && sys::CgroupExists(cgroups, cgroup);
+    Result<std::string> bundle = sys::ReadFile(containers->paths().Bundle(id) + "/config.json", size_t{16} << 20);
+    if (!inside && !(bundle.ok() && MountsFrom(*bundle, sandboxes->paths().Directory(pod.id)))) continue;
+    LogError("container {} of pod {} has no record any more: taken away with the pod", id.str(), pod.id.Short());
+    container::ContainerRecord record;
+    record.id = id;
+    record.pod = pod.id;
+    record.runtime_handler = pod.runtime_handler;
+    record.cgroup = cgroup;
+    Unwatch(id);
+    RETURN_IF_ERROR(
+        containers->Destroy(record, Deadline::After(kVerbBudget)).Annotate("remove container " + id.Short()));
+    // Of one whose row is there and cannot be read.
+    RETURN_IF_ERROR(database->Delete(store::Kind::kContainer, id.str(), store::Durability::kAtomic));
+  }
+  return {};
 }
 
 // A CNI plugin that fails must not keep a pod from being stopped; the debt is paid later.

@@ -162,6 +162,8 @@ struct Engine::State {
   Status PlanSelinuxLevel(pod::PodRecord& record);
   Status StopPodNow(const PodId& id);
   Status RemovePodNow(const PodId& id);
+  // What is on the node of containers of this pod that no record names: their rows were lost.
+  Status RemoveStrays(const pod::PodRecord& pod);
   void RetryDetachLater(const PodId& id);
 
   Result<ContainerId> CreateContainerNow(const ContainerId& id, const PodId& pod, const container::ContainerSpec& spec);

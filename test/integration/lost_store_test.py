@@ -5,7 +5,9 @@ on and stays known, no layer is lost, Status says what happened, and CRI takes e
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +22,8 @@ from davit_test.suite import options, reported, stage_of  # noqa: E402
 DATABASE = ("davit.db", "davit.db-wal", "davit.db-shm")
 
 
-def run_one(stage: Stage, client: Client) -> tuple[str, str]:
-    pod = pod_config("lost", log_directory=str(stage.logs("lost")))
+def run_one(stage: Stage, client: Client, name: str = "lost") -> tuple[str, str]:
+    pod = pod_config(name, log_directory=str(stage.logs(name)))
     pod_id = client.run_pod(pod)
     container = client.create(pod_id, container_config("main", BUSYBOX, "sleep", "100000", log_path="main.log"), pod)
     client.start(container)
@@ -85,6 +87,35 @@ def damaged(stage: Stage, damage: Callable[[Path], None], said: bool) -> None:
     client.remove_pod(pod_id)
 
 
+def row_lost(stage: Stage, *, unreadable: bool) -> None:
+    """The record of one container is gone, and its copy too: its pod can be taken away with all that is in it."""
+    client = stage.client()
+    pod_id, container = run_one(stage, client)
+    other_pod, other = run_one(stage, client, "other")
+    pid = client.container_pid(container)
+    other_pid = client.container_pid(other)
+    stage.engine.kill()
+    with contextlib.closing(sqlite3.connect(stage.engine.root / DATABASE[0])) as database, database:
+        if unreadable:
+            database.execute("UPDATE container SET body='?' WHERE id=?", (container,))
+        else:
+            database.execute("DELETE FROM container WHERE id=?", (container,))
+    (stage.engine.state / "records" / "container" / container).unlink()
+    stage.engine.start()
+    client = stage.client()
+    assert [c["id"] for c in client.containers()] == [other], "containers after the start"
+    assert Path(f"/proc/{pid}").exists(), "the container that nobody knows was ended by the start"
+    client.stop_pod(pod_id)
+    client.remove_pod(pod_id)
+    assert [p["id"] for p in client.pods()] == [other_pod], "pods"
+    assert not Path(f"/proc/{pid}").exists(), "a process of the removed pod is left"
+    assert not (stage.engine.state / "containers" / container).exists(), "the run directory is left"
+    assert not (stage.engine.root / "containers" / container).exists(), "the writable layer is left"
+    assert client.container_pid(other) == other_pid, "another pod's container"
+    client.stop_pod(other_pod)
+    client.remove_pod(other_pod)
+
+
 def main() -> int:
     args = options(__doc__).parse_args()
     report = Report("lost store")
@@ -95,6 +126,10 @@ def main() -> int:
         for name, (damage, said) in DAMAGES.items():
             report.run(name, lambda damage=damage, said=said: damaged(stage, damage, said))
             stage.client().remove_everything()
+        report.run("row lost", lambda: row_lost(stage, unreadable=False))
+        stage.client().remove_everything()
+        report.run("row unreadable", lambda: row_lost(stage, unreadable=True))
+        stage.client().remove_everything()
 
         report.run("nothing is left behind", lambda: stage.engine.check_leaks(before))
     return report.finish()
