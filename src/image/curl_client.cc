@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "base/strings.h"
+#include "image/out_of_memory.h"
 
 namespace davit::image {
 namespace {
@@ -85,51 +87,58 @@ struct CurlClient::Transfer {
   bool drips = false;
   curl_off_t sent = 0;
 
+  // Nothing that C called may throw.
+  template <typename Work>
+  size_t Take(size_t size, Work&& work) {
+    Status taken = OutOfMemoryAsStatus(std::forward<Work>(work));
+    if (taken.ok()) return size;
+    error = std::move(taken);
+    return 0;
+  }
   static size_t OnHeader(char* data, size_t, size_t size, void* user) {
     auto* self = static_cast<Transfer*>(user);
-    self->last_activity = Clock::now();
-    self->header_bytes += size;
-    if (self->header_bytes > kMaxHeaderBytes) {
-      self->error = ResourceExhausted("response headers are over 64 KiB");
-      return 0;
-    }
-    std::string_view line(data, size);
-    if (line.starts_with("HTTP/")) {  // the answer after a 100 Continue or a proxy's CONNECT
-      self->response.headers.clear();
-      return size;
-    }
-    size_t colon = line.find(':');
-    if (colon == std::string_view::npos) return size;
-    std::string name = Lower(Trim(line.substr(0, colon)));
-    std::string& value = self->response.headers[name];
-    if (!value.empty()) value += ", ";
-    value += Trim(line.substr(colon + 1));
-    return size;
+    return self->Take(size, [&] { return self->Header({data, size}); });
   }
-
   static size_t OnBody(char* data, size_t, size_t size, void* user) {
     auto* self = static_cast<Transfer*>(user);
-    curl_easy_getinfo(self->handle, CURLINFO_RESPONSE_CODE, &self->response.status);
-    self->bytes += size;
-    bool success = self->response.status >= 200 && self->response.status < 300;
-    if (success && *self->sink) {
+    return self->Take(size, [&] { return self->Body({data, size}); });
+  }
+
+  Status Header(std::string_view line) {
+    last_activity = Clock::now();
+    header_bytes += line.size();
+    if (header_bytes > kMaxHeaderBytes) return ResourceExhausted("response headers are over 64 KiB");
+    if (line.starts_with("HTTP/")) {  // the answer after a 100 Continue or a proxy's CONNECT
+      response.headers.clear();
+      return {};
+    }
+    size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return {};
+    std::string name = Lower(Trim(line.substr(0, colon)));
+    std::string& value = response.headers[name];
+    if (!value.empty()) value += ", ";
+    value += Trim(line.substr(colon + 1));
+    return {};
+  }
+
+  Status Body(std::string_view data) {
+    curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &response.status);
+    bytes += data.size();
+    bool success = response.status >= 200 && response.status < 300;
+    if (success && *sink) {
       const Clock::time_point before = Clock::now();
-      self->error = (*self->sink)(self->response, {data, size});
-      self->last_activity = Clock::now();  // after: a slow disk is no slow network
-      self->window_began += self->last_activity - before;
-      return self->error.ok() ? size : 0;
+      Status taken = (*sink)(response, data);
+      last_activity = Clock::now();  // after: a slow disk is no slow network
+      window_began += last_activity - before;
+      return taken;
     }
-    self->last_activity = Clock::now();
-    if (self->response.body.size() + size > self->max_body) {
-      if (!success) {  // the beginning of an error page will do
-        self->response.body.append(data, self->max_body - self->response.body.size());
-        return size;
-      }
-      self->error = ResourceExhausted(fmt::format("the answer is over {} bytes", self->max_body));
-      return 0;
+    last_activity = Clock::now();
+    if (response.body.size() + data.size() > max_body) {
+      if (success) return ResourceExhausted(fmt::format("the answer is over {} bytes", max_body));
+      data = data.substr(0, max_body - response.body.size());  // the beginning of an error page will do
     }
-    self->response.body.append(data, size);
-    return size;
+    response.body.append(data);
+    return {};
   }
 
   static int OnProgress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t sent) {
@@ -184,6 +193,8 @@ Status CurlClient::Explain(int code, const Transfer& transfer, const std::string
     case CURLE_SSL_CACERT_BADFILE:
       transient_ = false;
       return FailedPrecondition(fmt::format("ca_file of {} cannot be read as PEM certificates", host));
+    case CURLE_OUT_OF_MEMORY:
+      return ResourceExhausted("davit-pull is out of memory");
     case CURLE_SSL_CONNECT_ERROR:
       transient_ = false;
       no_tls_ = true;

@@ -2,11 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <new>
 #include <thread>
+#include <utility>
 
 #include "image/byte_ring.h"
 #include "image/decompress.h"
+#include "image/out_of_memory.h"
 #include "image/sha256.h"
 #include "image/tar_reader.h"
 #include "sched/start_thread.h"
@@ -95,45 +96,27 @@ Result<UnpackedLayer> Untar(const LayerJob& job, const PullLimits& limits, Pipel
 
 }  // namespace
 
-namespace {
-
-// Whatever leaves UnpackLayer, an exception too: the thread ends first, for it uses what is on the stack here.
-class Joiner {
- public:
-  Joiner(ByteRing& ring, std::thread& thread) : ring_(ring), thread_(thread) {}
-  ~Joiner() {
-    if (!thread_.joinable()) return;
-    ring_.Fail(Aborted(std::string(kOtherSide)));
-    thread_.join();
-  }
-
- private:
-  ByteRing& ring_;
-  std::thread& thread_;
-};
-
-}  // namespace
-
 Result<UnpackedLayer> UnpackLayer(const LayerJob& job, const PullLimits& limits, PipelineCounters& counters,
                                   const FetchBlob& fetch) {
   const std::string intent = "layer " + job.blob.digest.ToString();
   // Headers and padding cost up to 1.5 KiB an entry; the writer counts content exactly.
   ByteRing ring(limits.max_layer_bytes + limits.max_layer_bytes / 4 + (64ULL << 20));
   Result<UnpackedLayer> unpacked = Internal("not run");
+  Inflater inflater(job, ring, counters);
+  // Made before they are needed: the other half has to be told, memory or not.
+  Status stop = Aborted(std::string(kOtherSide));
+  Status fail = stop;
   ASSIGN_OR_RETURN_WITH(std::thread untar, sched::StartThread([&] {
-                          try {
-                            unpacked = Untar(job, limits, counters, ring);
-                          } catch (const std::bad_alloc&) {
-                            unpacked = ResourceExhausted("out of memory");
-                          }
-                          if (!unpacked.ok()) ring.Stop(Aborted(std::string(kOtherSide)));
+                          unpacked = OutOfMemoryAsStatus([&] { return Untar(job, limits, counters, ring); });
+                          if (!unpacked.ok()) ring.Stop(std::move(stop));
                         }),
                         intent);
-  const Joiner join(ring, untar);
-  Inflater inflater(job, ring, counters);
-  Status fetched = fetch([&](std::string_view bytes) { return inflater.Push(bytes); });
-  if (fetched.ok()) fetched = inflater.Finish();
-  if (!fetched.ok()) ring.Fail(Aborted(std::string(kOtherSide)));
+  // Whatever is thrown, the thread ends first: it uses what is on the stack here.
+  Status fetched = OutOfMemoryAsStatus([&]() -> Status {
+    RETURN_IF_ERROR(fetch([&](std::string_view bytes) { return inflater.Push(bytes); }));
+    return inflater.Finish();
+  });
+  if (!fetched.ok()) ring.Fail(std::move(fail));
   untar.join();
   if (!fetched.ok() && fetched.code() != StatusCode::kAborted) return fetched.Annotate(intent);
   if (!unpacked.ok()) return unpacked.status().Annotate(intent);

@@ -9,13 +9,13 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <optional>
 #include <thread>
 #include <vector>
 
 #include "base/strings.h"
 #include "image/layer_pipeline.h"
+#include "image/out_of_memory.h"
 #include "image/pull_messages.h"
 #include "image/registry.h"
 #include "image/sha256.h"
@@ -29,6 +29,10 @@ constexpr uint64_t kMaxConfigBytes = 4 << 20;  // oci::ParseImageConfig's cap
 constexpr size_t kMaxImplicitSent = 100'000;   // with names: at most some MB of the event
 constexpr size_t kMaxImplicitBytes = 8 << 20;
 constexpr int kExitOrphaned = 3;
+// What is sent when there is no memory to make an event.
+constexpr std::string_view kNoMemory =
+    R"({"kind":"error","code":"RESOURCE_EXHAUSTED","message":"davit-pull is out of memory"})"
+    "\n";
 
 // Lines from a pipe, at most `max` bytes each. Empty optional at the end of file.
 class LineReader {
@@ -126,27 +130,15 @@ Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Refe
   return out;
 }
 
-// The library's only exception that input can bring about. The process ends after it, and says why.
-template <class Work>
-Status OutOfMemoryAsStatus(const Work& work) {
-  try {
-    return work();
-  } catch (const std::bad_alloc&) {
-    return ResourceExhausted("davit-pull is out of memory");
-  }
-}
-
 class Session {
  public:
   Session(int in_fd, int out_fd) : lines_(in_fd, kMaxPullJobBytes), out_fd_(out_fd) {}
 
   Status Run() {
     Status status = OutOfMemoryAsStatus([this] { return Work(); });
-    if (!status.ok()) {
-      Send(ErrorEventOf(status));
-      return status;
-    }
-    return {};
+    if (status.ok()) return status;
+    if (!Send(ErrorEventOf(status)).ok()) Write(kNoMemory);
+    return status;
   }
 
  private:
@@ -158,14 +150,15 @@ class Session {
     ASSIGN_OR_RETURN(Reference reference, Reference::Parse(job_.reference));
     ASSIGN_OR_RETURN(registry_, Registry::Create(reference, job_.hosts, job_.credentials, job_.limits));
     // From here on somebody watches stdin: davitd can die at any time.
-    ASSIGN_OR_RETURN(std::thread commands, sched::StartThread([this] { ReadCommands(); }));
+    ASSIGN_OR_RETURN(std::thread commands,
+                     sched::StartThread([this] { Fail(OutOfMemoryAsStatus([this] { return ReadCommands(); })); }));
     commands.detach();
     ASSIGN_OR_RETURN(std::thread progress, sched::StartThread([this] { ReportProgress(); }));
     progress.detach();
     ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
     ASSIGN_OR_RETURN(resolved_, Resolve(*registry_, *client, reference, job_.platform));
     client.reset();
-    Send(resolved_.event);
+    RETURN_IF_ERROR(Send(resolved_.event));
     return RunLayers();
   }
 
@@ -197,23 +190,25 @@ class Session {
       return Internal(fmt::format("{} layers done, {} asked for", finished_layers_, finish_->layers));
     }
     lock.unlock();
-    SendProgress();
-    Send(DoneEvent{finished_layers_});
-    return {};
+    IgnoreError(SendProgress());
+    return Send(DoneEvent{finished_layers_});
   }
 
   void Fetch(const FetchCommand& command) {
-    Result<LayerEvent> done = Internal("not run");
-    Status outcome = OutOfMemoryAsStatus([&] {
-      done = FetchLayer(command);
-      return done.status();
+    Status done = OutOfMemoryAsStatus([&]() -> Status {
+      ASSIGN_OR_RETURN(LayerEvent layer, FetchLayer(command));
+      return Send(layer);
     });
-    if (!outcome.ok()) done = outcome;
-    if (done.ok()) Send(*done);
     std::lock_guard lock(mutex_);
     --running_;
     if (done.ok()) ++finished_layers_;
-    if (!done.ok() && error_.ok()) error_ = done.status();
+    if (!done.ok() && error_.ok()) error_ = std::move(done);
+    changed_.notify_all();
+  }
+
+  void Fail(Status status) {
+    std::lock_guard lock(mutex_);
+    if (error_.ok()) error_ = std::move(status);
     changed_.notify_all();
   }
 
@@ -242,7 +237,7 @@ class Session {
     return event;
   }
 
-  void ReadCommands() {
+  [[noreturn]] Status ReadCommands() {
     while (true) {
       Result<std::optional<std::string>> line = lines_.Next();
       if (!line.ok() || !*line) ::_exit(kExitOrphaned);
@@ -264,15 +259,24 @@ class Session {
     while (true) {
       std::this_thread::sleep_for(std::chrono::milliseconds(250));
       uint64_t now = counters_.bytes_done + counters_.bytes_unpacked + registry_->retries();
-      if (now != last) SendProgress();
+      if (now != last) IgnoreError(SendProgress());  // the next one will do
       last = now;
     }
   }
 
-  void SendProgress() { Send(ProgressEvent{counters_.bytes_done, counters_.bytes_unpacked, registry_->retries()}); }
+  Status SendProgress() {
+    return Send(ProgressEvent{counters_.bytes_done, counters_.bytes_unpacked, registry_->retries()});
+  }
 
-  void Send(const PullEvent& event) {
-    std::string line = EncodeEvent(event);
+  template <class Event>
+  Status Send(const Event& event) {
+    return OutOfMemoryAsStatus([&]() -> Status {
+      Write(EncodeEvent(event));
+      return {};
+    });
+  }
+
+  void Write(std::string_view line) {
     std::lock_guard lock(output_);
     if (!sys::WriteAll(out_fd_, line).ok()) ::_exit(kExitOrphaned);
   }
@@ -298,8 +302,10 @@ class Session {
 
 Status RunPullSession(int in_fd, int out_fd) {
   // Never deleted: after an error its threads are still at work, until the process exits.
-  auto* session = new Session(in_fd, out_fd);
-  return session->Run();
+  return OutOfMemoryAsStatus([&]() -> Status {
+    auto* session = new Session(in_fd, out_fd);
+    return session->Run();
+  });
 }
 
 }  // namespace davit::image

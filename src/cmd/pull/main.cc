@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <string_view>
 
+#include "image/out_of_memory.h"
 #include "image/pull_session.h"
 #include "privileges.h"
 
@@ -24,7 +25,7 @@ int main(int argc, char** argv) {
   }
   ::umask(0);  // modes come from the layers
   ::signal(SIGPIPE, SIG_IGN);
-  if (davit::Status status = davit::pull::DropPrivileges(); !status.ok()) {
+  if (davit::Status status = davit::image::OutOfMemoryAsStatus(davit::pull::DropPrivileges); !status.ok()) {
     fmt::print(stderr, "drop privileges: {}\n", status.ToString());
     return 1;
   }
