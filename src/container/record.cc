@@ -26,9 +26,9 @@ BOOST_DESCRIBE_STRUCT(ContainerSpec, (),
                        annotations, log_path, open_stdin, stdin_once, tty, resources, security, stop_signal))
 BOOST_DESCRIBE_STRUCT(ImageVolume, (), (image_id, layers))
 BOOST_DESCRIBE_STRUCT(ContainerRecord, (),
-                      (version, id, pod, phase, boot_id, spec, image_id, image_ref, image_name, layers, image_volumes, runtime_handler, cgroup,
-                       log_path, pending_resources, host_root, uid, gid, groups, created_at, started_at, finished_at,
-                       pid, exit_code, reason, message))
+                      (version, id, pod, phase, boot_id, spec, image_id, image_ref, image_name, layers, image_volumes,
+                       runtime_handler, cgroup, log_path, pending_resources, host_root, uid, gid, groups, created_at,
+                       started_at, finished_at, pid, exit_code, reason, message))
 
 std::string ToText(const ContainerRecord& record) { return oci::ReflectToText(record); }
 std::string ToText(const ContainerSpec& spec) { return oci::ReflectToText(spec); }

@@ -36,7 +36,7 @@ RuntimeService::Reactor* RuntimeService::Status(Context* context, const v1::Stat
   const std::string losses = engine_.Losses();
   const davit::Status storage = engine_.StorageReadiness();
   AddCondition(response->mutable_status(), "RuntimeReady", storage.ok(),
-               !storage.ok()     ? "StorageReadOnly"
+               !storage.ok()    ? "StorageReadOnly"
                : losses.empty() ? ""
                                 : "RecordsUnreadable",
                storage.ok() ? losses : storage.message());
