@@ -277,9 +277,36 @@ Status LayerWriter::Write(const TarEntry& entry, TarReader& tar) {
   }
 }
 
+Status LayerWriter::WriteData(const TarEntry& entry, const Place& place, TarReader& tar, int fd) {
+  size_t next = 0;    // of the extents
+  uint64_t room = 0;  // in the extent that is being filled
+  while (true) {
+    ASSIGN_OR_RETURN(std::string_view piece, tar.Data());
+    if (piece.empty()) break;
+    while (!piece.empty()) {
+      if (entry.sparse && room == 0) {
+        if (next == entry.extents.size()) return Internal(fmt::format("\"{}\": data behind its map", place.clean));
+        room = entry.extents[next].length;
+        if (::lseek(fd, static_cast<off_t>(entry.extents[next++].offset), SEEK_SET) < 0)
+          return Failed(errno, "seek in", place.clean);
+      }
+      const size_t size = entry.sparse ? std::min<uint64_t>(piece.size(), room) : piece.size();
+      ssize_t n = ::write(fd, piece.data(), size);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return Failed(errno, "write", place.clean);
+      piece.remove_prefix(static_cast<size_t>(n));
+      if (entry.sparse) room -= static_cast<uint64_t>(n);
+    }
+  }
+  if (entry.sparse && ::ftruncate(fd, static_cast<off_t>(entry.size)) != 0) return Failed(errno, "extend", place.clean);
+  return {};
+}
+
 Status LayerWriter::WriteRegular(const TarEntry& entry, const Place& place, TarReader& tar) {
   constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-  RETURN_IF_ERROR(Charge(entry.size));
+  uint64_t stored = entry.sparse ? 0 : entry.size;
+  for (const SparseExtent& extent : entry.extents) stored += extent.length;  // holes take no room
+  RETURN_IF_ERROR(Charge(stored));
   sys::UniqueFd fd(::openat(place.parent, place.base.c_str(), kFlags, 0600));
   if (!fd.valid() && errno == EEXIST) {
     RETURN_IF_ERROR(Replace(place));
@@ -287,16 +314,7 @@ Status LayerWriter::WriteRegular(const TarEntry& entry, const Place& place, TarR
   }
   if (!fd.valid()) return Failed(errno, "create", place.clean);
   totals_.entries += 1;
-  while (true) {
-    ASSIGN_OR_RETURN(std::string_view piece, tar.Data());
-    if (piece.empty()) break;
-    while (!piece.empty()) {
-      ssize_t n = ::write(fd.get(), piece.data(), piece.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return Failed(errno, "write", place.clean);
-      piece.remove_prefix(static_cast<size_t>(n));
-    }
-  }
+  RETURN_IF_ERROR(WriteData(entry, place, tar, fd.get()));
   // Owner first: chown clears setuid bits and capabilities.
   if ((entry.uid != 0 || entry.gid != 0 || place.setgid) && ::fchown(fd.get(), entry.uid, entry.gid) != 0) {
     return Failed(errno, "chown", place.clean);

@@ -82,6 +82,7 @@ class LayerWriter {
   Result<int> Parent(const std::string& parent);
   Status MakeParents(const std::string& parent);
   Result<Place> Locate(const std::string& clean);
+  Status WriteData(const TarEntry& entry, const Place& place, TarReader& tar, int fd);
   Status WriteRegular(const TarEntry& entry, const Place& place, TarReader& tar);
   Status WriteDirectory(const TarEntry& entry, const std::string& clean);
   Status WriteLink(const TarEntry& entry, const Place& place);

@@ -16,6 +16,7 @@
 #include "image/tar_builder.h"
 #include "sys/atomic_file.h"
 #include "sys/mounts.h"
+#include "sys/unique_fd.h"
 
 namespace davit::image {
 namespace {
@@ -241,6 +242,44 @@ TEST_F(RootLayerWriterTest, SetsAttributesThatImagesNeed) {
   ASSERT_TRUE(Unpack(tar).ok());
   EXPECT_EQ(Xattr("f", "security.capability"), caps);
   EXPECT_EQ(warnings_.size(), 1u) << "user.* on a symbolic link is left out";
+}
+
+// As GNU tar writes them, which is who writes them.
+TEST_F(RootLayerWriterTest, SparseFilesOfEveryFormat) {
+  if (::system("tar --version 2>/dev/null | grep -q GNU") != 0) GTEST_SKIP() << "GNU tar is not installed";
+  const std::string folder = base_ + "/sparse";
+  ASSERT_EQ(::mkdir(folder.c_str(), 0755), 0);
+  {
+    // More pieces than a header and two blocks of a map have, one at the end; and one file that is a hole.
+    sys::UniqueFd many = *sys::Open(folder + "/many", O_WRONLY | O_CREAT, 0640);
+    for (int i = 0; i < 100; ++i) ASSERT_EQ(::pwrite(many.get(), "data", 4, off_t{i} * 200'000), 4);
+    ASSERT_EQ(::ftruncate(many.get(), 50 << 20), 0);
+    sys::UniqueFd hole = *sys::Open(folder + "/hole", O_WRONLY | O_CREAT, 0640);
+    ASSERT_EQ(::ftruncate(hole.get(), 3 << 20), 0);
+    sys::UniqueFd full = *sys::Open(folder + "/full", O_WRONLY | O_CREAT, 0640);
+    ASSERT_TRUE(sys::WriteAll(full.get(), std::string(5000, 'x')).ok());
+  }
+  for (const char* format :
+       {"gnu", "posix --sparse-version=0.0", "posix --sparse-version=0.1", "posix --sparse-version=1.0"}) {
+    const std::string archive = base_ + "/sparse.tar";
+    const std::string make =
+        "tar -S --format=" + std::string(format) + " -C " + folder + " -cf " + archive + " many hole full";
+    ASSERT_EQ(::system(make.c_str()), 0);
+    OnePiece source(*sys::ReadFile(archive, 64 << 20));
+    TarReader reader(source);
+    auto writer = LayerWriter::Create(root_, "layer", {});
+    ASSERT_TRUE(writer.ok());
+    Status written = (*writer)->WriteAll(reader);
+    ASSERT_TRUE(written.ok()) << format << ": " << written.ToString();
+    EXPECT_LT((*writer)->totals().size, uint64_t{1} << 20) << "holes take no room";
+    for (const char* name : {"many", "hole", "full"}) {
+      const std::string compare = "cmp " + folder + "/" + name + " " + root_ + "/" + name;
+      EXPECT_EQ(::system(compare.c_str()), 0) << format << " " << name;
+    }
+    struct stat info {};
+    ASSERT_EQ(::stat((root_ + "/many").c_str(), &info), 0);
+    EXPECT_LT(info.st_blocks * 512, 10 << 20) << format << ": the holes were filled";
+  }
 }
 
 TEST_F(RootLayerWriterTest, StopsAtItsBudgets) {

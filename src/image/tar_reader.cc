@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/strings.h"
 
@@ -133,6 +134,15 @@ struct TarReader::Extended {
   std::optional<uint64_t> size, uid, gid;
   std::optional<Mtime> mtime;
   std::vector<std::pair<std::string, std::string>> xattrs;
+
+  struct Sparse {
+    uint64_t major = 0;
+    std::optional<uint64_t> size;    // of the file
+    std::optional<uint64_t> offset;  // version 0.0: of the piece whose length comes next
+    std::optional<std::string> name;
+    SparseMap map;
+  };
+  std::optional<Sparse> sparse;
 };
 
 Result<std::string_view> TarReader::Take(size_t max) {
@@ -222,8 +232,11 @@ Status TarReader::ParsePax(std::string_view text, bool apply, Extended& extended
     std::string_view value = record.substr(equals + 1);
     auto malformed = [&] { return InvalidArgument(fmt::format("PAX {} \"{}\" is malformed", key, Printable(value))); };
     if (!apply) continue;
-    if (key.starts_with("GNU.sparse.")) {
-      return Unimplemented(fmt::format("sparse file after \"{}\" is not supported", Printable(current_)));
+    constexpr std::string_view kSparse = "GNU.sparse.";
+    if (key.starts_with(kSparse)) {
+      RETURN_IF_ERROR(ParseSparseKey(key.substr(kSparse.size()), value, extended)
+                          .Annotate(fmt::format("after \"{}\"", Printable(current_))));
+      continue;
     }
     constexpr std::string_view kXattr = "SCHILY.xattr.";
     if (key.starts_with(kXattr)) {
@@ -345,10 +358,7 @@ Result<std::optional<TarEntry>> TarReader::Next() {
       (flag == 'L' ? extended.name : extended.link_name) = std::string(UpToNul(text));
       continue;
     }
-    if (flag == 'S') {
-      return Unimplemented(fmt::format("sparse file \"{}\" is not supported", Printable(UpToNul(Raw(block, kName)))));
-    }
-    std::optional<TarType> type = TypeOf(flag);
+    std::optional<TarType> type = flag == 'S' ? TarType::kRegular : TypeOf(flag);
     if (!type) {
       return Unimplemented(fmt::format("tar entry \"{}\" has the unknown type \"{}\"",
                                        Printable(UpToNul(Raw(block, kName))), Printable(std::string_view(&flag, 1))));
@@ -358,6 +368,7 @@ Result<std::optional<TarEntry>> TarReader::Next() {
     }
     ASSIGN_OR_RETURN(TarEntry entry, ParseHeader(block, *type));
     if (extended.name) entry.name = std::move(*extended.name);
+    if (extended.sparse && extended.sparse->name) entry.name = std::move(*extended.sparse->name);
     RETURN_IF_ERROR(CheckName(entry.name, "name", limits_.max_name));
     current_ = entry.name;
     if (type == TarType::kHardLink || type == TarType::kSymlink) {
@@ -379,12 +390,118 @@ Result<std::optional<TarEntry>> TarReader::Next() {
       entry.size = extended.size.value_or(static_cast<uint64_t>(*size));
       if (entry.size > INT64_MAX)
         return InvalidArgument(fmt::format("size of \"{}\" is out of range", Printable(entry.name)));
-      data_left_ = entry.size;
-      padding_left_ = static_cast<uint32_t>((kBlock - entry.size % kBlock) % kBlock);
+      if (flag == 'S') RETURN_IF_ERROR(ReadOldSparse(block, entry).Annotate(Printable(entry.name)));
+      data_left_ = flag == 'S' ? static_cast<uint64_t>(*size) : entry.size;
+      padding_left_ = static_cast<uint32_t>((kBlock - data_left_ % kBlock) % kBlock);
+      if (extended.sparse) RETURN_IF_ERROR(ReadSparse(extended, entry).Annotate(Printable(entry.name)));
     }
     return std::optional<TarEntry>(std::move(entry));
   }
   return InvalidArgument(fmt::format("too many extended headers after \"{}\"", Printable(current_)));
+}
+
+Status TarReader::ParseSparseKey(std::string_view key, std::string_view value, Extended& extended) {
+  if (!extended.sparse) extended.sparse.emplace();
+  Extended::Sparse& sparse = *extended.sparse;
+  if (key == "name") {
+    sparse.name = std::string(value);
+    return {};
+  }
+  if (key == "map") return sparse.map.AddList(value);
+  std::optional<uint64_t> number = ParseUint64(value);
+  if (!number) return InvalidArgument(fmt::format("PAX GNU.sparse.{} \"{}\" is malformed", key, Printable(value)));
+  if (key == "major") {
+    if (*number > 1) return Unimplemented(fmt::format("sparse format {}", *number));
+    sparse.major = *number;
+  } else if (key == "size" || key == "realsize") {
+    sparse.size = number;
+  } else if (key == "offset") {
+    sparse.offset = number;
+  } else if (key == "numbytes") {
+    if (!sparse.offset) return InvalidArgument("PAX GNU.sparse.numbytes without an offset");
+    return sparse.map.Add(*std::exchange(sparse.offset, std::nullopt), *number);
+  }
+  return {};  // minor, numblocks: the map says it too
+}
+
+Status TarReader::ReadOldSparse(const char* block, TarEntry& entry) {
+  constexpr size_t kPair = 24, kInHeader = 4, kInBlock = 21;
+  constexpr size_t kFirst = 386, kExtendedAt = 482;
+  constexpr Field kRealSize{483, 12};
+  SparseMap map;
+  auto add = [&](const char* at, size_t count) -> Status {
+    for (size_t i = 0; i < count; ++i, at += kPair) {
+      if (at[0] == 0 && at[12] == 0) return {};  // the map ends
+      std::optional<int64_t> offset = ParseNumber({at, 12});
+      std::optional<int64_t> length = ParseNumber({at + 12, 12});
+      if (!offset || !length || *offset < 0 || *length < 0) return InvalidArgument("sparse map is malformed");
+      RETURN_IF_ERROR(map.Add(static_cast<uint64_t>(*offset), static_cast<uint64_t>(*length)));
+    }
+    return {};
+  };
+  std::optional<int64_t> real = ParseNumber(Raw(block, kRealSize));
+  if (!real || *real < 0) return InvalidArgument("size of the sparse file is malformed");
+  RETURN_IF_ERROR(add(block + kFirst, kInHeader));
+  char more[kBlock];
+  // A block that adds nothing would let the blocks go on for ever.
+  for (bool goes_on = block[kExtendedAt] != 0; goes_on; goes_on = more[kPair * kInBlock] != 0) {
+    const size_t before = map.extents().size();
+    ASSIGN_OR_RETURN(bool read, ReadBlock(more));
+    if (!read) return DataLoss("tar ends within a sparse map");
+    RETURN_IF_ERROR(add(more, kInBlock));
+    if (map.extents().size() == before) break;
+  }
+  RETURN_IF_ERROR(map.Check(static_cast<uint64_t>(*real), entry.size));
+  entry.size = static_cast<uint64_t>(*real);
+  entry.sparse = true;
+  entry.extents = map.Take();
+  return {};
+}
+
+// Decimal numbers, each on a line: how many pieces, then offset and length of each, padded to whole blocks.
+Status TarReader::ReadSparseMap(SparseMap& map) {
+  char block[kBlock];
+  size_t at = kBlock;
+  auto number = [&]() -> Result<uint64_t> {
+    std::string digits;
+    for (;;) {
+      if (at == kBlock) {
+        if (data_left_ < kBlock) return InvalidArgument("sparse map is longer than the data");
+        ASSIGN_OR_RETURN(bool read, ReadBlock(block));
+        if (!read) return DataLoss("tar ends within a sparse map");
+        data_left_ -= kBlock;
+        at = 0;
+      }
+      const char c = block[at++];
+      if (c == '\n') break;
+      if (digits.size() == 20) return InvalidArgument("sparse map: a number is too long");
+      digits += c;
+    }
+    std::optional<uint64_t> value = ParseUint64(digits);
+    if (!value) return InvalidArgument(fmt::format("sparse map: \"{}\" is no number", Printable(digits)));
+    return *value;
+  };
+  ASSIGN_OR_RETURN(uint64_t count, number());
+  if (count > SparseMap::kMaxExtents) {
+    return ResourceExhausted(fmt::format("sparse map of {} pieces, the limit is {}", count, SparseMap::kMaxExtents));
+  }
+  for (uint64_t i = 0; i < count; ++i) {
+    ASSIGN_OR_RETURN(uint64_t offset, number());
+    ASSIGN_OR_RETURN(uint64_t length, number());
+    RETURN_IF_ERROR(map.Add(offset, length));
+  }
+  return {};
+}
+
+Status TarReader::ReadSparse(Extended& extended, TarEntry& entry) {
+  Extended::Sparse& sparse = *extended.sparse;
+  if (!sparse.size) return InvalidArgument("sparse file without a size");
+  if (sparse.major == 1) RETURN_IF_ERROR(ReadSparseMap(sparse.map));
+  RETURN_IF_ERROR(sparse.map.Check(*sparse.size, data_left_));
+  entry.size = *sparse.size;
+  entry.sparse = true;
+  entry.extents = sparse.map.Take();
+  return {};
 }
 
 }  // namespace davit::image

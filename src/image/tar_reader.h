@@ -1,10 +1,9 @@
 // TarReader: one pass over a layer's tar stream, in fixed memory.
 //
 // Understands what image builders write: v7, ustar (IEEE 1003.1), PAX headers (path, linkpath, size, uid,
-// gid, mtime, SCHILY.xattr.*), GNU long names and base-256 numbers. Global PAX headers are checked and
-// then ignored, as Go's archive/tar does, so that this engine sees the same tree as the others. Sparse
-// files (GNU 'S' and GNU.sparse.*) are refused with kUnimplemented: no image builder writes them, and
-// their maps have been a way to exhaust memory (CVE-2025-58183).
+// gid, mtime, SCHILY.xattr.*), GNU long names and base-256 numbers, and sparse files (tar_sparse.h). Global PAX
+// headers are checked and then ignored, as Go's archive/tar does, so that this engine sees the same tree as the
+// others.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +15,7 @@
 
 #include "base/result.h"
 #include "image/byte_source.h"
+#include "image/tar_sparse.h"
 
 namespace davit::image {
 
@@ -28,7 +28,10 @@ struct TarEntry {
   uint32_t mode = 0;      // 07777
   uint32_t uid = 0;
   uint32_t gid = 0;
-  uint64_t size = 0;  // bytes of data; 0 but for kRegular
+  uint64_t size = 0;  // of the file; 0 but for kRegular
+  // Of a sparse file: where the bytes that Data() gives belong, one piece after the other. `size` is more.
+  bool sparse = false;
+  std::vector<SparseExtent> extents;
   int64_t mtime_seconds = 0;
   uint32_t mtime_nanos = 0;
   uint32_t device_major = 0;
@@ -67,6 +70,12 @@ class TarReader {
   Result<std::string> ReadExtended(uint64_t size, std::string_view what);
   Status SkipData();
   Status ParsePax(std::string_view text, bool apply, Extended& extended);
+  Status ParseSparseKey(std::string_view key, std::string_view value, Extended& extended);
+  // The size of the file and its map, from a header of type 'S' and the blocks behind it.
+  Status ReadOldSparse(const char* block, TarEntry& entry);
+  // From the PAX headers, in version 1.0 from the beginning of the data.
+  Status ReadSparse(Extended& extended, TarEntry& entry);
+  Status ReadSparseMap(SparseMap& map);
 
   ByteSource& source_;
   TarLimits limits_;

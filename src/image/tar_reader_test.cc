@@ -146,8 +146,8 @@ TEST(TarReaderTest, RefusesMalformedArchives) {
       {"uid -1", TarBuilder().Raw(TarBuilder::Sum(nobody)).Finish(), StatusCode::kInvalidArgument},
       {"empty name", TarBuilder().File("", "").Finish(), StatusCode::kInvalidArgument},
       {"link without target", TarBuilder().Link("l", '2', "").Finish(), StatusCode::kInvalidArgument},
-      {"sparse", TarBuilder().Add("s", 'S', "", {}).Finish(), StatusCode::kUnimplemented},
-      {"PAX sparse", TarBuilder().Pax(TarBuilder::Record("GNU.sparse.major", "1")).File("s", "").Finish(),
+      {"PAX sparse of a later format",
+       TarBuilder().Pax(TarBuilder::Record("GNU.sparse.major", "2")).File("s", "").Finish(),
        StatusCode::kUnimplemented},
       {"unknown type", TarBuilder().Add("s", 'Z', "", {}).Finish(), StatusCode::kUnimplemented},
       {"PAX length", TarBuilder().Pax("99 a=b\n").File("s", "").Finish(), StatusCode::kInvalidArgument},
@@ -164,6 +164,52 @@ TEST(TarReaderTest, RefusesMalformedArchives) {
       {"truncated data", TarBuilder().File("a", std::string(2000, 'x')).Finish().substr(0, 1024),
        StatusCode::kDataLoss},
       {"truncated header", TarBuilder().File("a", "").Finish().substr(0, 100), StatusCode::kDataLoss},
+  };
+  for (const Case& c : cases) {
+    Seen seen = ReadAllOf(c.tar);
+    EXPECT_EQ(seen.status.code(), c.code) << c.what << ": " << seen.status.ToString();
+  }
+}
+
+TEST(TarReaderTest, SparseMapsHaveToAgreeWithTheSizes) {
+  auto pax = [](const std::string& map, const std::string& size, const std::string& data) {
+    return TarBuilder()
+        .Pax(TarBuilder::Record("GNU.sparse.size", size) + TarBuilder::Record("GNU.sparse.map", map))
+        .File("s", data)
+        .Finish();
+  };
+  auto in_data = [](std::string data) {
+    data.resize((data.size() + 511) / 512 * 512);
+    return TarBuilder()
+        .Pax(TarBuilder::Record("GNU.sparse.major", "1") + TarBuilder::Record("GNU.sparse.realsize", "1000"))
+        .File("s", data)
+        .Finish();
+  };
+  Seen good = ReadAllOf(pax("0,2,5,1", "10", "abc"));
+  ASSERT_TRUE(good.status.ok()) << good.status.ToString();
+  EXPECT_EQ(good.entries[0].size, 10u);
+  EXPECT_EQ(good.entries[0].extents, (std::vector<SparseExtent>{{0, 2}, {5, 1}}));
+  struct Case {
+    std::string what;
+    std::string tar;
+    StatusCode code;
+  };
+  const Case cases[] = {
+      {"behind", pax("5,2,0,1", "10", "abc"), StatusCode::kInvalidArgument},
+      {"overlap", pax("0,2,1,1", "10", "abc"), StatusCode::kInvalidArgument},
+      {"over the end", pax("0,2,9,2", "10", "abcd"), StatusCode::kInvalidArgument},
+      {"more data than the map has", pax("0,2", "10", "abc"), StatusCode::kInvalidArgument},
+      {"less data than the map has", pax("0,5", "10", "abc"), StatusCode::kInvalidArgument},
+      {"odd", pax("0,2,5", "10", "abc"), StatusCode::kInvalidArgument},
+      {"no number", pax("0,x", "10", ""), StatusCode::kInvalidArgument},
+      {"huge", pax("18446744073709551615,1", "10", "a"), StatusCode::kResourceExhausted},
+      {"huge file", pax("0,1", "18446744073709551615", "a"), StatusCode::kResourceExhausted},
+      {"no size", TarBuilder().Pax(TarBuilder::Record("GNU.sparse.map", "0,1")).File("s", "a").Finish(),
+       StatusCode::kInvalidArgument},
+      {"map bomb", in_data("999999999\n"), StatusCode::kResourceExhausted},
+      {"map past the data", in_data("3\n0\n1\n"), StatusCode::kInvalidArgument},
+      {"endless digits", in_data(std::string(2000, '1')), StatusCode::kInvalidArgument},
+      {"old, size wrong", TarBuilder().Add("s", 'S', "abc", {}).Finish(), StatusCode::kInvalidArgument},
   };
   for (const Case& c : cases) {
     Seen seen = ReadAllOf(c.tar);
