@@ -63,7 +63,8 @@ struct RuntimeConfig {
   // File of the seccomp profile RuntimeDefault, in Docker's or OCI's format. Empty: the one that the package
   // containers-common installs, when it is there.
   std::string seccomp_profile;
-  int64_t pids_limit = -1;                                                // tasks per container; -1: no limit
+  bool add_user_entry = true;  // a line in a container's /etc/passwd for a user that has none
+  int64_t pids_limit = -1;     // tasks per container; -1: no limit
   std::vector<std::string> cdi_spec_dirs = {"/etc/cdi", "/var/run/cdi"};  // the last one is the strongest
   // "CAP_CHOWN", …; nullopt: the usual default set. Names are stored with the prefix.
   std::optional<std::vector<std::string>> default_capabilities;

@@ -95,6 +95,8 @@ std::vector<Field> RuntimeFields(RuntimeConfig& c) {
            "longer lines of container output become several log entries"),
       OptionalPath("seccomp_profile", c.seccomp_profile,
                    "seccomp profile of RuntimeDefault (default: the one that containers-common installs)"),
+      Flag("add_user_entry", c.add_user_entry,
+           "whether a user that the image's /etc/passwd lacks gets a line in the container's"),
       Number("pids_limit", c.pids_limit, -1, 4'194'304, "tasks in one container; -1 for no limit"),
       List(
           "cdi_spec_dirs", c.cdi_spec_dirs,

@@ -18,6 +18,7 @@
 #include "container/exec_process.h"
 #include "container/log_directory.h"
 #include "container/mounts.h"
+#include "container/own_files.h"
 #include "container/own_mounts.h"
 #include "container/resources.h"
 #include "container/selinux.h"
@@ -131,6 +132,8 @@ Result<oci::RuntimeSpec> Containers::PrepareRootfs(ContainerRecord& record, cons
   RETURN_IF_ERROR(rootfs_.Mount(record.id, mount).Annotate("mount rootfs"));
   ASSIGN_OR_RETURN(sys::UniqueFd root, sys::Open(rootfs, O_PATH | O_DIRECTORY));
   ASSIGN_OR_RETURN(User user, ResolveUser(root.get(), record.spec.security, inputs.image->user));
+  RETURN_IF_ERROR(AddMtab(root.get(), record.host_root));
+  if (options_.add_user_entry) RETURN_IF_ERROR(AddUserEntry(root.get(), user).Annotate("the user's entry"));
   RETURN_IF_ERROR(LabelFiles(record.spec, inputs.pod, mount.context, deadline));
   record.uid = user.uid;
   record.gid = user.gid;

@@ -35,6 +35,7 @@ struct RuntimeEntry {
 struct ContainersOptions {
   Paths paths;
   uint64_t descriptor_limit = 0;  // RLIMIT_NOFILE, soft, of containers that name none; 0: davitd's own
+  bool add_user_entry = true;     // own_files.h
   std::string monitor_path;
   int64_t max_log_line_bytes = 16384;
   std::map<std::string, RuntimeEntry> handlers;  // by name

@@ -90,6 +90,9 @@ class Identities {
     auto it = std::find_if(groups_.begin(), groups_.end(), [&](const GroupEntry& e) { return e.name == name; });
     return it == groups_.end() ? nullptr : &*it;
   }
+  [[nodiscard]] bool HasGroup(int64_t gid) const {
+    return std::any_of(groups_.begin(), groups_.end(), [&](const GroupEntry& e) { return e.gid == gid; });
+  }
   [[nodiscard]] std::vector<int64_t> GroupsOf(const std::string& user) const {
     std::vector<int64_t> ids;
     for (const GroupEntry& group : groups_) {
@@ -124,6 +127,7 @@ Result<Chosen> ChooseUser(const Identities& identities, const std::string& text)
     chosen.user.uid = entry->uid;
     chosen.user.gid = entry->gid;
     chosen.name = entry->name;
+    chosen.user.has_entry = true;
     if (!entry->home.empty()) chosen.user.home = entry->home;
   } else if (chosen.user.uid == 0) {
     chosen.name = "root";
@@ -201,6 +205,7 @@ Result<User> ResolveUser(int rootfs_fd, const SecurityContext& security, const s
   user.groups.push_back(user.gid);
   std::sort(user.groups.begin(), user.groups.end());
   user.groups.erase(std::unique(user.groups.begin(), user.groups.end()), user.groups.end());
+  user.group_has_entry = identities.HasGroup(user.gid);
   return chosen.user;
 }
 

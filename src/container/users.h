@@ -18,8 +18,10 @@ namespace davit::container {
 struct User {
   int64_t uid = 0;
   int64_t gid = 0;
-  std::vector<int64_t> groups;  // sorted, without doubles, the primary group included
-  std::string home = "/";       // from passwd; "/root" for uid 0 without an entry
+  std::vector<int64_t> groups;   // sorted, without doubles, the primary group included
+  std::string home = "/";        // from passwd; "/root" for uid 0 without an entry
+  bool has_entry = false;        // in passwd, the uid
+  bool group_has_entry = false;  // in group, the gid
 };
 
 // A number of the image or the request: decimal digits, 0 to 2^31-1. An all-digit text that does not fit

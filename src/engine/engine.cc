@@ -296,6 +296,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   containers.paths = {config.state};
   containers.monitor_path = programs.monitor;
   containers.descriptor_limit = descriptors.before;
+  containers.add_user_entry = config.runtime.add_user_entry;
   containers.max_log_line_bytes = config.runtime.max_log_line_bytes;
   ASSIGN_OR_RETURN(containers.handlers, MakeHandlers(config, raw->systemd_cgroups));
   if (containers.handlers.count(config.runtime.default_handler) == 0) {

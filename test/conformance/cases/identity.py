@@ -111,3 +111,13 @@ def no_new_privs(t):
         assert (code, text) == (0, f"Effective uid: {want}\n"), (flag, code, text)
         box = pod.container(security={"no_new_privs": flag})
         assert box.proc_status("NoNewPrivs") == str(int(flag))
+
+
+@case("identity", "a user without a line in the image can look itself up; /etc/mtab is there")
+def looked_up(t):
+    pod = t.pod()
+    box = pod.container(security={"run_as_user": {"value": 12345}, "run_as_group": {"value": 23456}})
+    assert box.exec("whoami") == "12345" and "23456" in box.exec("id", "-gn")
+    assert box.exec("readlink", "/etc/mtab") == "/proc/mounts" and "overlay" in box.exec("cat", "/etc/mtab")
+    # The image itself, and so every other container, is as it was.
+    assert "12345" not in pod.container().exec("cat", "/etc/passwd")
