@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/rollback.h"
 #include "base/strings.h"
 #include "container/declared_volumes.h"
@@ -132,8 +133,10 @@ Result<oci::RuntimeSpec> Containers::PrepareRootfs(ContainerRecord& record, cons
   RETURN_IF_ERROR(rootfs_.Mount(record.id, mount).Annotate("mount rootfs"));
   ASSIGN_OR_RETURN(sys::UniqueFd root, sys::Open(rootfs, O_PATH | O_DIRECTORY));
   ASSIGN_OR_RETURN(User user, ResolveUser(root.get(), record.spec.security, inputs.image->user));
-  RETURN_IF_ERROR(AddMtab(root.get(), record.host_root));
-  if (options_.add_user_entry) RETURN_IF_ERROR(AddUserEntry(root.get(), user).Annotate("the user's entry"));
+  // Conveniences: an image in which they cannot be made runs without.
+  Status made = AddMtab(root.get(), record.host_root);
+  if (made.ok() && options_.add_user_entry) made = AddUserEntry(root.get(), user);
+  if (!made.ok()) LogWarning("container {}: {}", record.id.Short(), made.message());
   RETURN_IF_ERROR(LabelFiles(record.spec, inputs.pod, mount.context, deadline));
   record.uid = user.uid;
   record.gid = user.gid;

@@ -183,21 +183,33 @@ Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
 
 Status Engine::State::WatchInit(const pod::PodRecord& record) {
   if (record.init_pid == 0) return {};
-  ASSIGN_OR_RETURN(sys::PidFd process, sys::PidFd::Open(static_cast<pid_t>(record.init_pid)));
   const PodId id = record.id;
+  Result<sys::PidFd> opened = sys::PidFd::Open(static_cast<pid_t>(record.init_pid));
+  Result<uint64_t> started = sys::ProcessStartTime(static_cast<pid_t>(record.init_pid));
+  if (!opened.ok() || !started.ok() || *started != record.init_start_time) {
+    // It ended before it could be watched; its number may be another's by now.
+    Post(id.str(), [this, id] { OnInitEnded(id); });
+    return {};
+  }
+  sys::PidFd process = std::move(*opened);
   const int fd = process.fd();
   std::lock_guard lock(watches_lock);
   ASSIGN_OR_RETURN(sched::EventLoop::Token token, loop->Watch(fd, EPOLLIN, [this, id](uint32_t) {
     UnwatchInit(id);
-    Post(id.str(), [this, id] {
-      PodPtr pod = Pod(id);
-      if (!pod || pod->phase != pod::Phase::kReady) return;
-      LogWarning("pod {}: the init of its PID namespace ended: the pod is stopped", id.Short());
-      if (Status status = StopPodNow(id); !status.ok()) LogWarning("pod {}: stop: {}", id.Short(), status.message());
-    });
+    Post(id.str(), [this, id] { OnInitEnded(id); });
   }));
   init_watches[id] = {std::move(process), token};
   return {};
+}
+
+void Engine::State::OnInitEnded(const PodId& id) {
+  PodPtr pod = Pod(id);
+  if (!pod || (pod->phase != pod::Phase::kReady && pod->phase != pod::Phase::kStopping)) return;
+  LogWarning("pod {}: the init of its PID namespace has ended: the pod is stopped", id.Short());
+  Status status = StopPodNow(id);
+  if (status.ok()) return;
+  LogWarning("pod {}: stop: {}; tried again", id.Short(), status.message());
+  loop->After(std::chrono::seconds(10), [this, id] { Post(id.str(), [this, id] { OnInitEnded(id); }); });
 }
 
 void Engine::State::UnwatchInit(const PodId& id) {

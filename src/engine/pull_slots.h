@@ -16,7 +16,7 @@ namespace davit::engine {
 
 class PullSlots {
  public:
-  // `pool` outlives this; it has the threads for all hosts together.
+  // `pool` has the threads for all hosts together. It ends before this, for its tasks use this.
   PullSlots(sched::ThreadPool& pool, size_t per_host) : pool_(pool), per_host_(per_host) {}
 
   // Any thread. Runs the task on the pool when the host has a slot, in order.

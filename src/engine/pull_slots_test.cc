@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <memory>
 #include <vector>
 
 namespace davit::engine {
@@ -14,8 +16,8 @@ TEST(PullSlotsTest, OneHostsPullsLeaveRoomForAnothers) {
   bool open = false;
   std::vector<std::string> begun, ended;
   {
-    sched::ThreadPool pool("test", 4);
-    PullSlots slots(pool, 2);
+    auto pool = std::make_unique<sched::ThreadPool>("test", 4);
+    PullSlots slots(*pool, 2);
     auto wait_for = [&](size_t count) {
       std::unique_lock lock(mutex);
       return changed.wait_for(lock, std::chrono::seconds(30), [&] { return begun.size() >= count; });
@@ -38,6 +40,7 @@ TEST(PullSlotsTest, OneHostsPullsLeaveRoomForAnothers) {
     }
     changed.notify_all();
     EXPECT_TRUE(wait_for(9));
+    pool.reset();  // its tasks use the slots
   }
   EXPECT_EQ(ended.size(), 9u);
 }

@@ -202,6 +202,7 @@ struct Engine::State {
   // Stops the pod when the init of its PID namespace ends; for a pod without one nothing.
   Status WatchInit(const pod::PodRecord& record);
   void UnwatchInit(const PodId& id);
+  void OnInitEnded(const PodId& id);  // on the pod's strand; again until the pod is stopped
   void OnExit(const ContainerId& id, const std::optional<monitor::State>& state);
 
   Result<RunningExec> BeginExecSync(const container::ContainerRecord& record, const std::vector<std::string>& command,

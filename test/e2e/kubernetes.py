@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "integration"))
 sys.path.insert(0, str(HERE.parent / "kubernetes"))
+sys.path.insert(0, str(HERE.parent / "support"))
 from davit_test import paths  # noqa: E402
 from davit_test.report import Report  # noqa: E402
 

@@ -148,6 +148,14 @@ class Kube:
         return self.logs(pod)
 
     # The node's programs.
+    def davit(self, *words: str) -> str:
+        command = Path(f"/proc/{self.processes()['davitd']['pid']}/exe").resolve().parent / "davit"
+        done = subprocess.run([str(command), "--connect", str(self.dir / "davit.sock"), *words], capture_output=True,
+                              text=True, timeout=60)
+        if done.returncode != 0:
+            raise KubeError(f"davit {' '.join(words)}: {done.stderr[-300:]}")
+        return done.stdout
+
     def processes(self) -> dict:
         return json.loads((self.dir / "processes.json").read_text())
 

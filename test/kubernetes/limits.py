@@ -103,3 +103,25 @@ def runtime_class(k: Kube) -> None:
     assert k.status(pod)["phase"] == "Running"
     bad = k.pod(container("true"), wait="", runtimeClassName="with-nothing")
     wait_for("the handler is named", lambda: '"nothing" is not configured' in k.explain(bad))
+
+
+@case("ephemeral storage: what a container writes beyond its limit evicts the pod")
+def eviction(k: Kube) -> None:
+    deep = "for i in $(seq 1 150); do mkdir d; cd d; done; head -c 60000000 /dev/zero >f; sleep 100000"
+    pod = k.pod(container("sh", "-c", deep, resources={"limits": {"ephemeral-storage": "20Mi"}}), wait="")
+    wait_for("it is evicted", lambda: k.status(pod).get("reason") == "Evicted", 120)
+    assert "ephemeral" in k.status(pod)["message"], k.status(pod)["message"]
+
+
+@case("dead containers are collected: one of the past is kept")
+def collected(k: Kube) -> None:
+    pod = k.pod(container("sh", "-c", "exit 0"), wait="", restartPolicy="Always")
+    wait_for("three restarts", lambda: k.container_status(pod)["restartCount"] >= 3
+             if k.status(pod).get("containerStatuses") else False, 120)
+    uid = k.get("pod", pod)["metadata"]["uid"]
+
+    def left() -> int:
+        listed = json.loads(k.davit("ctr", "list", "-o", "json"))
+        rows = listed if isinstance(listed, list) else next(iter(listed.values()))
+        return sum(uid in json.dumps(row) for row in rows)
+    wait_for("the others are gone", lambda: 1 <= left() <= 2, 120)

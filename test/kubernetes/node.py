@@ -1,12 +1,19 @@
 """The node: restarts, rotation, statistics, drain, many pods."""
 
+import base64
+import contextlib
 import json
 import re
 import signal
-import subprocess
+import tempfile
 import time
+from pathlib import Path
 
+import images
+from busybox import busybox
 from kube import NODE, Kube, case, container, wait_for
+from oci_image import Layer, Pusher
+from registry import Registry
 
 COUNT = "i=0; while :; do i=$((i+1)); echo line $i; [ $((i % 200)) = 0 ] && sleep 0.05; done"
 
@@ -53,13 +60,10 @@ def stats(k: Kube) -> None:
     pod = k.pod(container("sh", "-c", "head -c 3000000 /dev/zero >/f; while :; do :; done",
                           resources={"limits": {"cpu": "100m"}}))
 
-    def summary() -> dict:
-        body = json.loads(k.call("get", "--raw", f"/api/v1/nodes/{NODE}/proxy/stats/summary").stdout)
-        found = [p for p in body["pods"] if p["podRef"]["name"] == pod]
-        return found[0] if found else {}
-    wait_for("its statistics", lambda: summary().get("containers", [{}])[0].get("cpu", {}).get("usageCoreNanoSeconds", 0) > 0
-             and summary()["containers"][0].get("rootfs", {}).get("usedBytes", 0) >= 3_000_000, 90)
-    assert summary()["containers"][0]["memory"]["workingSetBytes"] > 0
+    wait_for("its statistics", lambda: summary_of(k, pod).get("containers", [{}])[0].get("cpu", {}).get(
+        "usageCoreNanoSeconds", 0) > 0 and summary_of(k, pod)["containers"][0].get("rootfs", {}).get(
+        "usedBytes", 0) >= 3_000_000, 90)
+    assert summary_of(k, pod)["containers"][0]["memory"]["workingSetBytes"] > 0
     assert "container_cpu_usage_seconds_total" in k.call("get", "--raw", f"/api/v1/nodes/{NODE}/proxy/metrics/cadvisor").stdout
 
 
@@ -104,3 +108,65 @@ def hundred(k: Kube) -> None:
     assert restarts == [0] * 100
     k.call("delete", "deployment", name, "--cascade=foreground", "--timeout=200s", timeout_s=240)
     wait_for("all are gone", lambda: not k.get("pods", "", "-l", "app=hundred")["items"], 120)
+
+
+def summary_of(k: Kube, pod: str) -> dict:
+    body = json.loads(k.call("get", "--raw", f"/api/v1/nodes/{NODE}/proxy/stats/summary").stdout)
+    found = [p for p in body["pods"] if p["podRef"]["name"] == pod]
+    return found[0] if found else {}
+
+
+@contextlib.contextmanager
+def kubelet_with(k: Kube, **settings):
+    """A kubelet with other settings; as it was afterwards."""
+    file = k.dir / "kubelet.json"
+    before = file.read_text()
+    file.write_text(json.dumps({**json.loads(before), **settings}))
+    try:
+        k.restart("kubelet", signal.SIGTERM)
+        wait_for("the kubelet answers", lambda: k.call("get", "--raw", f"/api/v1/nodes/{NODE}/proxy/healthz",
+                                                       check=False).stdout == "ok", 60)
+        yield
+    finally:
+        file.write_text(before)
+        k.restart("kubelet", signal.SIGTERM)
+
+
+@case("PodAndContainerStatsFromCRI: the summary and a container's series come from Davit")
+def stats_from_cri(k: Kube) -> None:
+    with kubelet_with(k, featureGates={"PodAndContainerStatsFromCRI": True}):
+        pod = k.pod(container("sh", "-c", "while :; do :; done", resources={"limits": {"cpu": "100m"}}))
+        wait_for("its statistics", lambda: summary_of(k, pod).get("containers", [{}])[0].get("cpu", {}).get(
+            "usageCoreNanoSeconds", 0) > 0 and summary_of(k, pod).get("network", {}).get("rxBytes") is not None, 60)
+        series = rf'container_cpu_usage_seconds_total{{[^}}]*container="main"[^}}]*pod="{pod}"'
+        wait_for("its series", lambda: re.search(series, k.call(
+            "get", "--raw", f"/api/v1/nodes/{NODE}/proxy/metrics/cadvisor").stdout), 60)
+
+
+@case("EventedPLEG: starts, exits and restarts are seen")
+def evented(k: Kube) -> None:
+    with kubelet_with(k, featureGates={"EventedPLEG": True}):
+        done = k.pod(container("sh", "-c", "echo hi"), wait="done")
+        assert k.status(done)["phase"] == "Succeeded"
+        pod = k.pod(container("sh", "-c", "sleep 2; exit 1"), wait="", restartPolicy="Always")
+        wait_for("a restart", lambda: k.status(pod).get("containerStatuses", [{}])[0].get("restartCount", 0) >= 1)
+
+
+@case("a registry that wants a password: refused without, pulled with an image pull secret")
+def pull_secret(k: Kube) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        registry = Registry(Path(folder), user="somebody", password="secret").start()
+        try:
+            Pusher(registry.url, "somebody", "secret").push(
+                images.shell_image(Layer.of(images.base_entries(busybox()))), "private/busybox", "1")
+            host = registry.url.removeprefix("http://")
+            image = f"{host}/private/busybox:1"
+            bare = k.pod(container("true", image=image), wait="")
+            wait_for("it is refused", lambda: "401" in k.explain(bare) or "credentials" in k.explain(bare))
+            auth = base64.b64encode(b"somebody:secret").decode()
+            body = json.dumps({"auths": {host: {"auth": auth}}})
+            k.apply("Secret", {"type": "kubernetes.io/dockerconfigjson", "data": {
+                ".dockerconfigjson": base64.b64encode(body.encode()).decode()}}, name="pull-secret", key="")
+            k.pod(container("sleep", "100000", image=image), imagePullSecrets=[{"name": "pull-secret"}])
+        finally:
+            registry.stop()
