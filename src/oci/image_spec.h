@@ -21,7 +21,7 @@
 namespace davit::oci {
 
 inline constexpr size_t kMaxIndexManifests = 1000;
-inline constexpr size_t kMaxLayers = 512;
+inline constexpr size_t kMaxLayers = 500;  // what overlayfs stacks (OVL_MAX_STACK): said at the pull, not at the run
 // The kernel takes no longer environment string or argument (MAX_ARG_STRLEN); longer ones cannot run.
 inline constexpr size_t kMaxConfigStringBytes = 128 * 1024;
 
