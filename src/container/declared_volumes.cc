@@ -11,9 +11,9 @@
 
 #include "base/fault.h"
 #include "base/strings.h"
-#include "container/copy_tree.h"
 #include "container/mounts.h"
 #include "sys/atomic_file.h"
+#include "sys/copy_tree.h"
 #include "sys/rooted.h"
 #include "sys/unique_fd.h"
 
@@ -55,7 +55,7 @@ Status Fill(int rootfs_fd, const std::string& path, const std::string& directory
   if (!source.ok()) return InvalidArgument("not a directory in the image: " + source.status().message());
   if (IsProcOfImage(rootfs_fd, source->get())) return InvalidArgument("it is the image's /proc");
   ASSIGN_OR_RETURN(sys::UniqueFd target, sys::Open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  return CopyTree(source->get(), target.get(), {}, deadline);
+  return sys::CopyTree(source->get(), target.get(), {}, deadline);
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "container/copy_tree.h"
 #include "sys/atomic_file.h"
+#include "sys/copy_tree.h"
 #include "sys/temp_dir.h"
 #include "sys/unique_fd.h"
 
@@ -110,12 +110,12 @@ TEST_F(DeclaredVolumesTree, LimitsAreNamed) {
   Write(dir_.At("root/data/a"), "1234567890");
   sys::UniqueFd from = *sys::Open(dir_.At("root/data"), O_RDONLY | O_DIRECTORY);
   sys::UniqueFd to = *sys::Open(dir_.At("volumes"), O_RDONLY | O_DIRECTORY);
-  Status bytes = CopyTree(from.get(), to.get(), {.bytes = 9}, kSoon);
+  Status bytes = sys::CopyTree(from.get(), to.get(), {.bytes = 9}, kSoon);
   EXPECT_EQ(bytes.code(), StatusCode::kResourceExhausted);
   EXPECT_NE(bytes.message().find("9 bytes"), std::string::npos) << bytes.message();
   ASSERT_TRUE(sys::MakeDirectories(dir_.At("second"), 0700).ok());
   sys::UniqueFd second = *sys::Open(dir_.At("second"), O_RDONLY | O_DIRECTORY);
-  EXPECT_EQ(CopyTree(from.get(), second.get(), {.entries = 1}, kSoon).code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(sys::CopyTree(from.get(), second.get(), {.entries = 1}, kSoon).code(), StatusCode::kResourceExhausted);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "base/fault.h"
 #include "base/strings.h"
+#include "store/layers.h"
 #include "sys/atomic_file.h"
 #include "sys/idmap.h"
 #include "sys/mounts.h"
@@ -18,6 +19,8 @@
 
 namespace davit::container {
 namespace {
+
+constexpr size_t kMaxLowers = 500;  // OVL_MAX_STACK of the kernel
 
 std::string Field(size_t index, std::string_view field) {
   return "mounts[" + std::to_string(index) + "]." + std::string(field);
@@ -40,28 +43,39 @@ Status MakeHostMount(const OwnMount& mount, const std::string& target, int user_
   return sys::AttachMount(tree.get(), target);
 }
 
-Status MountImage(const OwnMount& mount, const std::string& directory, const std::string& target, int user_namespace) {
+Status CopyOwnerAndMode(const std::string& from, const std::string& to) {
+  struct stat info {};
+  if (::stat(from.c_str(), &info) != 0) return ErrnoError(errno, "stat " + from);
+  if (::chown(to.c_str(), info.st_uid, info.st_gid) != 0) return ErrnoError(errno, "chown " + to);
+  return ::chmod(to.c_str(), info.st_mode & 07777) == 0 ? Status() : ErrnoError(errno, "chmod " + to);
+}
+
+Status MountImage(const OwnMount& mount, const std::string& target, int user_namespace) {
   sys::OverlayOptions overlay;
   overlay.lower = mount.layers;
   overlay.is_volatile = false;
   overlay.context = mount.context;
   overlay.user_namespace = user_namespace;
-  // The kernel wants two lower directories where there is no upper one, and an overlay is wanted even for
-  // one layer: it is what hides the marks of deleted files.
-  for (const char* name : {"/empty", "/empty2"}) {
-    if (overlay.lower.size() >= 2) break;
-    RETURN_IF_ERROR(sys::MakeDirectories(directory + name, 0755));
-    overlay.lower.push_back(directory + name);
+  // An empty directory on top has the owner and mode of the image's "/"; a second one where the image has no layers,
+  // for the kernel wants two. An overlay is wanted even for one layer: it is what hides the marks of deleted files.
+  if (overlay.lower.size() < kMaxLowers) {
+    const std::string top = target + ".top";
+    RETURN_IF_ERROR(sys::MakeDirectories(top, 0755));
+    if (!mount.layers.empty()) RETURN_IF_ERROR(CopyOwnerAndMode(store::RootLayer(mount.layers), top));
+    overlay.lower.insert(overlay.lower.begin(), top);
+  }
+  if (overlay.lower.size() == 1) {
+    RETURN_IF_ERROR(sys::MakeDirectories(target + ".under", 0755));
+    overlay.lower.push_back(target + ".under");
   }
   RETURN_IF_ERROR(sys::MakeDirectories(target, 0700));
   return sys::MountOverlay(overlay, target);
 }
 
-Status MakeImageMount(const OwnMount& mount, const std::string& directory, const std::string& target,
-                      int user_namespace) {
-  if (mount.sub_path.empty()) return MountImage(mount, directory, target, user_namespace);
+Status MakeImageMount(const OwnMount& mount, const std::string& target, int user_namespace) {
+  if (mount.sub_path.empty()) return MountImage(mount, target, user_namespace);
   const std::string whole = target + ".image";
-  RETURN_IF_ERROR(MountImage(mount, directory, whole, user_namespace));
+  RETURN_IF_ERROR(MountImage(mount, whole, user_namespace));
   FaultPoint("container.mounts.image");
   ASSIGN_OR_RETURN(sys::UniqueFd root, sys::Open(whole, O_PATH | O_DIRECTORY));
   // By descriptor and inside the image: a link in it cannot lead to the node (CVE-2021-25741 class).
@@ -92,8 +106,7 @@ Status MakeOwnMounts(const std::string& directory, const std::vector<OwnMount>& 
   for (const OwnMount& mount : mounts) {
     const std::string target = OwnMountTarget(directory, mount.index);
     bool host = !mount.host_path.empty();
-    Status made =
-        host ? MakeHostMount(mount, target, user.get()) : MakeImageMount(mount, directory, target, user.get());
+    Status made = host ? MakeHostMount(mount, target, user.get()) : MakeImageMount(mount, target, user.get());
     RETURN_IF_ERROR(made.Annotate(Field(mount.index, host ? "uidMappings" : "image")));
     FaultPoint("container.mounts.made");
   }

@@ -11,7 +11,9 @@ namespace davit::cri {
 namespace {
 
 std::string ImageInfo(const image::ImageRecord& record, const oci::ImageConfig& config) {
-  boost::json::object info = {{"chainLayers", boost::json::array(record.layers.begin(), record.layers.end())},
+  boost::json::array layers;
+  for (const oci::Digest& diff_id : config.diff_ids) layers.emplace_back(diff_id.ToString());
+  boost::json::object info = {{"chainLayers", std::move(layers)},
                               {"manifestDigest", record.manifest_digest},
                               {"created", record.created},
                               {"architecture", record.architecture},

@@ -37,9 +37,10 @@ struct ImageRecord {
   // Bytes on disk: the sum of the regular files' sizes in all layers (each counted once) plus manifest
   // and config. CRI Image.size.
   uint64_t size = 0;
-  std::vector<std::string> layers;  // diff IDs, bottom first
-  std::string user;                 // config.User as it is in the image: "", "1002", "www-data:1004"
-  std::string created;              // config.created, RFC 3339 as it is in the image; may be empty
+  std::vector<std::string>
+      layers;           // as the layer driver has them, bottom first: diff IDs or stack keys (layer_stack.h)
+  std::string user;     // config.User as it is in the image: "", "1002", "www-data:1004"
+  std::string created;  // config.created, RFC 3339 as it is in the image; may be empty
   std::string architecture;
   int64_t pulled_at = 0;  // wall nanoseconds
   bool pinned = false;    // the kubelet's image GC must leave it alone; CRI Image.pinned

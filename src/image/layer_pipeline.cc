@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -90,8 +91,14 @@ Result<UnpackedLayer> Untar(const LayerJob& job, const PullLimits& limits, Pipel
   ASSIGN_OR_RETURN(std::unique_ptr<LayerWriter> writer, LayerWriter::Create(job.path, "layer", writer_limits));
   RETURN_IF_ERROR(writer->WriteAll(tar));
   RETURN_IF_ERROR(tar.Drain());
-  const auto& implicit = writer->implicit_directories();
-  return UnpackedLayer{writer->totals(), {implicit.begin(), implicit.end()}, writer->warnings()};
+  const std::set<std::string>& implicit = writer->implicit_directories();
+  const std::set<std::string>& whiteouts = writer->whiteout_directories();
+  return UnpackedLayer{writer->totals(),
+                       {implicit.begin(), implicit.end()},
+                       {whiteouts.begin(), whiteouts.end()},
+                       writer->links_below(),
+                       writer->root_named(),
+                       writer->warnings()};
 }
 
 }  // namespace

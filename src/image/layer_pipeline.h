@@ -29,6 +29,9 @@ struct PipelineCounters {
 struct UnpackedLayer {
   LayerTotals totals;
   std::vector<std::string> implicit_directories;
+  std::vector<std::string> whiteout_directories;
+  std::vector<LinkBelow> links_below;
+  bool root_named = false;
   std::vector<std::string> warnings;
 };
 

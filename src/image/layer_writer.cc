@@ -12,6 +12,7 @@
 #include <cerrno>
 
 #include "base/strings.h"
+#include "image/whiteouts.h"
 #include "sys/rooted.h"
 
 namespace davit::image {
@@ -99,6 +100,9 @@ Status RemoveAt(int parent, const std::string& name, int depth = 0) {
   }
   return {};
 }
+
+// In the layer's root while it is written; entries of such names are left out.
+std::string KeeperName(size_t link) { return fmt::format(".wh..wh.davit-link-{}", link); }
 
 enum class XattrRule { kSet, kSkip, kRefuse };
 XattrRule RuleFor(std::string_view name) {
@@ -341,7 +345,7 @@ Status LayerWriter::WriteDirectory(const TarEntry& entry, const std::string& cle
       if (::fstatat(place.parent, place.base.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
         return Failed(errno, "stat", clean);
       if (!S_ISDIR(st.st_mode)) {
-        was_whiteout = S_ISCHR(st.st_mode) && st.st_rdev == 0;
+        was_whiteout = IsWhiteout(st);
         RETURN_IF_ERROR(Replace(place));
         if (::mkdirat(place.parent, place.base.c_str(), 0755) != 0) return Failed(errno, "mkdir", clean);
         made = true;
@@ -351,9 +355,7 @@ Status LayerWriter::WriteDirectory(const TarEntry& entry, const std::string& cle
     fd.reset(::openat(place.parent, place.base.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd.valid()) return Failed(errno, "open", clean);
     // Deleted and made again in one layer: what is below it in lower layers stays deleted.
-    if (was_whiteout && ::fsetxattr(fd.get(), "trusted.overlay.opaque", "y", 1, 0) != 0) {
-      return Failed(errno, "mark opaque", clean);
-    }
+    if (was_whiteout) RETURN_IF_ERROR(MarkOpaque(fd.get()).Annotate(clean));
   }
   if (::fchown(fd.get(), entry.uid, entry.gid) != 0) return Failed(errno, "chown", clean);
   if (::fchmod(fd.get(), entry.mode) != 0) return Failed(errno, "chmod", clean);
@@ -379,33 +381,74 @@ Status LayerWriter::WriteLink(const TarEntry& entry, const Place& place) {
     totals_.entries += 1;
     return SetMetadataAt(entry, place);
   }
-  auto missing = [&](std::string_view why) {
+  return WriteHardLink(entry, place);
+}
+
+Status LayerWriter::WriteHardLink(const TarEntry& entry, const Place& place) {
+  auto wrong = [&](std::string_view why) {
     return InvalidArgument(fmt::format("hard link \"{}\" of {} to \"{}\": {}", Printable(place.clean), name_,
                                        Printable(entry.link_name), why));
   };
   Result<std::string> target = CleanName(entry.link_name);
-  if (!target.ok() || target->empty()) return missing("the target is no path in the layer");
+  if (!target.ok() || target->empty()) return wrong("the target is no path in the layer");
   if (*target == place.clean) return {};  // to itself: tar writes that for a file listed twice
   SplitName split = SplitPath(*target);
   if (split.base.starts_with(kWhiteoutPrefix) || HasWhiteoutPart(split.parent))
-    return missing("the target is a whiteout");
+    return wrong("the target is a whiteout");
   Result<sys::UniqueFd> dir =
       sys::OpenInRoot(root_.get(), split.parent.empty() ? "." : split.parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
   struct stat st {};
+  if (!dir.ok() && dir.code() != StatusCode::kNotFound) return wrong("the target is no path in the layer");
   if (!dir.ok() || ::fstatat(dir->get(), split.base.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
-    return missing("the target is not in this layer");
+    if (HidesBelow(split.parent)) return wrong("the target is not in this layer, which hides those below");
+    return WritePlaceholder(*target, place);
   }
-  if (S_ISDIR(st.st_mode)) return missing("the target is a directory");
+  if (S_ISDIR(st.st_mode)) return wrong("the target is a directory");
+  if (IsWhiteout(st)) return wrong("the target was deleted by this layer");
   // Without AT_SYMLINK_FOLLOW: a link to a symbolic link is a second name of that link.
-  if (::linkat(dir->get(), split.base.c_str(), place.parent, place.base.c_str(), 0) == 0) return {};
-  if (errno != EEXIST) return Failed(errno, "link", place.clean);
-  struct stat there {};
-  if (::fstatat(place.parent, place.base.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_ino == st.st_ino)
-    return {};
-  // The target may lie below what is being replaced; then the second link fails with ENOENT.
-  RETURN_IF_ERROR(Replace(place));
-  if (::linkat(dir->get(), split.base.c_str(), place.parent, place.base.c_str(), 0) != 0)
-    return Failed(errno, "link", place.clean);
+  if (::linkat(dir->get(), split.base.c_str(), place.parent, place.base.c_str(), 0) != 0) {
+    if (errno != EEXIST) return Failed(errno, "link", place.clean);
+    struct stat there {};
+    if (::fstatat(place.parent, place.base.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_ino == st.st_ino)
+      return {};
+    // The target may lie below what is being replaced; then the second link fails with ENOENT.
+    RETURN_IF_ERROR(Replace(place));
+    if (::linkat(dir->get(), split.base.c_str(), place.parent, place.base.c_str(), 0) != 0)
+      return Failed(errno, "link", place.clean);
+  }
+  auto placeholder = placeholders_.find(st.st_ino);
+  if (placeholder == placeholders_.end()) return {};
+  RETURN_IF_ERROR(CountLinkBelow(place.clean));
+  links_[placeholder->second].names.push_back(place.clean);
+  return {};
+}
+
+Status LayerWriter::CountLinkBelow(const std::string& name) {
+  link_bytes_ += name.size();
+  if (++link_names_ > kMaxLinksBelow || link_bytes_ > kMaxLinkBytes) {
+    return ResourceExhausted(fmt::format("{} has more than {} hard links to lower layers, or longer names than {}",
+                                         name_, kMaxLinksBelow, HumanBytes(kMaxLinkBytes)));
+  }
+  return {};
+}
+
+// An empty file that the layers below give its content: further links to it are links of this one file, and a later
+// entry of its name replaces it, as with any other. A second name keeps its inode number from being given to another.
+Status LayerWriter::WritePlaceholder(const std::string& target, const Place& place) {
+  RETURN_IF_ERROR(CountLinkBelow(place.clean + target));
+  const std::string keeper = KeeperName(links_.size());
+  sys::UniqueFd fd(::openat(root_.get(), keeper.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  struct stat st {};
+  if (!fd.valid() || ::fstat(fd.get(), &st) != 0) return Failed(errno, "create", place.clean);
+  if (::linkat(root_.get(), keeper.c_str(), place.parent, place.base.c_str(), 0) != 0) {
+    if (errno != EEXIST) return Failed(errno, "link", place.clean);
+    RETURN_IF_ERROR(Replace(place));
+    if (::linkat(root_.get(), keeper.c_str(), place.parent, place.base.c_str(), 0) != 0)
+      return Failed(errno, "link", place.clean);
+  }
+  totals_.entries += 1;
+  placeholders_[st.st_ino] = links_.size();
+  links_.push_back({target, {place.clean}});
   return {};
 }
 
@@ -467,8 +510,7 @@ Status LayerWriter::SetXattrs(const TarEntry& entry, int fd, const std::string& 
 Status LayerWriter::WriteWhiteout(const std::string& clean, std::string_view base) {
   if (base == ".wh..wh..opq") {
     ASSIGN_OR_RETURN(Place place, Locate(clean));
-    if (::fsetxattr(place.parent, "trusted.overlay.opaque", "y", 1, 0) != 0) return Failed(errno, "mark opaque", clean);
-    return {};
+    return MarkOpaque(place.parent).Annotate(clean);
   }
   if (base.starts_with(".wh..wh.")) return {};
   std::string target(base.substr(kWhiteoutPrefix.size()));
@@ -478,6 +520,9 @@ Status LayerWriter::WriteWhiteout(const std::string& clean, std::string_view bas
   ASSIGN_OR_RETURN(Place place, Locate(clean));
   if (::mknodat(place.parent, target.c_str(), S_IFCHR, ::makedev(0, 0)) == 0) {
     totals_.entries += 1;
+    whiteouts_.insert(SplitPath(clean).parent);
+    if (whiteouts_.size() > kMaxDirectories)
+      return ResourceExhausted(fmt::format("{} has too many directories", name_));
     return {};
   }
   if (errno != EEXIST) return Failed(errno, "mark deleted", clean);
@@ -487,15 +532,16 @@ Status LayerWriter::WriteWhiteout(const std::string& clean, std::string_view bas
   if (::fstatat(place.parent, target.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return Failed(errno, "stat", clean);
   if (!S_ISDIR(st.st_mode)) return {};
   sys::UniqueFd dir(::openat(place.parent, target.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!dir.valid() || ::fsetxattr(dir.get(), "trusted.overlay.opaque", "y", 1, 0) != 0) {
-    return Failed(errno, "mark opaque", clean);
-  }
-  return {};
+  if (!dir.valid()) return Failed(errno, "mark opaque", clean);
+  return MarkOpaque(dir.get()).Annotate(clean);
 }
 
 Status LayerWriter::Finish() {
   cached_fd_.reset();
   cached_parent_.clear();
+  // Before the times, which these change.
+  RETURN_IF_ERROR(DropOwnWhiteouts());
+  ForgetReplacedLinks();
   for (const auto& [path, time] : directories_) {
     Result<sys::UniqueFd> fd =
         sys::OpenInRoot(root_.get(), path.empty() ? "." : path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -504,6 +550,51 @@ Status LayerWriter::Finish() {
     if (::futimens(fd->get(), times) != 0) return Failed(errno, "set the time of", path);
   }
   return CheckSpace();
+}
+
+// True when the layer shows nothing of those below in this directory: it or one above it is opaque.
+bool LayerWriter::HidesBelow(const std::string& directory) const {
+  for (std::string at = directory; !at.empty(); at = SplitPath(at).parent) {
+    Result<sys::UniqueFd> fd = sys::OpenInRoot(root_.get(), at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd.ok() && IsOpaque(fd->get())) return true;
+  }
+  return IsOpaque(root_.get());
+}
+
+// Whiteouts where the layer hides all below mark nothing, and overlayfs would show them: it merges nothing there.
+Status LayerWriter::DropOwnWhiteouts() {
+  for (auto it = whiteouts_.begin(); it != whiteouts_.end();) {
+    const std::string path = it->empty() ? "." : *it;
+    Result<sys::UniqueFd> fd = sys::OpenInRoot(root_.get(), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool gone = !fd.ok();  // replaced later in the archive
+    if (!gone && !HidesBelow(*it)) {
+      ++it;
+      continue;
+    }
+    if (!gone) {
+      ASSIGN_OR_RETURN_WITH(uint64_t removed, RemoveWhiteouts(fd->get()), name_);
+      totals_.entries -= removed;
+    }
+    it = whiteouts_.erase(it);
+  }
+  return {};
+}
+
+// Of the names that were links to lower layers, those that a later entry has replaced.
+void LayerWriter::ForgetReplacedLinks() {
+  for (const auto& [inode, index] : placeholders_) {
+    std::erase_if(links_[index].names, [&, inode = inode](const std::string& name) {
+      SplitName split = SplitPath(name);
+      Result<sys::UniqueFd> parent =
+          sys::OpenInRoot(root_.get(), split.parent.empty() ? "." : split.parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+      struct stat st {};
+      return !parent.ok() || ::fstatat(parent->get(), split.base.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+             st.st_ino != inode;
+    });
+  }
+  for (size_t i = 0; i < links_.size(); ++i) ::unlinkat(root_.get(), KeeperName(i).c_str(), 0);
+  std::erase_if(links_, [](const LinkBelow& link) { return link.names.empty(); });
+  placeholders_.clear();
 }
 
 }  // namespace davit::image

@@ -4,11 +4,13 @@
 // RESOLVE_NO_MAGICLINKS): a symbolic link in the layer, whatever it says, ends inside the layer. Names
 // with ".." are refused; a leading "/" is dropped.
 //
-//   .wh.NAME        -> character device 0/0 named NAME (OCI image-spec, layer.md, "Whiteouts")
+//   .wh.NAME        -> character device 0/0 named NAME (OCI image-spec, layer.md, "Whiteouts"); nothing where
+//                      the layer itself hides all that is below
 //   .wh..wh..opq    -> trusted.overlay.opaque="y" on the directory
 //   .wh..wh.*       -> ignored: book-keeping of aufs in old images
 // Later entries replace earlier ones of the same name; a directory over a directory keeps its content.
-// Hard links reach only files of the same layer, because layers are stored apart.
+// A hard link to what the layer does not have gets an empty file in its place: what it is to be, the layers below
+// say (layer_stack.h).
 //
 // Extended attributes: user.*, security.capability and POSIX ACLs are set; trusted.overlay.* and
 // user.overlay.* are refused (they would steer overlayfs); labels and others of the builder's machine
@@ -17,6 +19,8 @@
 // The process needs umask 0 and, for what it uses of them, CAP_CHOWN, DAC_OVERRIDE, FOWNER, FSETID,
 // MKNOD, SETFCAP and SYS_ADMIN (trusted.*).
 #pragma once
+
+#include <sys/types.h>
 
 #include <cstdint>
 #include <functional>
@@ -28,6 +32,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "image/pull_messages.h"
 #include "image/tar_reader.h"
 #include "sys/unique_fd.h"
 
@@ -64,13 +69,17 @@ class LayerWriter {
   [[nodiscard]] const LayerTotals& totals() const { return totals_; }
   // Things that were left out, at most kMaxWarnings of them.
   [[nodiscard]] const std::vector<std::string>& warnings() const { return warnings_; }
-  // Directories that the layer's paths went through without an entry of their own: their owner and mode
-  // are made up, and overlayfs would show them instead of those of the layer below. See
-  // implicit_directories.h.
+  // What the layers below decide; after Finish. See LayerEvent and layer_stack.h.
   [[nodiscard]] const std::set<std::string>& implicit_directories() const { return implicit_; }
+  [[nodiscard]] const std::set<std::string>& whiteout_directories() const { return whiteouts_; }
+  [[nodiscard]] const std::vector<LinkBelow>& links_below() const { return links_; }
+  // An entry for the root itself.
+  [[nodiscard]] bool root_named() const { return directories_.count("") != 0; }
 
   static constexpr size_t kMaxWarnings = 16;
   static constexpr size_t kMaxDirectories = 1'000'000;
+  static constexpr size_t kMaxLinksBelow = 10'000;
+  static constexpr size_t kMaxLinkBytes = 4 << 20;  // of their names and targets
 
  private:
   struct Place;  // an open parent directory and a name in it
@@ -86,11 +95,17 @@ class LayerWriter {
   Status WriteRegular(const TarEntry& entry, const Place& place, TarReader& tar);
   Status WriteDirectory(const TarEntry& entry, const std::string& clean);
   Status WriteLink(const TarEntry& entry, const Place& place);
+  Status WriteHardLink(const TarEntry& entry, const Place& place);
+  Status CountLinkBelow(const std::string& name);
+  Status WritePlaceholder(const std::string& target, const Place& place);
   Status WriteNode(const TarEntry& entry, const Place& place);
   Status WriteWhiteout(const std::string& clean, std::string_view base);
   Status SetMetadataAt(const TarEntry& entry, const Place& place);
   Status SetXattrs(const TarEntry& entry, int fd, const std::string& path_for_links);
   Status Replace(const Place& place);
+  [[nodiscard]] bool HidesBelow(const std::string& directory) const;
+  Status DropOwnWhiteouts();
+  void ForgetReplacedLinks();
   Status Charge(uint64_t bytes);
   Status CheckSpace();
   Status Failed(int err, std::string_view what, const std::string& entry) const;
@@ -103,6 +118,11 @@ class LayerWriter {
   LayerTotals totals_;
   std::vector<std::string> warnings_;
   std::set<std::string> implicit_;
+  std::set<std::string> whiteouts_;  // directories with whiteouts
+  std::vector<LinkBelow> links_;
+  std::map<ino_t, size_t> placeholders_;  // to the index in links_
+  size_t link_names_ = 0;                 // in all of links_
+  size_t link_bytes_ = 0;
   std::map<std::string, DirectoryTime> directories_;
   // The parent of the last entry: archives list a directory's files one after another.
   std::string cached_parent_;

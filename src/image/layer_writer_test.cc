@@ -62,6 +62,8 @@ class RootLayerWriterTest : public ::testing::Test {
     totals_ = (*writer)->totals();
     warnings_ = (*writer)->warnings();
     implicit_ = (*writer)->implicit_directories();
+    whiteouts_ = (*writer)->whiteout_directories();
+    links_ = (*writer)->links_below();
     return {};
   }
   struct stat Stat(const std::string& name) {
@@ -87,6 +89,8 @@ class RootLayerWriterTest : public ::testing::Test {
   LayerTotals totals_;
   std::vector<std::string> warnings_;
   std::set<std::string> implicit_;
+  std::set<std::string> whiteouts_;
+  std::vector<LinkBelow> links_;
 };
 
 TEST_F(RootLayerWriterTest, WritesEverythingWithItsMetadata) {
@@ -135,7 +139,8 @@ TEST_F(RootLayerWriterTest, TurnsWhiteoutsIntoOverlayForm) {
       .File("f", "3")
       .File(".wh.f", "");
   ASSERT_TRUE(Unpack(tar).ok());
-  EXPECT_TRUE(S_ISCHR(Stat("d/gone").st_mode) && Stat("d/gone").st_rdev == 0);
+  EXPECT_EQ(Stat("d/gone").st_mode, 0u) << "the directory hides all below: overlayfs would show the mark";
+  EXPECT_TRUE(S_ISCHR(Stat("x/y").st_mode) && Stat("x/y").st_rdev == 0);
   EXPECT_TRUE(S_ISCHR(Stat("top").st_mode));
   EXPECT_EQ(Xattr("d", "trusted.overlay.opaque"), "y");
   EXPECT_EQ(Xattr("again", "trusted.overlay.opaque"), "y");
@@ -145,6 +150,25 @@ TEST_F(RootLayerWriterTest, TurnsWhiteoutsIntoOverlayForm) {
   EXPECT_EQ(Text("f"), "3");
   EXPECT_EQ(Stat(".wh..wh.plnk").st_mode, 0u);
   EXPECT_EQ(implicit_, std::set<std::string>{"x"});
+  EXPECT_EQ(whiteouts_, (std::set<std::string>{"", "x"}));
+}
+
+TEST_F(RootLayerWriterTest, HardLinksToLowerLayersArePlaceholders) {
+  TarBuilder tar;
+  tar.Link("h", '1', "a1/file").Link("again", '1', "h").Link("other", '1', "a1/other");
+  tar.Link("replaced", '1', "a1/third").File("replaced", "mine").Link("to-mine", '1', "replaced");
+  ASSERT_TRUE(Unpack(tar).ok());
+  ASSERT_EQ(links_.size(), 2u);
+  EXPECT_EQ(links_[0].target, "a1/file");
+  EXPECT_EQ(links_[0].names, (std::vector<std::string>{"h", "again"}));
+  EXPECT_EQ(links_[1].target, "a1/other");
+  EXPECT_EQ(links_[1].names, std::vector<std::string>{"other"});
+  EXPECT_EQ(Stat("h").st_ino, Stat("again").st_ino);
+  EXPECT_EQ(Text("to-mine"), "mine");
+  EXPECT_EQ(Stat("h").st_nlink, 2u) << "nothing else is left of it";
+  TarBuilder many;
+  for (size_t i = 0; i <= LayerWriter::kMaxLinksBelow; ++i) many.Link("n" + std::to_string(i), '1', "below");
+  EXPECT_EQ(Unpack(many).code(), StatusCode::kResourceExhausted);
 }
 
 TEST_F(RootLayerWriterTest, RefusesEvilNames) {
@@ -153,7 +177,8 @@ TEST_F(RootLayerWriterTest, RefusesEvilNames) {
       [](TarBuilder& t) { t.File("a/../../outside/x", "evil"); },
       [](TarBuilder& t) { t.File("/..", "evil"); },
       [](TarBuilder& t) { t.Link("h", '1', "../outside/x"); },
-      [](TarBuilder& t) { t.Link("h", '1', "missing"); },
+      [](TarBuilder& t) { t.Dir("o").File("o/.wh..wh..opq", "").Link("h", '1', "o/missing"); },
+      [](TarBuilder& t) { t.File(".wh.gone", "").Link("h", '1', "gone"); },
       [](TarBuilder& t) { t.Dir("d").Link("h", '1', "d"); },
       [](TarBuilder& t) { t.File(".wh.a", "").Link("h", '1', ".wh.a"); },
       [](TarBuilder& t) { t.File(".wh.", ""); },

@@ -21,7 +21,10 @@ BOOST_DESCRIBE_STRUCT(LayerSource, (), (diff_id, digest, size))
 BOOST_DESCRIBE_STRUCT(ResolvedEvent, (),
                       (top_digest, manifest_digest, manifest, config_digest, config, endpoint, layers))
 BOOST_DESCRIBE_STRUCT(ProgressEvent, (), (bytes_done, bytes_unpacked, retries))
-BOOST_DESCRIBE_STRUCT(LayerEvent, (), (diff_id, size, entries, implicit_directories, warnings))
+BOOST_DESCRIBE_STRUCT(LinkBelow, (), (target, names))
+BOOST_DESCRIBE_STRUCT(LayerEvent, (),
+                      (diff_id, size, entries, implicit_directories, whiteout_directories, links_below, root_named,
+                       warnings))
 BOOST_DESCRIBE_STRUCT(ErrorEvent, (), (code, message))
 BOOST_DESCRIBE_STRUCT(DoneEvent, (), (layers))
 

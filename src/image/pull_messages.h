@@ -60,11 +60,21 @@ struct ProgressEvent {
   uint64_t bytes_unpacked = 0;
   uint32_t retries = 0;
 };
+// Hard links of a layer to a file that must be in a layer below: names stand for one file, in their place is an empty
+// one.
+struct LinkBelow {
+  std::string target;  // clean: no "..", no leading "/"
+  std::vector<std::string> names;
+};
 struct LayerEvent {
   std::string diff_id;
   uint64_t size = 0;
   uint64_t entries = 0;
-  std::vector<std::string> implicit_directories;
+  // What the layers below decide (layer_stack.h); paths are clean, "" is the layer's root.
+  std::vector<std::string> implicit_directories;  // without an entry of their own
+  std::vector<std::string> whiteout_directories;  // with whiteouts, and nothing in the layer that hides all below
+  std::vector<LinkBelow> links_below;
+  bool root_named = true;  // an entry for the root itself (store::LayerInfo)
   std::vector<std::string> warnings;
 };
 struct ErrorEvent {

@@ -26,8 +26,8 @@ namespace davit::image {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = 4 << 20;  // oci::ParseImageConfig's cap
-constexpr size_t kMaxImplicitSent = 100'000;   // with names: at most some MB of the event
-constexpr size_t kMaxImplicitBytes = 8 << 20;
+constexpr size_t kMaxPathsSent = 100'000;      // of a kind; with names: at most some MB of the event
+constexpr size_t kMaxPathBytes = 8 << 20;
 constexpr int kExitOrphaned = 3;
 // What is sent when there is no memory to make an event.
 constexpr std::string_view kNoMemory =
@@ -224,17 +224,31 @@ class Session {
         UnpackLayer(layer, job_.limits, counters_, [&](const std::function<Status(std::string_view)>& push) {
           return registry_->GetBlob(*client, layer.blob.digest, layer.blob.size, push);
         }));
-    LayerEvent event{command.diff_id, unpacked.totals.size, unpacked.totals.entries, {}, std::move(unpacked.warnings)};
-    size_t bytes = 0;
-    for (std::string& directory : unpacked.implicit_directories) {
-      bytes += directory.size();
-      if (bytes > kMaxImplicitBytes || event.implicit_directories.size() == kMaxImplicitSent) {
-        event.warnings.emplace_back("too many directories without an entry: their owners and modes are root:root 0755");
-        break;
-      }
-      event.implicit_directories.push_back(std::move(directory));
+    LayerEvent event;
+    event.diff_id = command.diff_id;
+    event.size = unpacked.totals.size;
+    event.entries = unpacked.totals.entries;
+    event.warnings = std::move(unpacked.warnings);
+    event.links_below = std::move(unpacked.links_below);
+    event.root_named = unpacked.root_named;
+    if (!Take(unpacked.implicit_directories, event.implicit_directories)) {
+      event.warnings.emplace_back("too many directories without an entry: their owners and modes are root:root 0755");
+    }
+    if (!Take(unpacked.whiteout_directories, event.whiteout_directories)) {
+      event.warnings.emplace_back("too many directories with whiteouts: names that nothing below has may be listed");
     }
     return event;
+  }
+
+  // As many paths as an event can carry; false when there are more.
+  static bool Take(std::vector<std::string>& from, std::vector<std::string>& to) {
+    size_t bytes = 0;
+    for (std::string& path : from) {
+      bytes += path.size();
+      if (bytes > kMaxPathBytes || to.size() == kMaxPathsSent) return false;
+      to.push_back(std::move(path));
+    }
+    return true;
   }
 
   [[noreturn]] Status ReadCommands() {

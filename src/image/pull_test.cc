@@ -7,6 +7,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <array>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
@@ -288,7 +289,7 @@ TEST_F(RootPullTest, PullsByTagAndByDigest) {
   EXPECT_EQ(list->user, "www-data");
   EXPECT_EQ(list->layers.size(), 4u);
   EXPECT_EQ(layers_->List().size(), 3u) << "one layer occurs twice";
-  EXPECT_EQ(progress_.layers_done, 3u);
+  EXPECT_EQ(progress_.layers_done, 4u);
   EXPECT_GT(list->size, 3u << 20);
   struct stat st {};
   ASSERT_EQ(::stat(LayerFile(*list, 1, "big").c_str(), &st), 0);
@@ -309,6 +310,71 @@ TEST_F(RootPullTest, PullsByTagAndByDigest) {
   ASSERT_TRUE(images_->Remove(list->repo_tags[0]).ok());
   EXPECT_TRUE(layers_->List().empty());
   EXPECT_TRUE(content_->List()->empty());
+}
+
+// What a layer does not name belongs to the stack that it stands on: each image looks as if it were alone on the node.
+TEST_F(RootPullTest, OneLayerOnTwoStacks) {
+  NEED_FAKE();
+  const std::string open = TarBuilder().Add("etc", '5', "", {.mode = 0777, .uid = 1000, .gid = 1000}).Finish();
+  const std::string closed = TarBuilder().Dir("etc", 0750).File("etc/shared", "below").Finish();
+  const std::string layer = TarBuilder().File("etc/app.conf", "x").Finish();
+  const std::string link = TarBuilder().Link("h", '1', "etc/app.conf").Finish();
+  layout_->Image("open", {{open, oci::kMediaOciLayerGzip}, {layer, oci::kMediaOciLayerGzip}});
+  // The layer twice, above different things each time.
+  layout_->Image("closed", {{layer, oci::kMediaOciLayerGzip},
+                            {closed, oci::kMediaOciLayerGzip},
+                            {layer, oci::kMediaOciLayerGzip},
+                            {link, oci::kMediaOciLayerGzip}});
+  layout_->Image("wrong", {{closed, oci::kMediaOciLayerGzip}, {link, oci::kMediaOciLayerGzip}});
+  Result<ImageRecord> first = Pull("a/b:open");
+  ASSERT_TRUE(first.ok()) << first.status().ToString();
+  Result<ImageRecord> second = Pull("a/b:closed");
+  ASSERT_TRUE(second.ok()) << second.status().ToString();
+  struct stat st {};
+  ASSERT_EQ(::stat(LayerFile(*first, 1, "etc").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 07777, 0777u);
+  EXPECT_EQ(st.st_uid, 1000u);
+  const unsigned modes[] = {0755, 0750, 0750, 0750};
+  for (size_t i = 0; i < std::size(modes); ++i) {
+    ASSERT_EQ(::stat(LayerFile(*second, i, "etc").c_str(), &st), 0) << i;
+    EXPECT_EQ(st.st_mode & 07777, modes[i]) << i;
+    EXPECT_EQ(st.st_uid, 0u) << i;
+  }
+  ASSERT_EQ(::stat(LayerFile(*second, 3, "h").c_str(), &st), 0);
+  EXPECT_EQ(st.st_nlink, 2u);
+  EXPECT_EQ(st.st_size, 1);
+  ExpectError(Pull("a/b:wrong"), StatusCode::kInvalidArgument, "neither in this layer nor in those below");
+  // Pulled again it is all there.
+  ASSERT_TRUE(Pull("a/b:closed").ok());
+  EXPECT_EQ(progress_.layers_present, 4u);
+  ASSERT_TRUE(images_->Remove(first->id).ok());
+  ASSERT_TRUE(images_->Remove(second->id).ok());
+  EXPECT_TRUE(layers_->List().empty());
+}
+
+TEST_F(RootPullTest, PullsOfOneLayerOnDifferentStacksDoNotWaitForEachOther) {
+  NEED_FAKE();
+  // Each is above the other once, and both depend on what is below.
+  const std::string a = TarBuilder().File("a/x", "1").Finish();
+  const std::string b = TarBuilder().File("b/x", "2").Finish();
+  layout_->Image("ab", {{a, oci::kMediaOciLayerGzip}, {b, oci::kMediaOciLayerGzip}});
+  layout_->Image("ba", {{b, oci::kMediaOciLayerGzip}, {a, oci::kMediaOciLayerGzip}});
+  for (int round = 0; round < 5; ++round) {
+    std::vector<std::thread> pulls;
+    std::array<Status, 4> results;
+    for (size_t i = 0; i < results.size(); ++i) {
+      pulls.emplace_back([&, i] {
+        PullRequest request;
+        request.reference = *Reference::Parse(host_ + (i % 2 == 0 ? "/a/b:ab" : "/a/b:ba"));
+        results[i] = puller_->Pull(request, Deadline::After(kLong)).status();
+      });
+    }
+    for (std::thread& pull : pulls) pull.join();
+    for (const Status& result : results) EXPECT_TRUE(result.ok()) << result.ToString();
+    EXPECT_EQ(layers_->List().size(), 4u);
+    const ImageList list = images_->List();
+    for (const ImageRecord& image : *list) ASSERT_TRUE(images_->Remove(image.id).ok());
+  }
 }
 
 TEST_F(RootPullTest, PlainHttpOnlyWhereConfigured) {

@@ -17,7 +17,7 @@
 #include "base/rollback.h"
 #include "base/strings.h"
 #include "base/time.h"
-#include "image/implicit_directories.h"
+#include "image/layer_stack.h"
 #include "image/pull_helper.h"
 #include "image/sha256.h"
 #include "oci/image_spec.h"
@@ -41,18 +41,31 @@ void Poke(int fd) {
   IgnoreError(::write(fd, &one, sizeof one) < 0 ? Internal("") : Status());  // full means poked already
 }
 
-// Which pull fetches which layer, so that two pulls never fetch the same one.
+// Which pull fetches which layer, so that two pulls never fetch the same one. A layer is claimed by its diff ID until
+// it is known to depend on its stack (layer_stack.h), then by its stack key: pulls that have it elsewhere need another
+// content, and must not wait for each other's layers below.
 class LayerClaims {
  public:
-  // True: the layer is the caller's until Release.
-  bool Claim(const std::string& diff_id) {
+  // The name that was claimed, the caller's until Release; empty: another pull has it.
+  std::string Claim(const std::string& diff_id, const std::string& stack_key) {
     std::lock_guard lock(mutex_);
-    return claimed_.insert(diff_id).second;
+    const std::string& name = stacked_.count(diff_id) != 0 ? stack_key : diff_id;
+    return claimed_.insert(name).second ? name : std::string();
   }
-  void Release(const std::string& diff_id) {
+  void Release(const std::string& name) {
     std::lock_guard lock(mutex_);
-    claimed_.erase(diff_id);
+    claimed_.erase(name);
     for (int fd : listeners_) Poke(fd);
+  }
+  // The caller, who has `name`, found that the layer depends on its stack. Returns what it has now; may be empty.
+  std::string DependsOnStack(const std::string& name, const std::string& diff_id, const std::string& stack_key) {
+    std::lock_guard lock(mutex_);
+    if (stacked_.size() < kMaxStacked) stacked_.insert(diff_id);
+    if (name != diff_id) return name;
+    claimed_.erase(diff_id);
+    const bool claimed = claimed_.insert(stack_key).second;
+    for (int fd : listeners_) Poke(fd);
+    return claimed ? stack_key : std::string();
   }
   void Listen(int fd) {
     std::lock_guard lock(mutex_);
@@ -65,8 +78,10 @@ class LayerClaims {
 
  private:
   std::mutex mutex_;
+  static constexpr size_t kMaxStacked = 100'000;  // without its entry a layer is only fetched twice now and then
   std::set<std::string> claimed_;
-  std::set<int> listeners_;  // eventfds of running pulls
+  std::set<std::string> stacked_;  // diff IDs
+  std::set<int> listeners_;        // eventfds of running pulls
 };
 
 }  // namespace
@@ -110,7 +125,7 @@ class PullRun {
   ~PullRun() {
     helper_.reset();  // it must be gone before its directories are
     staged_.clear();
-    for (const std::string& diff_id : claimed_) claims_.Release(diff_id);
+    for (const auto& [diff_id, name] : claimed_) claims_.Release(name);
     if (notify_.valid()) claims_.Unlisten(notify_.get());
   }
 
@@ -151,8 +166,13 @@ class PullRun {
   }
 
  private:
-  struct Wanted {
-    uint64_t size = 0;  // of the blob
+  // One layer of the image, at its place in the stack.
+  struct Position {
+    std::string diff_id;
+    uint64_t blob_size = 0;
+    oci::Digest diff;
+    oci::Digest stack_key;
+    oci::Digest key;  // under which the store has it; empty: not yet
   };
   struct Deferred {
     store::LayerStaging staging;
@@ -184,57 +204,60 @@ class PullRun {
     if (config_.diff_ids.size() != event.layers.size())
       return Internal("davit-pull named other layers than the image config");
     std::vector<std::string> held = {event.config_digest, event.manifest_digest};
+    const std::vector<oci::Digest> stack_keys = StackKeys(config_.diff_ids);
     for (size_t i = 0; i < event.layers.size(); ++i) {
       if (config_.diff_ids[i].ToString() != event.layers[i].diff_id)
         return Internal("davit-pull named other layers than the image config");
-      order_.push_back(event.layers[i].diff_id);
+      positions_.push_back({event.layers[i].diff_id, event.layers[i].size, config_.diff_ids[i], stack_keys[i], {}});
       held.push_back(event.layers[i].diff_id);
-      wanted_.emplace(event.layers[i].diff_id, Wanted{event.layers[i].size});
+      held.push_back(stack_keys[i].ToString());
     }
     // From here on no removal takes what is already there from under us.
     hold_ = images_.Hold(held);
-    progress_.layers_total = static_cast<uint32_t>(wanted_.size());
-    for (const auto& [diff_id, wanted] : wanted_) {
-      if (layers_.Check(*oci::Digest::Parse(diff_id))) {
-        ++progress_.layers_present;
-        ++progress_.layers_done;
-      } else {
-        missing_.insert(diff_id);
+    progress_.layers_total = static_cast<uint32_t>(positions_.size());
+    for (Position& position : positions_) {
+      for (const oci::Digest* key : {&position.diff, &position.stack_key}) {
+        if (position.key.empty() && layers_.Check(*key)) SetKey(position, *key);
       }
     }
+    progress_.layers_present = progress_.layers_done;
     image_ = std::move(event);
     FaultPoint("image.pull.resolved");
-    RETURN_IF_ERROR(AskForMissing());
+    Status settled = Settle();
     Report();
-    return Settle();
+    return settled;
+  }
+
+  void SetKey(Position& position, const oci::Digest& key) {
+    position.key = key;
+    ++progress_.layers_done;
+  }
+
+  // Notes what others have committed.
+  void Look(Position& position) {
+    for (const oci::Digest* key : {&position.diff, &position.stack_key}) {
+      if (position.key.empty() && layers_.Has(*key)) SetKey(position, *key);
+    }
   }
 
   // Claims what nobody else fetches; the rest waits for a poke.
   Status AskForMissing() {
-    for (auto it = missing_.begin(); it != missing_.end();) {
-      const std::string diff_id = *it;
-      ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(diff_id));
-      if (layers_.Has(digest)) {
-        ++progress_.layers_done;
-        it = missing_.erase(it);
-        continue;
-      }
-      if (!claims_.Claim(diff_id)) {
-        ++it;
-        continue;
-      }
-      claimed_.insert(diff_id);
-      it = missing_.erase(it);
-      if (layers_.Has(digest)) {  // committed between our look and our claim
-        ++progress_.layers_done;
+    for (Position& position : positions_) {
+      const std::string& diff_id = position.diff_id;
+      if (!position.key.empty() || staged_.count(diff_id) != 0 || deferred_.count(diff_id) != 0) continue;
+      const std::string name = claims_.Claim(diff_id, position.stack_key.ToString());
+      if (name.empty()) continue;
+      claimed_[diff_id] = name;
+      Look(position);  // committed between our look and our claim
+      if (!position.key.empty()) {
         Unclaim(diff_id);
         continue;
       }
-      ASSIGN_OR_RETURN(store::LayerStaging staging, layers_.Begin(digest));
+      ASSIGN_OR_RETURN(store::LayerStaging staging, layers_.Begin(position.diff));
       FaultPoint("image.pull.staging");
       FetchCommand command{diff_id, staging.fs()};
       staged_.emplace(diff_id, std::move(staging));
-      progress_.bytes_total += wanted_[diff_id].size;
+      progress_.bytes_total += position.blob_size;
       ++asked_;
       RETURN_IF_ERROR(SendToHelper(command));
     }
@@ -251,9 +274,7 @@ class PullRun {
     uint64_t count = 0;
     while (::read(notify_.get(), &count, sizeof count) > 0) {
     }
-    if (!have_image_) return {};
-    RETURN_IF_ERROR(AskForMissing());
-    return Settle();
+    return have_image_ ? Settle() : Status();
   }
 
   Status OnLayer(LayerEvent event) {
@@ -264,23 +285,31 @@ class PullRun {
     staged_.erase(found);
     for (const std::string& warning : event.warnings)
       LogWarning("pull {}: layer {}: {}", request_.reference.String(), event.diff_id, warning);
-    if (event.implicit_directories.empty()) {
-      RETURN_IF_ERROR(CommitLayer(std::move(staging), event));
-    } else {
+    auto position = std::find_if(positions_.begin(), positions_.end(), [&](const Position& candidate) {
+      return candidate.key.empty() && candidate.diff_id == event.diff_id;
+    });
+    if (position == positions_.end()) {  // the same layer of the same stack came from another pull
+      Unclaim(event.diff_id);
+    } else if (DependsOnStack(event)) {
+      std::string& name = claimed_[event.diff_id];
+      name = claims_.DependsOnStack(name, event.diff_id, position->stack_key.ToString());
       std::string diff_id = event.diff_id;
       deferred_.emplace(diff_id, Deferred{std::move(staging), std::move(event)});
+    } else {
+      RETURN_IF_ERROR(CommitLayer(std::move(staging), event, *position, position->diff));
     }
     return Settle();
   }
 
-  Status CommitLayer(store::LayerStaging staging, const LayerEvent& event) {
+  Status CommitLayer(store::LayerStaging staging, const LayerEvent& event, Position& position, const oci::Digest& key) {
     FaultPoint("image.pull.unpacked");
-    RETURN_IF_ERROR(layers_.Commit(std::move(staging), {event.size, event.entries})
+    staging.SetKey(key);
+    RETURN_IF_ERROR(layers_.Commit(std::move(staging), {event.size, event.entries, event.root_named})
                         .Annotate(fmt::format("commit layer {}", event.diff_id)));
     FaultPoint("image.pull.layer");
-    ++progress_.layers_done;
+    SetKey(position, key);
     // A small layer is here before the helper tells of its bytes.
-    committed_bytes_ += wanted_[event.diff_id].size;
+    committed_bytes_ += position.blob_size;
     progress_.bytes_done = std::max(progress_.bytes_done, committed_bytes_);
     Unclaim(event.diff_id);
     Report();
@@ -288,31 +317,41 @@ class PullRun {
   }
 
   void Unclaim(const std::string& diff_id) {
-    claimed_.erase(diff_id);
-    claims_.Release(diff_id);
+    auto claimed = claimed_.find(diff_id);
+    if (claimed == claimed_.end()) return;
+    claims_.Release(claimed->second);
+    claimed_.erase(claimed);
   }
 
-  // Layers whose directories take after those below: once all of ours are there, from the bottom up. It does
-  // not wait for layers that other pulls fetch: they may be waiting for these.
+  // From the bottom up: a layer that depends on those below is finished once they are all there.
   Status CommitDeferred() {
     std::vector<std::string> lower;  // topmost first
-    for (const std::string& diff_id : order_) {
-      if (auto it = deferred_.find(diff_id); it != deferred_.end()) {
-        Deferred deferred = std::move(it->second);
-        deferred_.erase(it);
-        RETURN_IF_ERROR(CopyLowerMetadata(deferred.staging.fs(), deferred.event.implicit_directories, lower));
-        RETURN_IF_ERROR(CommitLayer(std::move(deferred.staging), deferred.event));
+    for (Position& position : positions_) {
+      if (position.key.empty()) {
+        auto found = deferred_.find(position.diff_id);
+        if (found == deferred_.end()) return {};
+        Deferred deferred = std::move(found->second);
+        deferred_.erase(found);
+        ASSIGN_OR_RETURN_WITH(
+            StackGrowth growth,
+            FinishOnStack(deferred.staging.fs(), deferred.event, lower, options_.limits.max_layer_bytes),
+            "layer " + position.diff_id);
+        deferred.event.size += growth.bytes;
+        deferred.event.entries += static_cast<uint64_t>(growth.entries);
+        RETURN_IF_ERROR(CommitLayer(std::move(deferred.staging), deferred.event, position, position.stack_key));
       }
-      Result<std::string> path = layers_.Path(*oci::Digest::Parse(diff_id));
-      if (path.ok()) lower.insert(lower.begin(), *path);
+      ASSIGN_OR_RETURN(std::string path, layers_.Path(position.key));
+      lower.insert(lower.begin(), std::move(path));
     }
     return {};
   }
 
   Status Settle() {
-    if (!staged_.empty()) return {};
+    for (Position& position : positions_) Look(position);
     RETURN_IF_ERROR(CommitDeferred());
-    complete_ = missing_.empty();
+    RETURN_IF_ERROR(AskForMissing());
+    complete_ = staged_.empty() && std::none_of(positions_.begin(), positions_.end(),
+                                                [](const Position& position) { return position.key.empty(); });
     return {};
   }
 
@@ -338,11 +377,12 @@ class PullRun {
       record.repo_digests = {reference.DigestedName()};
     }
     record.manifest_digest = image_.manifest_digest;
-    record.layers = order_;
     record.size = image_.config.size() + image_.manifest.size();
-    for (const auto& [diff_id, wanted] : wanted_) {
-      ASSIGN_OR_RETURN(store::Layer layer, layers_.Find(*oci::Digest::Parse(diff_id)));
-      record.size += layer.info.size;
+    std::set<oci::Digest> counted;
+    for (const Position& position : positions_) {
+      record.layers.push_back(position.key.ToString());
+      ASSIGN_OR_RETURN(store::Layer layer, layers_.Find(position.key));
+      if (counted.insert(position.key).second) record.size += layer.info.size;
     }
     record.user = config_.user;
     record.created = config_.created;
@@ -374,12 +414,11 @@ class PullRun {
   bool have_image_ = false;
   bool complete_ = false;
   uint32_t asked_ = 0;
-  std::vector<std::string> order_;        // diff IDs, bottom first
-  std::map<std::string, Wanted> wanted_;  // by diff ID, each once
-  std::set<std::string> missing_;         // neither here nor asked for: another pull has them
-  std::set<std::string> claimed_;
+  std::vector<Position> positions_;  // bottom first
+  // By diff ID; a layer that stands at two places is fetched for one after the other where they differ.
+  std::map<std::string, std::string> claimed_;         // the name in claims_
   std::map<std::string, store::LayerStaging> staged_;  // asked for
-  std::map<std::string, Deferred> deferred_;
+  std::map<std::string, Deferred> deferred_;           // there, and waiting for those below
   PullProgress progress_;
   uint64_t committed_bytes_ = 0;  // compressed, of the layers that are in the store
   std::unique_ptr<PullHelper> helper_;

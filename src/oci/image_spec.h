@@ -3,7 +3,7 @@
 // One set of types for both spellings: OCI image-spec 1.0/1.1 and Docker's image manifest version 2
 // schema 2 differ only in media types. Schema 1 is refused by name.
 //
-// Caps: 4 MiB of text, depth 64, 1000 manifests in an index, 512 layers, and the entry caps of
+// Caps: 4 MiB of text, depth 64, 1000 manifests in an index, 500 layers, and the entry caps of
 // oci/json.h. Unknown fields are ignored, null counts as absent. Errors: kInvalidArgument naming the
 // key path; kResourceExhausted for a cap; kUnimplemented for a document kind that is not supported.
 #pragma once

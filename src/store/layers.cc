@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <boost/json/object.hpp>
@@ -76,6 +77,10 @@ bool IsDirectory(const std::string& path) {
   return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+// On the directory above a lowerdir, out of the containers' sight.
+constexpr const char* kRootAttribute = "trusted.davit.root";
+constexpr std::string_view kRootUnnamed = "unnamed";
+
 // A name that Commit gives to a layer, whichever hash its diff ID is of.
 bool IsLayerName(std::string_view name) {
   return oci::Digest::ParseHex(oci::DigestAlgorithm::kSha256, name).ok() ||
@@ -83,6 +88,15 @@ bool IsLayerName(std::string_view name) {
 }
 
 }  // namespace
+
+const std::string& RootLayer(const std::vector<std::string>& lowerdirs) {
+  for (const std::string& lower : lowerdirs) {
+    char value[kRootUnnamed.size()];
+    const ssize_t size = ::getxattr((lower + "/..").c_str(), kRootAttribute, value, sizeof value);
+    if (size < 0 || std::string_view(value, static_cast<size_t>(size)) != kRootUnnamed) return lower;
+  }
+  return lowerdirs.back();
+}
 
 LayerStaging::LayerStaging(oci::Digest diff_id, std::string dir, std::function<void(const std::string&)> discard)
     : diff_id_(diff_id), dir_(std::move(dir)), discard_(std::move(discard)) {}
@@ -300,6 +314,10 @@ Status DirectoryLayers::Commit(LayerStaging staging, const LayerInfo& info) {
   // Once, here, so that nobody who asks for the store's usage has to walk it.
   Kept kept{info, {info.size, info.entries}};
   if (Result<TreeUsage> tree = MeasureTree(staging.dir(), kMaxMeasured); tree.ok()) kept.disk = tree->disk;
+  if (!info.root_named &&
+      ::setxattr(staging.dir().c_str(), kRootAttribute, kRootUnnamed.data(), kRootUnnamed.size(), 0) != 0) {
+    return ErrnoError(errno, fmt::format("{}: set {} of {}", intent, kRootAttribute, staging.dir()));
+  }
 
   std::lock_guard guard(state_->change);
   if (state_->Has(diff_id)) return {};  // another pull was faster: `staging` discards itself

@@ -1,9 +1,11 @@
-// Layers: unpacked image layers, each kept once under its diff ID.
+// Layers: unpacked image layers, each kept once under its diff ID; or, where the content depends on the layers below,
+// under a key of that stack, which is what "diff ID" means in this file then (image/layer_stack.h).
 //
 // LayerDriver is the interface (overlay directories today, single-file layers on newer kernels later);
 // DirectoryLayers keeps each layer as a directory tree that overlayfs takes as a lowerdir:
 //
-//   <root>/layers/<hex of the diff ID>/fs/      a layer; present and recorded, or not a layer
+//   <root>/layers/<hex of the diff ID>/fs/      a layer; present and recorded, or not a layer. The directory above has
+//                                               the attribute trusted.davit.root="unnamed" where the archive has no "/"
 //   <root>/layers/.staging-<random>/fs/         being filled by davit-pull
 //   <root>/trash/<random>                       being deleted
 //
@@ -31,6 +33,9 @@ namespace davit::store {
 struct LayerInfo {
   uint64_t size = 0;     // bytes of file content
   uint64_t entries = 0;  // inodes
+  // The archive has an entry for its root. Without one the root's owner and mode are made up, and the image's "/" is as
+  // the layers below have it.
+  bool root_named = true;
 
   friend bool operator==(const LayerInfo&, const LayerInfo&) = default;
 };
@@ -40,6 +45,10 @@ struct Layer {
   LayerInfo info;
   std::string path;  // the lowerdir
 };
+
+// Of an image's lowerdirs, topmost first and at least one: the one whose owner and mode are those of the image's "/".
+// The topmost whose archive names its root, or the bottom one. Looks at the disk.
+const std::string& RootLayer(const std::vector<std::string>& lowerdirs);
 
 struct DiskUsage {
   uint64_t bytes = 0;
@@ -58,6 +67,8 @@ class LayerStaging {
   ~LayerStaging();
 
   [[nodiscard]] const oci::Digest& diff_id() const { return diff_id_; }
+  // What it is committed as, when that is not what it was begun as.
+  void SetKey(const oci::Digest& key) { diff_id_ = key; }
   // The directory to unpack into: there, empty, mode 0755.
   [[nodiscard]] std::string fs() const { return dir_ + "/fs"; }
   [[nodiscard]] const std::string& dir() const { return dir_; }

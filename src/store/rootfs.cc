@@ -59,7 +59,7 @@ uint32_t MapId(const RootfsMount& mount, uint32_t id) {
 }
 
 // The root of an overlay shows the upper directory's owner and mode, and an image may want others for its "/"
-// (0555, say): the topmost layer has the image's last word on them.
+// (0555, say): the topmost layer that names it has the image's last word on them.
 Status CopyOwnerAndMode(const std::string& from, const std::string& to, const RootfsMount& mount) {
   struct stat info {};
   if (::stat(from.c_str(), &info) != 0) return ErrnoError(errno, fmt::format("stat layer {}", from));
@@ -152,7 +152,7 @@ struct Rootfs::State {
       return overlay;
     }
     RETURN_IF_ERROR(MakeDirectory(UpperOf(id), 0755));
-    if (!mount.layers.empty()) RETURN_IF_ERROR(CopyOwnerAndMode(mount.layers[0], UpperOf(id), mount));
+    if (!mount.layers.empty()) RETURN_IF_ERROR(CopyOwnerAndMode(RootLayer(mount.layers), UpperOf(id), mount));
     RETURN_IF_ERROR(ForgetVolatileMount(id));
     RETURN_IF_ERROR(MakeDirectory(WorkOf(id), 0700));
     overlay.upper = UpperOf(id);

@@ -178,6 +178,18 @@ TEST_F(RootRootfsTest, TheRootHasTheOwnerAndModeOfTheTopmostLayer) {
   EXPECT_EQ(info.st_gid, 8u);
 }
 
+TEST_F(RootRootfsTest, ALayerWithoutAnEntryForItsRootSaysNothingOfIt) {
+  std::string bottom = MakeLayer("bottom/fs", "a", "x");
+  std::string top = MakeLayer("top/fs", "b", "x");
+  ASSERT_EQ(::chmod(bottom.c_str(), 0551), 0);
+  ASSERT_EQ(::setxattr((top + "/..").c_str(), "trusted.davit.root", "unnamed", 7, 0), 0);
+  EXPECT_EQ(RootLayer({top, bottom}), bottom);
+  ASSERT_EQ(::setxattr((bottom + "/..").c_str(), "trusted.davit.root", "unnamed", 7, 0), 0);
+  EXPECT_EQ(RootLayer({top, bottom}), bottom) << "made up there too, but nothing is below it";
+  ASSERT_OK(rootfs_->Mount(id_, {.layers = {top, bottom}, .target = target_}));
+  EXPECT_EQ(ModeOf(target_), 0551u);
+}
+
 TEST_F(RootRootfsTest, WhiteoutsAndOpaqueDirectoriesHide) {
   std::string bottom = MakeLayer("bottom", "gone", "x");
   ASSERT_OK(sys::MakeDirectories(bottom + "/dir", 0755));

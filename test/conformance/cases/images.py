@@ -37,6 +37,23 @@ def identity(t):
         box.remove()
 
 
+@case("images", "each looks as if alone on the node: what a layer does not name belongs to the layers below")
+def alone(t):
+    base = [entry for entry in catalogue.base_entries(busybox()) if entry.path.rstrip("/") != "etc"]
+    conf = Layer.of([Entry("etc/app.conf", data=b"x")])  # no entry for etc/
+    link = Layer.of([Entry("h", "hardlink", target="etc/app.conf")])  # into the layer below
+    nothing = Layer.of([Entry("nope/.wh.z"), Entry("nope/none/.wh..wh..opq"), Entry("own", "dir"), Entry("own/.wh.z")])
+    for name, mode, owner in (("open", 0o777, 1000), ("closed", 0o755, 0)):
+        below = Layer.of([Entry(".", "dir", mode=0o551), *base, Entry("etc", "dir", mode=mode, uid=owner, gid=owner)])
+        box = t.run("sleep", "1000", image=t.image(f"alone-{name}", catalogue.shell_image(below, conf, nothing, link)))
+        assert box.exec("stat", "-c", "%a %u %g", "/etc").split() == [f"{mode:o}", str(owner), str(owner)], name
+        assert box.exec("stat", "-c", "%a", "/").strip() == "551"
+        assert box.exec("sh", "-c", "ls -A /nope /nope/none /own 2>&1").split() == ["/nope:", "none", "/nope/none:", "/own:"]
+        h, conf_file = (box.exec("stat", "-c", "%i %h", path).split() for path in ("/h", "/etc/app.conf"))
+        assert h == conf_file and h[1] == "2", (h, conf_file)
+        assert box.exec("cat", "/h").strip() == "x"
+
+
 @case("images", "user_specified_image and annotations of the image come back in the status")
 def specified(t):
     image = named(t, BUSYBOX)

@@ -1,4 +1,4 @@
-#include "container/copy_tree.h"
+#include "sys/copy_tree.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include "base/strings.h"
 #include "sys/unique_fd.h"
 
-namespace davit::container {
+namespace davit::sys {
 namespace {
 
 constexpr size_t kMaxDepth = 100;
@@ -43,7 +43,7 @@ class TreeCopy {
     errno = 0;
     while (dirent* entry = ::readdir(dir.get())) {
       const std::string name = entry->d_name;
-      if (name != "." && name != "..") RETURN_IF_ERROR(Entry(from, to, name, depth));
+      if (name != "." && name != "..") RETURN_IF_ERROR(Entry(from, name, to, name, depth));
       errno = 0;
     }
     if (errno != 0) return ErrnoError(errno, "read directory");
@@ -52,8 +52,22 @@ class TreeCopy {
     return Metadata(from, to, info, "directory");
   }
 
+  Status NoDirectory(int from, const std::string& name, int to, const std::string& as, const struct stat& info) {
+    if (S_ISREG(info.st_mode)) return File(from, name, to, as, info);
+    if (S_ISSOCK(info.st_mode)) return {};
+    if (S_ISLNK(info.st_mode)) {
+      RETURN_IF_ERROR(Link(from, name, to, as));
+    } else {
+      if (::mknodat(to, as.c_str(), info.st_mode, info.st_rdev) != 0) return Error(as);
+      if (::fchmodat(to, as.c_str(), info.st_mode & 07777, 0) != 0) return Error(as);
+    }
+    if (::fchownat(to, as.c_str(), info.st_uid, info.st_gid, AT_SYMLINK_NOFOLLOW) != 0) return Error(as);
+    std::array<timespec, 2> times = {info.st_atim, info.st_mtim};
+    return ::utimensat(to, as.c_str(), times.data(), AT_SYMLINK_NOFOLLOW) == 0 ? Status() : Error(as);
+  }
+
  private:
-  Status Entry(int from, int to, const std::string& name, size_t depth) {
+  Status Entry(int from, const std::string& name, int to, const std::string& as, size_t depth) {
     if (++entries_ > limits_.entries) {
       return ResourceExhausted("more than " + std::to_string(limits_.entries) + " files");
     }
@@ -61,42 +75,33 @@ class TreeCopy {
     struct stat info {};
     if (::fstatat(from, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return Error(name);
     if (S_ISDIR(info.st_mode)) return Subdirectory(from, to, name, depth);
-    if (S_ISREG(info.st_mode)) return File(from, to, name, info);
-    if (S_ISSOCK(info.st_mode)) return {};
-    if (S_ISLNK(info.st_mode)) {
-      RETURN_IF_ERROR(Link(from, to, name));
-    } else {
-      if (::mknodat(to, name.c_str(), info.st_mode, info.st_rdev) != 0) return Error(name);
-      if (::fchmodat(to, name.c_str(), info.st_mode & 07777, 0) != 0) return Error(name);
-    }
-    if (::fchownat(to, name.c_str(), info.st_uid, info.st_gid, AT_SYMLINK_NOFOLLOW) != 0) return Error(name);
-    return {};
+    return NoDirectory(from, name, to, as, info);
   }
 
   Status Subdirectory(int from, int to, const std::string& name, size_t depth) {
     if (::mkdirat(to, name.c_str(), 0700) != 0) return Error(name);
     constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    sys::UniqueFd source(::openat(from, name.c_str(), kFlags));
-    sys::UniqueFd target(source.valid() ? ::openat(to, name.c_str(), kFlags) : -1);
+    UniqueFd source(::openat(from, name.c_str(), kFlags));
+    UniqueFd target(source.valid() ? ::openat(to, name.c_str(), kFlags) : -1);
     if (!target.valid()) return Error(name);
     Status copied = Directory(source.get(), target.get(), depth + 1);
     return copied.ok() ? copied : Status(copied.code(), Printable(name) + "/" + copied.message());
   }
 
-  Status Link(int from, int to, const std::string& name) {
+  Status Link(int from, const std::string& name, int to, const std::string& as) {
     std::array<char, 4096> target{};
     ssize_t size = ::readlinkat(from, name.c_str(), target.data(), target.size() - 1);
-    if (size < 0 || ::symlinkat(target.data(), to, name.c_str()) != 0) return Error(name);
+    if (size < 0 || ::symlinkat(target.data(), to, as.c_str()) != 0) return Error(as);
     return {};
   }
 
-  Status File(int from, int to, const std::string& name, const struct stat& info) {
+  Status File(int from, const std::string& name, int to, const std::string& as, const struct stat& info) {
     bytes_ += static_cast<uint64_t>(info.st_size);
     if (bytes_ > limits_.bytes) return ResourceExhausted("more than " + std::to_string(limits_.bytes) + " bytes");
-    sys::UniqueFd source(::openat(from, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    UniqueFd source(::openat(from, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
     if (!source.valid()) return Error(name);
-    sys::UniqueFd target(::openat(to, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (!target.valid()) return Error(name);
+    UniqueFd target(::openat(to, as.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!target.valid()) return Error(as);
     constexpr size_t kChunk = 8 << 20;  // between two looks at the clock
     for (off_t left = info.st_size; left > 0;) {
       ssize_t n = ::sendfile(target.get(), source.get(), nullptr, kChunk);
@@ -149,4 +154,12 @@ Status CopyTree(int from, int to, const CopyLimits& limits, Deadline deadline) {
   return TreeCopy(limits, deadline).Directory(from, to, 0);
 }
 
-}  // namespace davit::container
+Status CopyFileAt(int from, const std::string& name, int to, const std::string& as, const CopyLimits& limits,
+                  Deadline deadline) {
+  struct stat info {};
+  if (::fstatat(from, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return ErrnoError(errno, Printable(name, 512));
+  if (S_ISDIR(info.st_mode)) return InvalidArgument(Printable(name, 512) + " is a directory");
+  return TreeCopy(limits, deadline).NoDirectory(from, name, to, as, info);
+}
+
+}  // namespace davit::sys

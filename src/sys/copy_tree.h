@@ -1,13 +1,13 @@
-// CopyTree: the content of a directory of an image into a directory of our own, with owners, modes, times
-// and extended attributes.
+// Copies out of an image's tree into a directory of our own, with owners, modes, times and extended attributes.
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "base/deadline.h"
 #include "base/result.h"
 
-namespace davit::container {
+namespace davit::sys {
 
 struct CopyLimits {
   uint64_t entries = 200'000;
@@ -20,4 +20,9 @@ struct CopyLimits {
 // kDeadlineExceeded. What was copied by then stays.
 Status CopyTree(int from, int to, const CopyLimits& limits, Deadline deadline);
 
-}  // namespace davit::container
+// One file, link or device `name` of the directory `from` as `as` in the directory `to`, where that must not be.
+// Nothing is followed; the rest as CopyTree. kInvalidArgument for a directory, kNotFound.
+Status CopyFileAt(int from, const std::string& name, int to, const std::string& as, const CopyLimits& limits,
+                  Deadline deadline);
+
+}  // namespace davit::sys
