@@ -1,5 +1,6 @@
 // The container verbs and what follows from a container's exit.
 
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/epoll.h>
 
@@ -198,6 +199,11 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
   // Held until the record names the layers: a RemoveImage in between must not take them.
   image::LayerHold hold = images->Hold(image.layers);
   ASSIGN_OR_RETURN(image, images->Find(image.id));
+  if (!image.artifact_type.empty()) {
+    return InvalidArgument(fmt::format(
+        "image.image: \"{}\" is an OCI artifact of type {}, which has no program to run; mount it as an image volume",
+        Printable(record.spec.image.image), Printable(image.artifact_type)));
+  }
   ASSIGN_OR_RETURN(std::shared_ptr<const oci::ImageConfig> image_config, images->Config(image));
   record.image_id = image.id;
   NameImage(record, image, config.image.default_registry);

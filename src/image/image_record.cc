@@ -9,7 +9,7 @@ namespace davit::image {
 
 BOOST_DESCRIBE_STRUCT(ImageRecord, (),
                       (id, repo_tags, repo_digests, manifest_digest, size, layers, user, created, architecture,
-                       pulled_at, pinned))
+                       pulled_at, pinned, artifact_type))
 
 std::string EncodeImageRecord(const ImageRecord& record) {
   boost::json::value json = oci::Reflect(record);

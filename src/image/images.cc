@@ -183,6 +183,7 @@ Result<ImageRecord> Images::Find(std::string_view id) const {
 }
 
 Result<std::shared_ptr<const oci::ImageConfig>> Images::Config(const ImageRecord& record) const {
+  if (!record.artifact_type.empty()) return std::make_shared<const oci::ImageConfig>();
   {
     std::lock_guard lock(snapshot_lock_);
     auto it = configs_.find(record.id);

@@ -44,6 +44,8 @@ struct ImageRecord {
   std::string architecture;
   int64_t pulled_at = 0;  // wall nanoseconds
   bool pinned = false;    // the kubelet's image GC must leave it alone; CRI Image.pinned
+  // Not empty: an OCI artifact (artifact.h), which has no config; its id is the manifest's digest.
+  std::string artifact_type;
 
   friend bool operator==(const ImageRecord&, const ImageRecord&) = default;
 };

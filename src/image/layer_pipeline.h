@@ -16,8 +16,8 @@ namespace davit::image {
 
 struct LayerJob {
   oci::Descriptor blob;
-  oci::Digest diff_id;
-  std::string path;  // empty directory
+  oci::Digest diff_id;  // empty: there is none to compare with, as for an artifact's packed directory
+  std::string path;     // empty directory
 };
 
 // Shared by all layers of a pull.

@@ -19,7 +19,7 @@ BOOST_DESCRIBE_STRUCT(FetchCommand, (), (diff_id, path))
 BOOST_DESCRIBE_STRUCT(FinishCommand, (), (layers))
 BOOST_DESCRIBE_STRUCT(LayerSource, (), (diff_id, digest, size))
 BOOST_DESCRIBE_STRUCT(ResolvedEvent, (),
-                      (top_digest, manifest_digest, manifest, config_digest, config, endpoint, layers))
+                      (top_digest, manifest_digest, manifest, config_digest, config, endpoint, layers, artifact))
 BOOST_DESCRIBE_STRUCT(ProgressEvent, (), (bytes_done, bytes_unpacked, retries))
 BOOST_DESCRIBE_STRUCT(LinkBelow, (), (target, names))
 BOOST_DESCRIBE_STRUCT(LayerEvent, (),

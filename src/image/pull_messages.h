@@ -54,6 +54,7 @@ struct ResolvedEvent {
   std::string config;               // text
   std::string endpoint;             // "https://host" that had it
   std::vector<LayerSource> layers;  // bottom first, one for each layer of the manifest
+  bool artifact = false;            // it is none of an image: config is empty, diff IDs are keys (artifact.h)
 };
 struct ProgressEvent {
   uint64_t bytes_done = 0;

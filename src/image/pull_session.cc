@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "base/strings.h"
+#include "image/artifact.h"
+#include "image/artifact_writer.h"
 #include "image/layer_pipeline.h"
 #include "image/out_of_memory.h"
 #include "image/pull_messages.h"
@@ -65,6 +67,7 @@ class LineReader {
 struct ResolvedImage {
   ResolvedEvent event;
   std::map<std::string, oci::Descriptor> blobs;  // by diff ID
+  std::map<std::string, ArtifactFile> files;     // of an artifact, by key
 };
 
 Status CheckSha256(const oci::Digest& digest, std::string_view what) {
@@ -81,6 +84,19 @@ oci::Platform WantedPlatform(const Platform& asked) {
   }
   if (!asked.variant.empty()) wanted.variant = asked.variant;
   return oci::NormalizePlatform(wanted);
+}
+
+Status ResolveArtifact(const oci::Manifest& manifest, ResolvedImage& out) {
+  out.event.artifact = true;
+  out.event.config_digest = manifest.config.digest.ToString();
+  ASSIGN_OR_RETURN(std::vector<ArtifactFile> files, ArtifactFiles(manifest));
+  for (ArtifactFile& file : files) {
+    RETURN_IF_ERROR(CheckSha256(file.blob.digest, "blob"));
+    std::string key = file.key.ToString();
+    out.event.layers.push_back({key, file.blob.digest.ToString(), file.blob.size});
+    out.files.emplace(std::move(key), std::move(file));
+  }
+  return {};
 }
 
 Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Reference& reference,
@@ -102,9 +118,12 @@ Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Refe
     if (kind != oci::ManifestKind::kManifest) return Unimplemented("an index within an index is not supported");
   }
   ASSIGN_OR_RETURN(oci::Manifest manifest, oci::ParseManifest(fetched.text));
-  if (!manifest.config.media_type.empty() && !oci::IsConfigMediaType(manifest.config.media_type)) {
-    return Unimplemented(fmt::format("it is no container image: its config has the media type \"{}\"",
-                                     Printable(manifest.config.media_type)));
+  if (IsArtifact(manifest)) {
+    RETURN_IF_ERROR(ResolveArtifact(manifest, out));
+    out.event.manifest = std::move(fetched.text);
+    out.event.manifest_digest = fetched.digest.ToString();
+    out.event.endpoint = registry.CurrentEndpoint();
+    return out;
   }
   RETURN_IF_ERROR(CheckSha256(manifest.config.digest, "config"));
   ASSIGN_OR_RETURN_WITH(out.event.config,
@@ -212,7 +231,30 @@ class Session {
     changed_.notify_all();
   }
 
+  Result<LayerEvent> FetchArtifact(const FetchCommand& command, const ArtifactFile& file) {
+    ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
+    auto fetch = [&](const std::function<Status(std::string_view)>& push) {
+      return registry_->GetBlob(*client, file.blob.digest, file.blob.size, push);
+    };
+    LayerEvent event;
+    event.diff_id = command.diff_id;
+    if (file.path.empty()) {
+      LayerJob job{file.blob, {}, command.path};
+      job.blob.media_type = oci::kMediaDockerLayerGzip;  // of which the bytes alone decide the compression
+      ASSIGN_OR_RETURN(UnpackedLayer unpacked, UnpackLayer(job, job_.limits, counters_, fetch));
+      return EventOf(command.diff_id, std::move(unpacked));
+    }
+    ASSIGN_OR_RETURN(LayerTotals totals, WriteArtifactFile(file, command.path, job_.limits, counters_, fetch));
+    event.size = totals.size;
+    event.entries = totals.entries;
+    event.root_named = false;
+    return event;
+  }
+
   Result<LayerEvent> FetchLayer(const FetchCommand& command) {
+    if (auto file = resolved_.files.find(command.diff_id); file != resolved_.files.end()) {
+      return FetchArtifact(command, file->second);
+    }
     auto blob = resolved_.blobs.find(command.diff_id);
     if (blob == resolved_.blobs.end())
       return InvalidArgument(fmt::format("no layer {} in this image", Printable(command.diff_id)));
@@ -224,8 +266,12 @@ class Session {
         UnpackLayer(layer, job_.limits, counters_, [&](const std::function<Status(std::string_view)>& push) {
           return registry_->GetBlob(*client, layer.blob.digest, layer.blob.size, push);
         }));
+    return EventOf(command.diff_id, std::move(unpacked));
+  }
+
+  static LayerEvent EventOf(const std::string& diff_id, UnpackedLayer unpacked) {
     LayerEvent event;
-    event.diff_id = command.diff_id;
+    event.diff_id = diff_id;
     event.size = unpacked.totals.size;
     event.entries = unpacked.totals.entries;
     event.warnings = std::move(unpacked.warnings);

@@ -17,6 +17,7 @@
 #include "base/rollback.h"
 #include "base/strings.h"
 #include "base/time.h"
+#include "image/artifact.h"
 #include "image/layer_stack.h"
 #include "image/pull_helper.h"
 #include "image/sha256.h"
@@ -200,15 +201,14 @@ class PullRun {
   Status OnResolved(ResolvedEvent event) {
     if (have_image_) return Internal("davit-pull resolved the image twice");
     have_image_ = true;
-    ASSIGN_OR_RETURN(config_, oci::ParseImageConfig(event.config));
-    if (config_.diff_ids.size() != event.layers.size())
-      return Internal("davit-pull named other layers than the image config");
+    ASSIGN_OR_RETURN(std::vector<oci::Digest> diff_ids, event.artifact ? ArtifactKeys(event) : DiffIds(event));
+    if (diff_ids.size() != event.layers.size()) return Internal("davit-pull named other layers than the image config");
     std::vector<std::string> held = {event.config_digest, event.manifest_digest};
-    const std::vector<oci::Digest> stack_keys = StackKeys(config_.diff_ids);
+    const std::vector<oci::Digest> stack_keys = StackKeys(diff_ids);
     for (size_t i = 0; i < event.layers.size(); ++i) {
-      if (config_.diff_ids[i].ToString() != event.layers[i].diff_id)
+      if (diff_ids[i].ToString() != event.layers[i].diff_id)
         return Internal("davit-pull named other layers than the image config");
-      positions_.push_back({event.layers[i].diff_id, event.layers[i].size, config_.diff_ids[i], stack_keys[i], {}});
+      positions_.push_back({event.layers[i].diff_id, event.layers[i].size, diff_ids[i], stack_keys[i], {}});
       held.push_back(event.layers[i].diff_id);
       held.push_back(stack_keys[i].ToString());
     }
@@ -226,6 +226,21 @@ class PullRun {
     Status settled = Settle();
     Report();
     return settled;
+  }
+
+  Result<std::vector<oci::Digest>> DiffIds(const ResolvedEvent& event) {
+    ASSIGN_OR_RETURN(config_, oci::ParseImageConfig(event.config));
+    return config_.diff_ids;
+  }
+
+  Result<std::vector<oci::Digest>> ArtifactKeys(const ResolvedEvent& event) {
+    ASSIGN_OR_RETURN(oci::Manifest manifest, oci::ParseManifest(event.manifest));
+    if (!IsArtifact(manifest)) return Internal("davit-pull named an image an artifact");
+    artifact_type_ = ArtifactType(manifest);
+    ASSIGN_OR_RETURN(std::vector<ArtifactFile> files, ArtifactFiles(manifest));
+    std::vector<oci::Digest> keys;
+    for (const ArtifactFile& file : files) keys.push_back(file.key);
+    return keys;
   }
 
   void SetKey(Position& position, const oci::Digest& key) {
@@ -357,19 +372,22 @@ class PullRun {
 
   Result<ImageRecord> CommitImage() {
     RETURN_IF_ERROR(SendToHelper(FinishCommand{asked_}));
-    ASSIGN_OR_RETURN(oci::Digest config_digest, oci::Digest::Parse(image_.config_digest));
     ASSIGN_OR_RETURN(oci::Digest manifest_digest, oci::Digest::Parse(image_.manifest_digest));
     const Reference& reference = request_.reference;
     if (!reference.digest().empty() && reference.digest() != image_.top_digest) {
       return DataLoss(fmt::format("asked for {}, got {}", reference.digest(), image_.top_digest));
     }
     // Both are checked against their digests here, whatever the helper said.
-    RETURN_IF_ERROR(content_.Put(config_digest, image_.config));
-    FaultPoint("image.pull.config");
+    if (!image_.artifact) {
+      ASSIGN_OR_RETURN(oci::Digest config_digest, oci::Digest::Parse(image_.config_digest));
+      RETURN_IF_ERROR(content_.Put(config_digest, image_.config));
+      FaultPoint("image.pull.config");
+    }
     RETURN_IF_ERROR(content_.Put(manifest_digest, image_.manifest));
     FaultPoint("image.pull.manifest");
     ImageRecord record;
-    record.id = image_.config_digest;
+    record.id = image_.artifact ? image_.manifest_digest : image_.config_digest;
+    record.artifact_type = artifact_type_;
     if (reference.digest().empty()) {
       record.repo_tags = {reference.TaggedName()};
       record.repo_digests = {reference.Name() + "@" + image_.top_digest};
@@ -411,6 +429,7 @@ class PullRun {
   LayerHold hold_;
   ResolvedEvent image_;
   oci::ImageConfig config_;
+  std::string artifact_type_;  // empty: an image
   bool have_image_ = false;
   bool complete_ = false;
   uint32_t asked_ = 0;

@@ -144,6 +144,27 @@ class Image:
         return found
 
 
+@dataclass
+class Artifact:
+    """An OCI artifact (image-spec 1.1): blobs with a media type, annotations and data, and no image config."""
+
+    parts: list[tuple[str, dict[str, str], bytes]]
+    artifact_type: str = "application/vnd.davit.test"
+    platforms: tuple[str, ...] = ("any",)
+    config: bytes = b"{}"
+
+    def blobs(self) -> dict[str, bytes]:
+        return {digest_of(data): data for data in (self.config, *(part[2] for part in self.parts))}
+
+    def top(self) -> tuple[str, bytes]:
+        layers = [{"mediaType": kind, "digest": digest_of(data), "size": len(data), "annotations": annotations}
+                  for kind, annotations, data in self.parts]
+        return OCI["manifest"], to_json({
+            "schemaVersion": 2, "mediaType": OCI["manifest"], "artifactType": self.artifact_type,
+            "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest_of(self.config),
+                       "size": len(self.config)}, "layers": layers})
+
+
 def write_layout(image: Image, path: Path | str, name: str) -> None:
     """Writes an OCI image layout directory with one image under `name`."""
     root = Path(path)
@@ -173,7 +194,7 @@ class Pusher:
             token = base64.b64encode(f"{user}:{password}".encode()).decode()
             self._headers["Authorization"] = f"Basic {token}"
 
-    def push(self, image: Image, repository: str, *tags: str) -> str:
+    def push(self, image: "Image | Artifact", repository: str, *tags: str) -> str:
         """Pushes under each tag and returns the digest that the tags point to."""
         for digest, data in image.blobs().items():
             self._blob(repository, digest, data)

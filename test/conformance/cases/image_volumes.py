@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench import case
 from cases.user_namespaces import HOST_ID, MAPPED, base_layers, mapped_pod
-from oci_image import Entry, Image, Layer, directory
+from oci_image import Artifact, Entry, Image, Layer, digest_of, directory
 
 AREA = "image volumes"
 
@@ -44,6 +44,42 @@ def one_layer(t):
     for _ in range(2):
         box = pod.container(mounts=[mount(reference)])
         assert box.exec("cat", "/i/top") == "top"
+
+
+@case(AREA, "an OCI artifact: its blobs are files under their titles, and what oras has packed is unpacked")
+def artifact(t):
+    title = "org.opencontainers.image.title"
+    packed = Layer.of([directory("packed"), Entry("packed/inside", data=b"inside")]).blob
+    made = Artifact([
+        ("application/vnd.davit.test.model", {title: "models/one.bin"}, b"weights" * 1000),
+        ("application/vnd.oci.image.layer.v1.tar", {title: "README"}, b"no tar at all"),  # as oras names any file
+        ("text/plain", {}, b"untitled"),
+        ("application/vnd.acme.tar", {title: "packed", "io.deis.oras.content.unpack": "true"}, packed)])
+    reference = t.image("artifact", made)
+    image = t.cri.ImageStatus(image={"image": reference}).image
+    assert image.id == digest_of(made.top()[1]) and image.size > 7000, image
+    assert [i.id for i in t.cri.ListImages(filter={"image": {"image": image.id}}).images] == [image.id]
+    box = t.pod().container(mounts=[mount(reference), mount(reference, "/sub", "models")])
+    assert box.exec("sh", "-c", "cd /i; find . -type f | sort").split() == sorted(
+        ["./README", "./" + digest_of(b"untitled").removeprefix("sha256:"), "./models/one.bin", "./packed/inside"])
+    assert box.exec("cat", "/i/README", "/i/packed/inside") == "no tar at allinside"
+    assert box.exec("sha256sum", "/sub/one.bin").split()[0] == digest_of(b"weights" * 1000).removeprefix("sha256:")
+    error = t.pod().refused("INVALID_ARGUMENT", "artifact", image=reference)
+    assert "image volume" in error.details
+    box.remove()
+    t.cri.RemoveImage(image={"image": reference})
+    assert not t.cri.ListImages(filter={"image": {"image": image.id}}).images
+
+
+@case(AREA, "an OCI artifact whose titles are no places in a directory is refused by name")
+def evil_artifact(t):
+    for title in ("../evil", "/etc/evil", "a/../../evil", ".wh.x"):
+        try:
+            t.image("evil-artifact", Artifact([("text/plain", {"org.opencontainers.image.title": title}, b"x")]))
+        except AssertionError as error:
+            assert "title" in str(error) and title in str(error), error
+        else:
+            raise AssertionError(f"{title} was taken")
 
 
 @case(AREA, "a sub path, through a link that stays inside the image")
