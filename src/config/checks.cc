@@ -71,6 +71,8 @@ Status CheckSocketPath(std::string& path) {
   return {};
 }
 
+Status CheckOptionalSocketPath(std::string& path) { return path.empty() ? Status() : CheckSocketPath(path); }
+
 Status CheckListenAddress(const std::string& text) {
   if (text.empty()) return {};
   if (text.rfind("unix://", 0) == 0) {

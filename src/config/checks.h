@@ -17,6 +17,7 @@ Status CheckOptionalPath(std::string& path);  // or empty
 Status CheckPaths(std::vector<std::string>& paths);
 // A path or unix:///path, short enough for sun_path.
 Status CheckSocketPath(std::string& path);
+Status CheckOptionalSocketPath(std::string& path);  // the same, or empty
 Status CheckRange(int64_t number, int64_t low, int64_t high);
 Status CheckOneOf(const std::string& word, const std::vector<std::string>& allowed);
 // An IPv4 or IPv6 address without brackets or zone.

@@ -57,6 +57,10 @@ std::vector<Field> ApiFields(ApiConfig& c) {
           "listen", c.listen, [&c] { return CheckSocketPath(c.listen); },
           "socket of the Kubernetes Container Runtime Interface; a path or unix:///path"),
       Number("event_queue", c.event_queue, 16, 1'000'000, "events that wait for one client that reads slowly"),
+      Text(
+          "crio_socket", c.crio_socket, [&c] { return CheckOptionalSocketPath(c.crio_socket); },
+          "CRI-O's inspection API, for a kubelet whose cAdvisor does not ask CRI: it looks at /var/run/crio/crio.sock; "
+          "cgroups of new pods and containers then have the names of CRI-O's; empty: nowhere"),
   };
 }
 

@@ -171,7 +171,8 @@ Result<ContainerId> Engine::State::CreateContainerNow(const ContainerId& id, con
     return FailedPrecondition("pod sandbox " + pod_id.Short() + " was made under the other runtime.cgroup_driver (" +
                               pod->cgroup + "): make it anew");
   }
-  record.cgroup = sys::ChildCgroup(pod->cgroup, "davit-" + id.str());
+  const std::string prefix = config.api.crio_socket.empty() ? "davit-" : "crio-";  // which cAdvisor looks for
+  record.cgroup = sys::ChildCgroup(pod->cgroup, prefix + id.str());
   record.log_path = AbsoluteLogPath(spec, pod->spec.log_directory);
   record.created_at = WallNanos();
   ASSIGN_OR_RETURN(record, MakeContainer(std::move(record), *pod, target));

@@ -309,6 +309,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   sandboxes.paths = {config.state};
   sandboxes.init_path = programs.init;
   sandboxes.systemd_cgroups = raw->systemd_cgroups;
+  sandboxes.inspect_cgroups = !config.api.crio_socket.empty();
   sandboxes.cgroup_abilities = raw->containers->options().node.cgroups;
   sandboxes.network_timeout = std::chrono::seconds(config.network.plugin_timeout_seconds);
   raw->sandboxes = std::make_unique<pod::Sandboxes>(std::move(sandboxes), *raw->network, raw->cgroups);

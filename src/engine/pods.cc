@@ -270,7 +270,11 @@ Status Engine::State::RemoveStrays(const pod::PodRecord& pod) {
   ASSIGN_OR_RETURN(std::vector<ContainerId> there, containers->ListDirectories());
   for (const ContainerId& id : there) {
     if (view->containers.count(id) != 0) continue;
-    const std::string cgroup = sys::ChildCgroup(pod.cgroup, "davit-" + id.str());
+    std::string cgroup = sys::ChildCgroup(pod.cgroup, "davit-" + id.str());
+    // It has the name that was configured when it was made.
+    if (const std::string other = sys::ChildCgroup(pod.cgroup, "crio-" + id.str()); sys::CgroupExists(cgroups, other)) {
+      cgroup = other;
+    }
     // The cgroup of a pod that named no parent is its own.
     const bool inside = pod.spec.cgroup_parent.empty() && sys::CgroupExists(cgroups, cgroup);
     Result<std::string> bundle = sys::ReadFile(containers->paths().Bundle(id) + "/config.json", size_t{16} << 20);

@@ -82,7 +82,7 @@ Status RemoveDeadSocket(const Address& address) {
   return {};
 }
 
-Result<sys::UniqueFd> Listen(const Address& address, const std::string& name) {
+Result<sys::UniqueFd> Listen(const Address& address, const std::string& name, unsigned mode) {
   if (!address.path.empty()) RETURN_IF_ERROR(RemoveDeadSocket(address));
   sys::UniqueFd fd(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) return ErrnoError(errno, "metrics socket");
@@ -92,7 +92,7 @@ Result<sys::UniqueFd> Listen(const Address& address, const std::string& name) {
     if (errno == EADDRINUSE) return AlreadyExists("metrics address " + name + " is in use");
     return ErrnoError(errno, "bind " + name);
   }
-  if (!address.path.empty() && ::chmod(address.path.c_str(), 0660) != 0) return ErrnoError(errno, "chmod " + name);
+  if (!address.path.empty() && ::chmod(address.path.c_str(), mode) != 0) return ErrnoError(errno, "chmod " + name);
   if (::listen(fd.get(), 64) != 0) return ErrnoError(errno, "listen on " + name);
   return fd;
 }
@@ -126,6 +126,8 @@ struct TextServer::State {
   Handler handler;
   std::string name;
   std::string unix_path;
+  dev_t device = 0;  // of the unix socket, which is removed only while it is ours
+  ino_t inode = 0;
   sys::UniqueFd listener;
   sched::EventLoop::Token listener_watch = 0;
   uint64_t next_id = 1;
@@ -196,7 +198,7 @@ std::optional<std::string> TextServer::State::Answer(const std::string& input) {
     return ErrorResponse(405, "only GET", "Allow: GET, HEAD\r\n");
   }
   std::optional<TextAnswer> answer = handler(request.path);
-  if (!answer) return ErrorResponse(404, "there are /metrics and /healthz");
+  if (!answer) return ErrorResponse(404, options.not_found);
   std::string text = fmt::format(
       "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: "
       "close\r\n\r\n",
@@ -263,8 +265,12 @@ Result<std::unique_ptr<TextServer>> TextServer::Start(const TextServerOptions& o
   state->options = options;
   state->handler = std::move(handler);
   state->unix_path = address.path;
-  ASSIGN_OR_RETURN(state->listener, Listen(address, options.address));
+  ASSIGN_OR_RETURN(state->listener, Listen(address, options.address, options.mode));
   state->name = BoundName(state->listener.get(), address, options.address);
+  if (struct stat info{}; !address.path.empty() && ::lstat(address.path.c_str(), &info) == 0) {
+    state->device = info.st_dev;
+    state->inode = info.st_ino;
+  }
   ASSIGN_OR_RETURN(state->loop, sched::EventLoop::Start("davit-metrics"));
   State* raw = state.get();
   state->loop->Post([raw] { raw->WatchListener(); });
@@ -280,7 +286,11 @@ TextServer::~TextServer() {
   });
   closed.get_future().wait();
   state_->loop.reset();
-  if (!state_->unix_path.empty()) ::unlink(state_->unix_path.c_str());
+  struct stat info {};
+  if (state_->inode != 0 && ::lstat(state_->unix_path.c_str(), &info) == 0 && info.st_dev == state_->device &&
+      info.st_ino == state_->inode) {
+    ::unlink(state_->unix_path.c_str());
+  }
 }
 
 const std::string& TextServer::address() const { return state_->name; }

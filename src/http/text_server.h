@@ -22,7 +22,9 @@ struct TextAnswer {
 };
 
 struct TextServerOptions {
-  std::string address;  // "127.0.0.1:9537", "[::1]:9537" or "unix:///path" (mode 0660; a dead socket is replaced)
+  std::string address;   // "127.0.0.1:9537", "[::1]:9537" or "unix:///path" (a dead socket is replaced)
+  unsigned mode = 0660;  // of a unix socket
+  std::string not_found = "there are /metrics and /healthz";  // what a path that is none is told
   size_t max_connections = 32;
   size_t max_header_bytes = 8 * 1024;
   std::chrono::milliseconds timeout = std::chrono::seconds(5);  // from accept to the last byte

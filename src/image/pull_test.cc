@@ -33,7 +33,7 @@ namespace davit::image {
 namespace {
 
 constexpr auto kLong = std::chrono::seconds(60);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(DAVIT_TSAN)
 constexpr bool kSanitized = true;
 #elif defined(__has_feature)  // clang says it this way
 constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);

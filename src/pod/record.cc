@@ -16,8 +16,8 @@ BOOST_DESCRIBE_STRUCT(PodSpec, (),
                        overhead, runtime_handler))
 BOOST_DESCRIBE_STRUCT(PodRecord, (),
                       (version, id, phase, boot_id, spec, runtime_handler, created_at, hostname, cgroup, owns_cgroup,
-                       attachment, ips, pending_resources, pending_overhead, init_pid, init_start_time, selinux_level,
-                       selinux_mount_label, shm_bytes))
+                       inspect_cgroup, attachment, ips, pending_resources, pending_overhead, init_pid, init_start_time,
+                       selinux_level, selinux_mount_label, shm_bytes))
 
 std::string ToText(const PodRecord& record) { return oci::ReflectToText(record); }
 std::string ToText(const PodSpec& spec) { return oci::ReflectToText(spec); }

@@ -36,6 +36,7 @@ struct PodRecord {
   std::string hostname;         // resolved
   std::string cgroup;           // path in every hierarchy
   bool owns_cgroup = false;     // was not there before: goes with the pod
+  std::string inspect_cgroup;   // an empty one that stands for the pod in cAdvisor's eyes; empty: none
 
   // network::Attachment as text; empty: the node's network, or taken away. A pod that is kNotReady and
   // still has one owes a DEL that failed.

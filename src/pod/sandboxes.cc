@@ -111,6 +111,7 @@ Result<PodRecord> Sandboxes::Plan(PodRecord record) const {
                     : !record.spec.hostname.empty() ? record.spec.hostname
                                                     : record.id.str().substr(0, 12);
   ASSIGN_OR_RETURN(record, PlanCgroup(std::move(record)));
+  if (options_.inspect_cgroups) record.inspect_cgroup = record.cgroup + "/crio-" + record.id.str();
   if (!host_network) {
     ASSIGN_OR_RETURN(network::Attachment planned, network_.Plan(RequestFor(record)));
     record.attachment = planned.ToJson();
@@ -160,6 +161,9 @@ Result<PodRecord> Sandboxes::Run(PodRecord record, Deadline deadline) {
   FaultPoint("pod.run.shm");
   RETURN_IF_ERROR(ApplyResources(record).Annotate("limit the pod's cgroup"));
   FaultPoint("pod.run.limits");
+  if (!record.inspect_cgroup.empty()) {
+    RETURN_IF_ERROR(sys::CreateCgroup(cgroups_, record.inspect_cgroup).status().Annotate("make cgroup for cAdvisor"));
+  }
   if (record.spec.pid == NamespaceMode::kPod) {
     ASSIGN_OR_RETURN_WITH(record, StartInit(std::move(record), deadline), "start init");
   }
@@ -329,6 +333,8 @@ Status Sandboxes::DropNamespaces(const PodRecord& record) {
 Result<PodRecord> Sandboxes::Stop(PodRecord record, Deadline deadline) {
   RETURN_IF_ERROR(KillInit(record, deadline).Annotate("end init"));
   FaultPoint("pod.stop.init");
+  // Nobody is in it; the path stays in the record, for a kill may come before the record is written.
+  if (!record.inspect_cgroup.empty()) RETURN_IF_ERROR(sys::RemoveCgroup(cgroups_, record.inspect_cgroup));
   ASSIGN_OR_RETURN(network::Attachment attachment, network::Attachment::Parse(record.attachment));
   Status detached = network_.Detach(RequestFor(record), attachment, NetworkDeadline(deadline));
   if (detached.ok()) {

@@ -27,6 +27,7 @@ struct SandboxesOptions {
   std::chrono::seconds network_timeout{60};  // for all plugins of one ADD or DEL together
   bool systemd_cgroups = false;              // pods are slices of systemd, else plain cgroups
   sys::CgroupAbilities cgroup_abilities;     // what limits of pods can be here
+  bool inspect_cgroups = false;              // each pod has an empty cgroup "crio-<id>" (cri/crio_inspection.h)
 };
 
 class Sandboxes {

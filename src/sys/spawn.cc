@@ -33,7 +33,7 @@ struct SpawnAccess {
 
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(DAVIT_TSAN)
 constexpr bool kShareMemory = false;
 #elif defined(__has_feature)  // clang says it this way
 constexpr bool kShareMemory = !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer);

@@ -39,7 +39,8 @@ CASES: list[Case] = []
 
 
 def case(area: str, title: str, *, config: str = "", handlers: tuple[str, ...] = (), why: str = ""):
-    """Declares the function below as a case. `config`: settings in TOML for an engine of its own.
+    """Declares the function below as a case. `config`: settings in TOML for an engine of its own, with
+    @STATE@ for its state directory.
     `handlers`: the runtimes that it is for; `why` says what the others cannot do."""
     def add(function):
         assert not any(c.name == f"{area}: {title}" for c in CASES), f"two cases named {area}: {title}"

@@ -86,7 +86,7 @@ class Runner:
         work = self.stage.work / f"own{self._own}"
         work.mkdir()
         engine = Davitd(work, self.stage.engine.bin_dir, mirrors=self.stage.engine.mirrors, handler=self.args.handler,
-                        extra=case.config)
+                        extra=case.config.replace("@STATE@", str(work / "state")))
         try:
             with self.bench(engine) as bench:
                 self.run(bench, case)

@@ -23,6 +23,7 @@ from davit_test.report import Report  # noqa: E402
 from kube import CASES, Kube  # noqa: E402
 import limits  # noqa: E402,F401
 import node  # noqa: E402,F401
+import pressure  # noqa: E402,F401
 import volumes  # noqa: E402,F401
 import workloads  # noqa: E402,F401
 

@@ -20,6 +20,7 @@
 #include "cmd/davitd/logging.h"
 #include "cmd/davitd/notify.h"
 #include "config/config.h"
+#include "cri/crio_inspection.h"
 #include "cri/server.h"
 #include "engine/engine.h"
 #include "http/text_server.h"
@@ -131,6 +132,29 @@ Result<std::unique_ptr<davit::http::TextServer>> ServeMetrics(const davit::confi
   return started;
 }
 
+// nullptr without a socket for it.
+Result<std::unique_ptr<davit::http::TextServer>> ServeCrioInspection(const davit::config::Config& config,
+                                                                     davit::engine::Engine& engine) {
+  const std::string& socket = config.api.crio_socket;
+  if (socket.empty()) return std::unique_ptr<davit::http::TextServer>();
+  RETURN_IF_ERROR(davit::sys::MakeDirectories(ParentDirectory(socket), 0755));
+  davit::http::TextServerOptions options;
+  options.address = "unix://" + socket;
+  options.mode = 0600;
+  options.not_found = "there are /info and /containers/ID, of pods and containers that are there";
+  auto answer = [&engine](std::string_view path) -> std::optional<davit::http::TextAnswer> {
+    const davit::engine::SnapshotPtr view = engine.View();
+    std::optional<std::string> body =
+        davit::cri::CrioInspection(path, *view, engine.Configuration().root, engine.SystemdCgroups());
+    if (!body) return std::nullopt;
+    return davit::http::TextAnswer{"application/json", std::move(*body)};
+  };
+  ASSIGN_OR_RETURN_WITH(std::unique_ptr<davit::http::TextServer> started,
+                        davit::http::TextServer::Start(options, answer), "api.crio_socket");
+  davit::LogInfo("davitd answers CRI-O's /info and /containers on {}, for cAdvisor", socket);
+  return started;
+}
+
 Status Serve(const Flags& flags) {
   ASSIGN_OR_RETURN(davit::config::Config config, LoadConfig(flags));
   davit::cmd::StartLogging(config.log_level);
@@ -144,6 +168,7 @@ Status Serve(const Flags& flags) {
                    davit::cmd::ApiListener::Start(
                        config.api.listen, [raw = server.get()](davit::sys::UniqueFd fd) { raw->Adopt(fd.release()); }));
   ASSIGN_OR_RETURN(std::unique_ptr<davit::http::TextServer> metrics, ServeMetrics(config, *engine, *server));
+  ASSIGN_OR_RETURN(std::unique_ptr<davit::http::TextServer> inspection, ServeCrioInspection(config, *engine));
   davit::LogInfo("davitd {} serves CRI v1 on {}", davit::kVersion, config.api.listen);
   davit::cmd::NotifyReady();
 
@@ -161,8 +186,9 @@ Status Serve(const Flags& flags) {
     std::this_thread::sleep_for(std::chrono::seconds(10));
     ::_exit(0);
   }).detach();
-  metrics.reset();   // asks the engine and the server
-  listener.reset();  // before what it hands connections to
+  inspection.reset();  // asks the engine
+  metrics.reset();     // asks the engine and the server
+  listener.reset();    // before what it hands connections to
   server->Shutdown(std::chrono::milliseconds(500));
   engine.reset();
   server.reset();

@@ -1,6 +1,9 @@
 """Statistics: against the cgroup's own files, and against load made inside the container."""
 
+import json
 import os
+import stat
+import subprocess
 import time
 from pathlib import Path
 
@@ -356,3 +359,42 @@ def image_fs(t):
     shrunk = t.cri.ImageFsInfo().image_filesystems[0].used_bytes.value
     assert abs(shrunk - before) < MIB, f"{shrunk} after the image was removed, {before} before it came"
     assert containers.fs_id.mountpoint == image.fs_id.mountpoint
+
+
+def crio(t, path: str) -> tuple[int, dict]:
+    """What CRI-O's inspection API answers."""
+    answer = subprocess.run(["curl", "-s", "-w", "\n%{http_code}", "--unix-socket", str(t.engine.state / "crio.sock"),
+                             f"http://crio{path}"], capture_output=True, text=True, check=True).stdout
+    body, _, code = answer.rpartition("\n")
+    return int(code), json.loads(body) if body.startswith("{") else {"text": body}
+
+
+@case("stats", "api.crio_socket: cAdvisor finds containers and pods as if they were CRI-O's",
+      config='[api]\ncrio_socket = "@STATE@/crio.sock"\n')
+def inspection(t):
+    assert stat.S_IMODE(os.stat(t.engine.state / "crio.sock").st_mode) == 0o600
+    code, info = crio(t, "/info")
+    assert code == 200 and info["storage_root"] == str(t.engine.root), info
+    pod = t.pod(labels={"app": "web"})
+    assert crio(t, f"/containers/{pod.id}")[1]["pid"] == 0, "nothing runs yet"
+    box = pod.container("sleep", "1000", labels={"io.kubernetes.container.name": "main"})
+    code, found = crio(t, f"/containers/{box.id}")
+    assert code == 200 and found["pid"] == box.pid and found["sandbox"] == pod.id, found
+    assert found["labels"]["io.kubernetes.container.name"] == "main"
+    code, of_pod = crio(t, f"/containers/{pod.id}")
+    assert code == 200 and of_pod["labels"]["io.kubernetes.container.name"] == "POD", of_pod
+    assert of_pod["labels"]["app"] == "web" and of_pod["pid"] == box.pid, of_pod
+    assert of_pod["ip_addresses"] == [t.cri.PodSandboxStatus(pod_sandbox_id=pod.id).status.network.ip], of_pod
+    # The names that cAdvisor looks for, side by side in every hierarchy.
+    mine = box.cgroup("cpu")
+    assert mine.name.startswith("crio-" + box.id), mine
+    assert (mine.parent / f"crio-{pod.id}").is_dir(), list(mine.parent.iterdir())
+    assert crio(t, "/containers/" + "0" * 64)[0] == crio(t, "/containers/" + box.id[:20])[0] == crio(t, "/x")[0] == 404
+    # A cgroup keeps its name, whatever is configured later: what runs is known after a restart.
+    pid = box.pid
+    t.restart()
+    assert crio(t, f"/containers/{box.id}")[1]["pid"] == pid
+    assert of(t, box).memory.working_set_bytes.value > 0
+    t.cri.StopPodSandbox(pod_sandbox_id=pod.id)
+    assert not (mine.parent / f"crio-{pod.id}").exists(), "the pod's stand-in stays"
+    assert crio(t, f"/containers/{box.id}")[1]["pid"] == 0
