@@ -59,7 +59,7 @@ TEST_F(CrioInspectionTest, AContainer) {
   EXPECT_EQ(found.at("labels").at("io.kubernetes.pod.namespace"), "default") << "also where the client set no labels";
   EXPECT_EQ(found.at("annotations").at("io.kubernetes.container.restartCount"), "2");
   EXPECT_EQ(found.at("log_path"), "/var/log/pods/x/main/2.log");
-  EXPECT_EQ(found.at("sandbox"), std::string(64, 'a'));
+  EXPECT_EQ(found.at("sandbox").as_string(), std::string(64, 'a'));
   EXPECT_EQ(found.at("ip_addresses").as_array().size(), 2u);
   container_.phase = container::Phase::kExited;
   EXPECT_EQ(Ask("/containers/" + std::string(64, 'b')).at("pid"), 0);

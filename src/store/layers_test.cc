@@ -20,7 +20,8 @@ using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
 constexpr TrashOptions kNoRest{.batch = 10, .rest = std::chrono::milliseconds(0), .pressing_free_share = 0};
-const Deadline kSoon = Deadline::After(std::chrono::seconds(60));
+// From the call on: the program may have run for longer than that before the test.
+Deadline Soon() { return Deadline::After(std::chrono::seconds(60)); }
 
 class LayersTest : public ::testing::Test {
  protected:
@@ -116,7 +117,7 @@ TEST_F(LayersTest, AbandonedAndForgottenStagingGoesToTheTrash) {
     ASSERT_OK(layers_->Abandon(std::move(abandoned)));
   }
   EXPECT_THAT(Names("layers"), IsEmpty());
-  EXPECT_TRUE(trash_->WaitIdle(kSoon));
+  EXPECT_TRUE(trash_->WaitIdle(Soon()));
   EXPECT_THAT(Names("trash"), IsEmpty());
 }
 
@@ -146,7 +147,7 @@ TEST_F(LayersTest, RemovedLayerIsGoneFromRecordsAndDisk) {
   EXPECT_FALSE(layers_->Has(TestDigest(1)));
   EXPECT_EQ(layers_->Usage(), DiskUsage{});
   EXPECT_THAT(Names("layers"), IsEmpty());
-  EXPECT_TRUE(trash_->WaitIdle(kSoon));
+  EXPECT_TRUE(trash_->WaitIdle(Soon()));
   EXPECT_THAT(Names("trash"), IsEmpty());
   Restart();
   ASSERT_OK_AND_ASSIGN(LayerRecovery report, layers_->Recover());
@@ -164,7 +165,7 @@ TEST_F(LayersTest, RecoverDiscardsStagingAndUnrecordedLayers) {
   EXPECT_EQ(report.staging_discarded, 1u);
   EXPECT_EQ(report.unrecorded_discarded, 1u);
   EXPECT_THAT(Names("layers"), UnorderedElementsAre(TestDigest(1).hex(), "lost+found"));
-  EXPECT_TRUE(trash_->WaitIdle(kSoon));
+  EXPECT_TRUE(trash_->WaitIdle(Soon()));
   EXPECT_THAT(Names("trash"), IsEmpty());
 }
 
@@ -218,7 +219,7 @@ TEST_F(LayersTest, PausedTrashKeepsRemovedLayers) {
     ASSERT_OK(layers_->Remove(TestDigest(1)));
     EXPECT_EQ(Names("trash").size(), 1u);
   }
-  EXPECT_TRUE(trash_->WaitIdle(kSoon));
+  EXPECT_TRUE(trash_->WaitIdle(Soon()));
   EXPECT_THAT(Names("trash"), IsEmpty());
 }
 
@@ -266,7 +267,7 @@ TEST(RootLayersTest, FullDiskIsReportedAndNothingIsHalfCommitted) {
     EXPECT_EQ(committed.code(), StatusCode::kResourceExhausted) << committed.ToString();
     EXPECT_FALSE(layers->Has(TestDigest(1)));
     EXPECT_TRUE(std::filesystem::is_empty(dir / "layers"));
-    EXPECT_TRUE(trash->WaitIdle(kSoon));
+    EXPECT_TRUE(trash->WaitIdle(Soon()));
     Result<LayerStaging> next = layers->Begin(TestDigest(2));
     ASSERT_TRUE(next.ok());
     EXPECT_TRUE(layers->Commit(std::move(*next), {.size = 1, .entries = 1}).ok());
