@@ -59,7 +59,9 @@ Status ValidateHostname(const std::string& hostname) {
   if (hostname.empty()) return {};
   Status bad = InvalidArgument("hostname \"" + Printable(hostname) + "\" is not a DNS name of at most 64 bytes");
   if (hostname.size() > 64) return bad;
-  for (const std::string& label : Split(hostname, '.')) {
+  // The kubelet ends a fully qualified one with the root's dot where the cluster has no domain of its own.
+  std::string name = hostname.size() > 1 && hostname.back() == '.' ? hostname.substr(0, hostname.size() - 1) : hostname;
+  for (const std::string& label : Split(name, '.')) {
     if (label.empty() || label.front() == '-' || label.back() == '-') return bad;
     for (char c : label) {
       bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';

@@ -34,8 +34,10 @@ TEST(PodFilesTest, HostsNamesThePodAtEachOfItsAddresses) {
 }
 
 TEST(PodFilesTest, HostnamesAreDnsNames) {
-  for (const char* good : {"", "web", "web-0.svc", "A1"}) EXPECT_TRUE(ValidateHostname(good).ok()) << good;
-  for (const char* bad : {"-web", "web-", "a..b", "a b", "web\n", "ü"}) EXPECT_FALSE(ValidateHostname(bad).ok()) << bad;
+  for (const char* good : {"", "web", "web-0.svc", "A1", "web.sub.ns.svc."})
+    EXPECT_TRUE(ValidateHostname(good).ok()) << good;
+  for (const char* bad : {"-web", "web-", "a..b", "a b", "web\n", "ü", ".", "a..", ".a"})
+    EXPECT_FALSE(ValidateHostname(bad).ok()) << bad;
   EXPECT_FALSE(ValidateHostname(std::string(65, 'a')).ok());
 }
 
