@@ -155,6 +155,20 @@ Result<std::string> Client::Pull(const control::v1::PullImageRequest& request,
   return image_ref;
 }
 
+Result<control::v1::PullImageProgress> Client::Load(
+    const control::v1::LoadImageRequest& request,
+    const std::function<void(const control::v1::PullImageProgress&)>& progress) {
+  ::grpc::ClientContext context;
+  stubs_->LimitIfSet(context);
+  auto reader = stubs_->control.LoadImage(&context, request);
+  control::v1::PullImageProgress message;
+  while (reader->Read(&message)) progress(message);
+  const std::string what = "load " + Printable(request.archive());
+  RETURN_IF_ERROR(ToStatus(reader->Finish(), socket_path_, what));
+  if (message.image_ref().empty()) return Internal(what + ": the server named no image");
+  return message;
+}
+
 Status Client::Events(const std::function<bool(const cri::ContainerEventResponse&)>& event) {
   ::grpc::ClientContext context;
   stubs_->LimitIfSet(context);

@@ -41,6 +41,7 @@ class PodSandboxStatusRequest;
 class PodSandboxStatusResponse;
 class PortForwardRequest;
 class PortForwardResponse;
+class LoadImageRequest;
 class PullImageRequest;
 class PullImageResponse;
 class RemoveContainerRequest;
@@ -67,6 +68,7 @@ class VersionResponse;
 
 namespace davit::control::v1 {
 class PullImageProgress;
+class LoadImageRequest;
 class PullImageRequest;
 }  // namespace davit::control::v1
 
@@ -122,6 +124,10 @@ class Client {
   // Pulls with progress; the image's ID. kUnimplemented when the endpoint has no davit.control.
   Result<std::string> Pull(const control::v1::PullImageRequest& request,
                            const std::function<void(const control::v1::PullImageProgress&)>& progress);
+  // One image of an archive; the last message. kUnimplemented where another CRI runtime is behind the socket.
+  Result<control::v1::PullImageProgress> Load(
+      const control::v1::LoadImageRequest& request,
+      const std::function<void(const control::v1::PullImageProgress&)>& progress);
 
   // Until `event` returns false or the server ends the stream: then with its error. No limit unless one was
   // set explicitly.

@@ -246,6 +246,19 @@ void AddImageCommands(CLI::App& app, Invocation& to) {
     command.callback([&to, options] { to.action = [options](const Context& c) { return ImagePull(c, *options); }; });
   }
   {
+    CLI::App& command = Command(image, "load",
+                                "Load images from an archive: of docker save, podman save, skopeo, or an "
+                                "OCI layout directory.",
+                                "davit image load -i images.tar\n"
+                                "xzcat images.tar.xz | davit image load");
+    auto input = std::make_shared<std::string>("-");
+    auto quiet = std::make_shared<bool>(false);
+    command.add_option("-i,--input", *input, "file or directory, as davitd sees it; - for standard input");
+    command.add_flag("-q,--quiet", *quiet, "only names, or the id of an image without one");
+    command.callback(
+        [&to, input, quiet] { to.action = [input, quiet](const Context& c) { return ImageLoad(c, *input, *quiet); }; });
+  }
+  {
     CLI::App& command = Command(image, "list", "List images.", "davit image list -o json");
     command.alias("ls");
     auto filter = std::make_shared<std::string>();

@@ -91,6 +91,8 @@ struct ImagePullOptions {
   std::string credentials_file;
 };
 Result<int> ImagePull(const Context& context, const ImagePullOptions& options);
+// `input`: a file, a directory or "-" for standard input.
+Result<int> ImageLoad(const Context& context, const std::string& input, bool quiet);
 Result<int> ImageList(const Context& context, const std::string& filter, bool quiet);
 Result<int> ImageStatus(const Context& context, const std::string& reference);
 Result<int> ImageRemove(const Context& context, const std::vector<std::string>& references);

@@ -1,5 +1,11 @@
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
+
+#include <boost/json.hpp>
+#include <cerrno>
+#include <cstdlib>
+#include <utility>
 
 #include "base/strings.h"
 #include "cli/commands.h"
@@ -31,8 +37,9 @@ Result<cri::AuthConfig> ParseCredentials(std::string_view text) {
 // only the result), nothing but the beginning and the end elsewhere.
 class PullDisplay {
  public:
-  explicit PullDisplay(const std::string& reference) : size_(SizeOf(STDERR_FILENO)) {
-    std::fputs(fmt::format("pulling {}\n", Sanitise(reference)).c_str(), stderr);
+  // "pulling", "loading".
+  PullDisplay(std::string_view verb, const std::string& what) : size_(SizeOf(STDERR_FILENO)) {
+    std::fputs(fmt::format("{} {}\n", verb, Sanitise(what)).c_str(), stderr);
   }
   ~PullDisplay() {
     if (drawn_) std::fputs("\r\x1b[K", stderr);
@@ -60,7 +67,7 @@ class PullDisplay {
 Result<std::string> PullWithProgress(const Context& context, const std::string& reference,
                                      const std::string& credentials) {
   ASSIGN_OR_RETURN(cri::AuthConfig auth, ParseCredentials(credentials));
-  PullDisplay display(reference);
+  PullDisplay display("pulling", reference);
   control::v1::PullImageRequest request;
   request.mutable_image()->set_image(reference);
   if (!credentials.empty()) *request.mutable_auth() = auth;
@@ -82,6 +89,83 @@ Result<int> ImagePull(const Context& context, const ImagePullOptions& options) {
   }
   ASSIGN_OR_RETURN(std::string id, PullWithProgress(context, options.reference, credentials));
   PrintLine(id);
+  return 0;
+}
+
+namespace {
+
+// Standard input as a file that davitd can read: it wants to look into an archive more than once.
+class Spool {
+ public:
+  static Result<Spool> OfStdin() {
+    Spool spool;
+    const char* folder = std::getenv("TMPDIR");
+    spool.path_ = std::string(folder != nullptr && *folder == '/' ? folder : "/var/tmp") + "/davit-load-XXXXXX";
+    sys::UniqueFd file(::mkostemp(spool.path_.data(), O_CLOEXEC));
+    if (!file.valid()) {
+      const std::string path = std::exchange(spool.path_, "");
+      return ErrnoError(errno, "make " + path);
+    }
+    std::string buffer(size_t{1} << 20, '\0');
+    while (true) {
+      ssize_t n = ::read(STDIN_FILENO, buffer.data(), buffer.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return ErrnoError(errno, "read standard input");
+      if (n == 0) return spool;
+      RETURN_IF_ERROR(sys::WriteAll(file.get(), std::string_view(buffer.data(), static_cast<size_t>(n))));
+    }
+  }
+  Spool(Spool&& other) noexcept : path_(std::exchange(other.path_, "")) {}
+  Spool& operator=(Spool&& other) noexcept {
+    std::swap(path_, other.path_);
+    return *this;
+  }
+  ~Spool() {
+    if (!path_.empty()) ::unlink(path_.c_str());
+  }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  Spool() = default;
+  std::string path_;
+};
+
+}  // namespace
+
+Result<int> ImageLoad(const Context& context, const std::string& input, bool quiet) {
+  std::optional<Spool> spool;
+  control::v1::LoadImageRequest request;
+  if (input == "-") {
+    if (::isatty(STDIN_FILENO) != 0) {
+      return InvalidArgument("standard input is a terminal: name a file (davit image load -i FILE), or pipe one in");
+    }
+    ASSIGN_OR_RETURN(spool, Spool::OfStdin());
+    request.set_archive(spool->path());
+  } else {
+    char* absolute = ::realpath(input.c_str(), nullptr);
+    if (absolute == nullptr) return ErrnoError(errno, "load " + Printable(input));
+    request.set_archive(absolute);
+    std::free(absolute);
+  }
+  boost::json::array loaded;
+  for (uint32_t number = 0, images = 1; number < images; ++number) {
+    request.set_image(number);
+    std::optional<PullDisplay> display;
+    if (!quiet) display.emplace("loading", input == "-" ? "standard input" : input);
+    ASSIGN_OR_RETURN(control::v1::PullImageProgress last, context.client.Load(request, [&](const auto& progress) {
+      if (display) display->Update(progress);
+    }));
+    display.reset();
+    images = last.archive_images();
+    if (context.out.json) {
+      boost::json::array names(last.names().begin(), last.names().end());
+      loaded.push_back(boost::json::object{{"id", last.image_ref()}, {"names", std::move(names)}});
+      continue;
+    }
+    for (const std::string& name : last.names()) PrintLine(quiet ? name : "Loaded image: " + name);
+    if (last.names().empty()) PrintLine(quiet ? last.image_ref() : "Loaded image ID: " + last.image_ref());
+  }
+  if (context.out.json) PrintLine(boost::json::serialize(loaded));
   return 0;
 }
 

@@ -39,12 +39,25 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
   }
 
   void End(const Result<image::ImageRecord>& result) {
+    EndWith(result.status(), [&](PullImageProgress& last) { last.set_image_ref(result->id); });
+  }
+  void EndLoad(const Result<image::Puller::Loaded>& result) {
+    EndWith(result.status(), [&](PullImageProgress& last) {
+      last.set_image_ref(result->record.id);
+      last.set_archive_images(result->images);
+      for (const std::string& name : result->names) last.add_names(name);
+    });
+  }
+
+  // `fill` makes the last message, after success.
+  template <class Fill>
+  void EndWith(const Status& status, Fill fill) {
     std::lock_guard lock(mutex_);
     if (done_) return;
-    finished_ = result.status();
-    if (result.ok()) {
+    finished_ = status;
+    if (status.ok()) {
       waiting_ = waiting_.value_or(PullImageProgress());
-      waiting_->set_image_ref(result->id);
+      fill(*waiting_);
     } else {
       waiting_.reset();
     }
@@ -115,6 +128,20 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
       request->image().image(), ToCredentials(request->auth()),
       [stream](const image::PullProgress& now) { stream->Progress(now); }, [stream] { return stream->Wanted(); },
       [stream](const Result<image::ImageRecord>& result) { stream->End(result); });
+  return stream.get();
+}
+
+::grpc::ServerWriteReactor<PullImageProgress>* ControlService::LoadImage(::grpc::CallbackServerContext*,
+                                                                         const control::v1::LoadImageRequest* request) {
+  if (!request->archive().starts_with('/')) {
+    return new RefusedStream<PullImageProgress>(InvalidArgument("archive is no absolute path"));
+  }
+  auto stream = std::make_shared<ProgressStream>();
+  stream->Keep(stream);
+  engine_.LoadImage(
+      request->archive(), request->image(), [stream](const image::PullProgress& now) { stream->Progress(now); },
+      [stream] { return stream->Wanted(); },
+      [stream](const Result<image::Puller::Loaded>& result) { stream->EndLoad(result); });
   return stream.get();
 }
 

@@ -14,6 +14,8 @@ class ControlService final : public ::davit::control::v1::ControlService::Callba
 
   ::grpc::ServerWriteReactor<::davit::control::v1::PullImageProgress>* PullImage(
       ::grpc::CallbackServerContext*, const ::davit::control::v1::PullImageRequest*) override;
+  ::grpc::ServerWriteReactor<::davit::control::v1::PullImageProgress>* LoadImage(
+      ::grpc::CallbackServerContext*, const ::davit::control::v1::LoadImageRequest*) override;
 
  private:
   engine::Engine& engine_;

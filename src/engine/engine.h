@@ -113,6 +113,9 @@ class Engine {
   using PullWanted = std::function<bool()>;
   void PullImage(const std::string& reference, image::Credentials credentials, PullProgress progress, PullWanted wanted,
                  Done<image::ImageRecord> done);
+  // One image of an archive on the node, by its number (image/archive.h). `archive` is an absolute path.
+  void LoadImage(const std::string& archive, uint32_t number, PullProgress progress, PullWanted wanted,
+                 Done<image::Puller::Loaded> done);
   void RemoveImage(const std::string& text, Done<Nothing> done);
   [[nodiscard]] image::Images& Images();
   Result<store::FilesystemUsage> ImageFilesystem();

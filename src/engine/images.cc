@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "base/log.h"
+#include "base/strings.h"
 #include "base/time.h"
 #include "engine/registry_auth.h"
 #include "engine/state.h"
@@ -162,6 +163,35 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
       }
       finish(std::move(pulled));
     });
+  });
+}
+
+void Engine::LoadImage(const std::string& archive, uint32_t number, PullProgress progress, PullWanted wanted,
+                       Done<image::Puller::Loaded> done) {
+  State* state = state_.get();
+  const std::string key = "archive " + archive + " " + std::to_string(number);
+  const uint64_t client = state->pull_waiters.Enter(key, std::move(wanted));
+  image::PullRequest request;
+  request.archive = archive;
+  request.archive_image = number;
+  request.spool = state->config.root;
+  request.on_progress = std::move(progress);
+  // Archives wait for each other and for no registry.
+  state->pull_slots.Post("archives", [state, key, client, request, done = std::move(done)]() mutable {
+    Result<image::Puller::Loaded> loaded = [&]() -> Result<image::Puller::Loaded> {
+      ASSIGN_OR_RETURN(std::unique_ptr<image::PullCancel> cancel, image::PullCancel::Create());
+      request.cancel = cancel.get();
+      const State::AbandonTimer timer(*state, key, *cancel);
+      return state->puller->Load(request, Deadline::After(kPullBudget));
+    }();
+    if (loaded.ok()) {
+      LogInfo("loaded {} from {}", loaded->record.id, Printable(request.archive, 300));
+    } else if (Status swept = state->images->CollectLayers(); !swept.ok()) {
+      // Unlike a pull, which the kubelet repeats: what came of a bad archive is of no use.
+      LogWarning("layers of {}: {}", Printable(request.archive, 300), swept.message());
+    }
+    state->pull_waiters.Leave(key, client);  // before the client's call ends, of which it asks
+    done(loaded);
   });
 }
 

@@ -24,6 +24,10 @@ inline constexpr size_t kMaxPullEventBytes = 32 << 20;  // an event: manifest an
 struct PullJob {
   uint32_t version = kPullProtocolVersion;
   std::string reference;  // Reference::String()
+  // Instead of a registry, for which `reference` is then empty: an archive of images and the number of one in it.
+  std::string archive;  // absolute path
+  uint32_t archive_image = 0;
+  std::string spool;  // directory for what a compressed one unpacks to
   std::map<std::string, HostOptions> hosts;
   Credentials credentials;
   Platform platform;
@@ -54,6 +58,9 @@ struct ResolvedEvent {
   std::string config;               // text
   std::string endpoint;             // "https://host" that had it
   std::vector<LayerSource> layers;  // bottom first, one for each layer of the manifest
+  std::vector<std::string> names;   // of an archive's image, as it has them
+  uint32_t archive_images = 0;      // in the archive
+  bool own_digests = true;          // top_digest is the image's; false: made for an archive that has none
   bool artifact = false;            // it is none of an image: config is empty, diff IDs are keys (artifact.h)
 };
 struct ProgressEvent {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/strings.h"
+#include "image/archive.h"
 #include "image/artifact.h"
 #include "image/artifact_writer.h"
 #include "image/layer_pipeline.h"
@@ -99,21 +100,16 @@ Status ResolveArtifact(const oci::Manifest& manifest, ResolvedImage& out) {
   return {};
 }
 
-Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Reference& reference,
-                              const Platform& platform) {
+Result<ResolvedImage> Resolve(ImageSource& source, const std::string& name, const Platform& platform) {
   ResolvedImage out;
-  if (!reference.digest().empty()) {
-    ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(reference.digest()));
-    RETURN_IF_ERROR(CheckSha256(digest, "manifest"));
-  }
-  ASSIGN_OR_RETURN(FetchedManifest fetched, registry.GetManifest(client, reference.ManifestName()));
+  ASSIGN_OR_RETURN(FetchedManifest fetched, source.Manifest(name));
   out.event.top_digest = fetched.digest.ToString();
   ASSIGN_OR_RETURN(oci::ManifestKind kind, oci::DetectManifestKind(fetched.text, fetched.media_type));
   if (kind == oci::ManifestKind::kIndex) {
     ASSIGN_OR_RETURN(oci::Index index, oci::ParseIndex(fetched.text));
     ASSIGN_OR_RETURN(oci::Descriptor chosen, oci::SelectPlatform(index, WantedPlatform(platform)));
     RETURN_IF_ERROR(CheckSha256(chosen.digest, "manifest"));
-    ASSIGN_OR_RETURN(fetched, registry.GetManifest(client, chosen.digest.ToString()));
+    ASSIGN_OR_RETURN(fetched, source.Manifest(chosen.digest.ToString()));
     ASSIGN_OR_RETURN(kind, oci::DetectManifestKind(fetched.text, chosen.media_type));
     if (kind != oci::ManifestKind::kManifest) return Unimplemented("an index within an index is not supported");
   }
@@ -122,12 +118,11 @@ Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Refe
     RETURN_IF_ERROR(ResolveArtifact(manifest, out));
     out.event.manifest = std::move(fetched.text);
     out.event.manifest_digest = fetched.digest.ToString();
-    out.event.endpoint = registry.CurrentEndpoint();
     return out;
   }
   RETURN_IF_ERROR(CheckSha256(manifest.config.digest, "config"));
   ASSIGN_OR_RETURN_WITH(out.event.config,
-                        registry.GetSmallBlob(client, manifest.config.digest, manifest.config.size, kMaxConfigBytes),
+                        source.SmallBlob(manifest.config.digest, manifest.config.size, kMaxConfigBytes),
                         "image config");
   ASSIGN_OR_RETURN(oci::ImageConfig config, oci::ParseImageConfig(out.event.config));
   if (config.diff_ids.size() != manifest.layers.size()) {
@@ -137,7 +132,6 @@ Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Refe
   out.event.manifest = std::move(fetched.text);
   out.event.manifest_digest = fetched.digest.ToString();
   out.event.config_digest = manifest.config.digest.ToString();
-  out.event.endpoint = registry.CurrentEndpoint();
   for (size_t i = 0; i < manifest.layers.size(); ++i) {
     const oci::Descriptor& blob = manifest.layers[i];
     RETURN_IF_ERROR(CheckSha256(blob.digest, "layer"));
@@ -166,25 +160,52 @@ class Session {
     if (!line) return Cancelled("no job on stdin");
     ASSIGN_OR_RETURN(job_, DecodeJob(*line));
     line.reset();
-    ASSIGN_OR_RETURN(Reference reference, Reference::Parse(job_.reference));
-    ASSIGN_OR_RETURN(registry_, Registry::Create(reference, job_.hosts, job_.credentials, job_.limits));
+    Reference reference;
+    if (job_.archive.empty()) {
+      ASSIGN_OR_RETURN(reference, Reference::Parse(job_.reference));
+      if (!reference.digest().empty()) {
+        ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(reference.digest()));
+        RETURN_IF_ERROR(CheckSha256(digest, "manifest"));
+      }
+      ASSIGN_OR_RETURN(registry_, Registry::Create(reference, job_.hosts, job_.credentials, job_.limits));
+    }
     // From here on somebody watches stdin: davitd can die at any time.
     ASSIGN_OR_RETURN(std::thread commands,
                      sched::StartThread([this] { Fail(OutOfMemoryAsStatus([this] { return ReadCommands(); })); }));
     commands.detach();
     ASSIGN_OR_RETURN(std::thread progress, sched::StartThread([this] { ReportProgress(); }));
     progress.detach();
-    ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
-    ASSIGN_OR_RETURN(resolved_, Resolve(*registry_, *client, reference, job_.platform));
-    client.reset();
+    if (!job_.archive.empty()) {
+      ASSIGN_OR_RETURN(archive_, Archive::Open(job_.archive, job_.spool, job_.limits.max_image_bytes));
+      if (job_.archive_image >= archive_->images().size()) {
+        return NotFound(fmt::format("{} has {} images", job_.archive, archive_->images().size()));
+      }
+    }
+    ASSIGN_OR_RETURN(std::unique_ptr<ImageSource> source, MakeSource());
+    ASSIGN_OR_RETURN(resolved_, Resolve(*source, archive_ ? "" : reference.ManifestName(), job_.platform));
+    source.reset();
+    if (archive_) {
+      const Archive::Image& image = archive_->images()[job_.archive_image];
+      resolved_.event.names = image.names;
+      resolved_.event.own_digests = image.own_digests;
+      resolved_.event.archive_images = static_cast<uint32_t>(archive_->images().size());
+    } else {
+      resolved_.event.endpoint = registry_->CurrentEndpoint();
+    }
     RETURN_IF_ERROR(Send(resolved_.event));
     return RunLayers();
   }
 
-  Result<std::unique_ptr<CurlClient>> MakeClient() {
-    return CurlClient::Create(
-        {job_.limits.connect_timeout_seconds, job_.limits.stall_timeout_seconds, job_.limits.min_bytes_per_second});
+  // For one thread.
+  Result<std::unique_ptr<ImageSource>> MakeSource() {
+    if (archive_) return archive_->Source(job_.archive_image);
+    ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client,
+                     CurlClient::Create({job_.limits.connect_timeout_seconds, job_.limits.stall_timeout_seconds,
+                                         job_.limits.min_bytes_per_second}));
+    return std::unique_ptr<ImageSource>(std::make_unique<RegistrySource>(*registry_, std::move(client)));
   }
+
+  [[nodiscard]] uint32_t Retries() const { return registry_ ? registry_->retries() : 0; }
 
   // Starts a worker for each fetch command up to the limit; ends after the finish command or an error.
   Status RunLayers() {
@@ -232,9 +253,9 @@ class Session {
   }
 
   Result<LayerEvent> FetchArtifact(const FetchCommand& command, const ArtifactFile& file) {
-    ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
+    ASSIGN_OR_RETURN(std::unique_ptr<ImageSource> source, MakeSource());
     auto fetch = [&](const std::function<Status(std::string_view)>& push) {
-      return registry_->GetBlob(*client, file.blob.digest, file.blob.size, push);
+      return source->Blob(file.blob.digest, file.blob.size, push);
     };
     LayerEvent event;
     event.diff_id = command.diff_id;
@@ -260,11 +281,11 @@ class Session {
       return InvalidArgument(fmt::format("no layer {} in this image", Printable(command.diff_id)));
     LayerJob layer{blob->second, {}, command.path};
     ASSIGN_OR_RETURN(layer.diff_id, oci::Digest::Parse(command.diff_id));
-    ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
+    ASSIGN_OR_RETURN(std::unique_ptr<ImageSource> source, MakeSource());
     ASSIGN_OR_RETURN(
         UnpackedLayer unpacked,
         UnpackLayer(layer, job_.limits, counters_, [&](const std::function<Status(std::string_view)>& push) {
-          return registry_->GetBlob(*client, layer.blob.digest, layer.blob.size, push);
+          return source->Blob(layer.blob.digest, layer.blob.size, push);
         }));
     return EventOf(command.diff_id, std::move(unpacked));
   }
@@ -318,15 +339,13 @@ class Session {
     uint64_t last = 0;
     while (true) {
       std::this_thread::sleep_for(std::chrono::milliseconds(250));
-      uint64_t now = counters_.bytes_done + counters_.bytes_unpacked + registry_->retries();
+      uint64_t now = counters_.bytes_done + counters_.bytes_unpacked + Retries();
       if (now != last) IgnoreError(SendProgress());  // the next one will do
       last = now;
     }
   }
 
-  Status SendProgress() {
-    return Send(ProgressEvent{counters_.bytes_done, counters_.bytes_unpacked, registry_->retries()});
-  }
+  Status SendProgress() { return Send(ProgressEvent{counters_.bytes_done, counters_.bytes_unpacked, Retries()}); }
 
   template <class Event>
   Status Send(const Event& event) {
@@ -344,7 +363,8 @@ class Session {
   LineReader lines_;  // ReadCommands' once it runs
   int out_fd_;
   PullJob job_;
-  std::unique_ptr<Registry> registry_;
+  std::unique_ptr<Registry> registry_;  // or
+  std::unique_ptr<Archive> archive_;
   ResolvedImage resolved_;
   PipelineCounters counters_;
   std::mutex output_;

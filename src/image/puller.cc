@@ -139,7 +139,10 @@ class PullRun {
                  host->first);
     }
     PullJob job;
-    job.reference = request_.reference.String();
+    if (request_.archive.empty()) job.reference = request_.reference.String();
+    job.archive = request_.archive;
+    job.archive_image = request_.archive_image;
+    job.spool = request_.spool;
     job.hosts = options_.hosts;
     job.credentials = request_.credentials;
     job.platform = request_.platform;
@@ -201,6 +204,7 @@ class PullRun {
   Status OnResolved(ResolvedEvent event) {
     if (have_image_) return Internal("davit-pull resolved the image twice");
     have_image_ = true;
+    RETURN_IF_ERROR(ReadNames(event));
     ASSIGN_OR_RETURN(std::vector<oci::Digest> diff_ids, event.artifact ? ArtifactKeys(event) : DiffIds(event));
     if (diff_ids.size() != event.layers.size()) return Internal("davit-pull named other layers than the image config");
     std::vector<std::string> held = {event.config_digest, event.manifest_digest};
@@ -374,7 +378,7 @@ class PullRun {
     RETURN_IF_ERROR(SendToHelper(FinishCommand{asked_}));
     ASSIGN_OR_RETURN(oci::Digest manifest_digest, oci::Digest::Parse(image_.manifest_digest));
     const Reference& reference = request_.reference;
-    if (!reference.digest().empty() && reference.digest() != image_.top_digest) {
+    if (request_.archive.empty() && !reference.digest().empty() && reference.digest() != image_.top_digest) {
       return DataLoss(fmt::format("asked for {}, got {}", reference.digest(), image_.top_digest));
     }
     // Both are checked against their digests here, whatever the helper said.
@@ -388,7 +392,10 @@ class PullRun {
     ImageRecord record;
     record.id = image_.artifact ? image_.manifest_digest : image_.config_digest;
     record.artifact_type = artifact_type_;
-    if (reference.digest().empty()) {
+    if (!request_.archive.empty()) {
+      record.repo_tags = loaded_.names;
+      record.repo_digests = loaded_digests_;
+    } else if (reference.digest().empty()) {
       record.repo_tags = {reference.TaggedName()};
       record.repo_digests = {reference.Name() + "@" + image_.top_digest};
     } else {
@@ -406,9 +413,13 @@ class PullRun {
     record.created = config_.created;
     record.architecture = config_.platform.architecture;
     record.pulled_at = WallNanos();
-    const std::string name = reference.String();
-    record.pinned = std::any_of(options_.pinned.begin(), options_.pinned.end(),
-                                [&](const std::string& glob) { return ::fnmatch(glob.c_str(), name.c_str(), 0) == 0; });
+    const std::string name = request_.archive.empty() ? reference.String() : request_.archive;
+    for (const std::string& tag : request_.archive.empty() ? std::vector<std::string>{name} : record.repo_tags) {
+      record.pinned =
+          record.pinned || std::any_of(options_.pinned.begin(), options_.pinned.end(), [&](const std::string& glob) {
+            return ::fnmatch(glob.c_str(), tag.c_str(), 0) == 0;
+          });
+    }
     ASSIGN_OR_RETURN(record, images_.Commit(std::move(record)));
     FaultPoint("image.pull.record");
     // The image is there; how the helper leaves changes nothing.
@@ -418,6 +429,21 @@ class PullRun {
     return record;
   }
 
+  // The names in the archive are anybody's words.
+  Status ReadNames(const ResolvedEvent& event) {
+    loaded_.images = event.archive_images;
+    for (const std::string& text : event.names) {
+      ASSIGN_OR_RETURN_WITH(Reference reference, Reference::Parse(text), "the archive names an image");
+      loaded_.names.push_back(reference.TaggedName());
+      if (event.own_digests) loaded_digests_.push_back(reference.Name() + "@" + event.top_digest);
+    }
+    return {};
+  }
+
+ public:
+  [[nodiscard]] const Puller::Loaded& loaded() const { return loaded_; }  // after Run, without the record
+
+ private:
   store::Content& content_;
   store::LayerDriver& layers_;
   Images& images_;
@@ -429,7 +455,9 @@ class PullRun {
   LayerHold hold_;
   ResolvedEvent image_;
   oci::ImageConfig config_;
-  std::string artifact_type_;  // empty: an image
+  std::string artifact_type_;                // empty: an image
+  Puller::Loaded loaded_;                    // of an archive
+  std::vector<std::string> loaded_digests_;  // "repository@digest"
   bool have_image_ = false;
   bool complete_ = false;
   uint32_t asked_ = 0;
@@ -472,19 +500,34 @@ Status Puller::Recover() {
 }
 
 Result<ImageRecord> Puller::Pull(const PullRequest& request, Deadline deadline) {
-  const std::string intent = "pull " + request.reference.String();
   if (request.reference.empty()) return InvalidArgument("pull: empty image reference");
+  ASSIGN_OR_RETURN(Loaded pulled, Fetch(request, "pull " + request.reference.String(), deadline));
+  return pulled.record;
+}
+
+Result<Puller::Loaded> Puller::Load(const PullRequest& request, Deadline deadline) {
+  if (!request.archive.starts_with('/')) {
+    return InvalidArgument(fmt::format("load: \"{}\" is no absolute path", Printable(request.archive, 300)));
+  }
+  return Fetch(request, "load " + Printable(request.archive, 300), deadline);
+}
+
+Result<Puller::Loaded> Puller::Fetch(const PullRequest& request, const std::string& intent, Deadline deadline) {
   if (deadline.expired()) return DeadlineExceeded(intent + ": deadline exceeded");
   // Deleting files makes creating others slow (store/trash.h).
   store::PauseDeletion pause = state_->layers.Pause();
   const std::string id = std::string(kIntentPrefix) + MintId();
-  RETURN_IF_ERROR(state_->database.Put(store::Kind::kIntent, id, request.reference.String(), store::Durability::kAtomic)
-                      .Annotate(intent));
+  RETURN_IF_ERROR(
+      state_->database.Put(store::Kind::kIntent, id, intent.substr(intent.find(' ') + 1), store::Durability::kAtomic)
+          .Annotate(intent));
   FaultPoint("image.pull.intent");
   std::shared_ptr<const PullerOptions> options = state_->Options();
-  Result<ImageRecord> record = [&] {
+  Result<Loaded> record = [&]() -> Result<Loaded> {
     PullRun run(state_->content, state_->layers, state_->images, state_->claims, *options, request, deadline);
-    return run.Run();
+    ASSIGN_OR_RETURN(ImageRecord image, run.Run());
+    Loaded loaded = run.loaded();
+    loaded.record = std::move(image);
+    return loaded;
   }();
   if (Status status = state_->database.Delete(store::Kind::kIntent, id, store::Durability::kAtomic); !status.ok()) {
     LogWarning("{}: {}", intent, status.message());

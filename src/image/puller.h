@@ -51,6 +51,10 @@ class PullCancel {
 
 struct PullRequest {
   Reference reference;
+  // Instead of a reference: the absolute path of an archive of images (archive.h) and the number of one in it.
+  std::string archive;
+  uint32_t archive_image = 0;
+  std::string spool;  // directory for what a compressed archive unpacks to
   Credentials credentials;
   Platform platform;
   // Called on the pulling thread, at most some times a second; must not block. May be empty.
@@ -92,10 +96,21 @@ class Puller {
   // On any error nothing stays but the layers that were complete: a retry finds them.
   Result<ImageRecord> Pull(const PullRequest& request, Deadline deadline);
 
+  // One image of an archive, as Pull. kInvalidArgument also for a name in it that is none; an image without a name is
+  // kept without one.
+  struct Loaded {
+    ImageRecord record;
+    std::vector<std::string> names;  // of this image in the archive, normalised
+    uint32_t images = 0;             // in the archive
+  };
+  Result<Loaded> Load(const PullRequest& request, Deadline deadline);
+
   // For configuration reloads: the next Pull uses it.
   void SetOptions(PullerOptions options);
 
  private:
+  Result<Loaded> Fetch(const PullRequest& request, const std::string& intent, Deadline deadline);
+
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -21,6 +21,7 @@
 
 #include "base/result.h"
 #include "image/curl_client.h"
+#include "image/image_source.h"
 #include "image/pull_options.h"
 #include "image/reference.h"
 #include "oci/image_spec.h"
@@ -41,12 +42,6 @@ struct Endpoint {
 // Mirrors in order, then the host itself unless fallback is off. docker.io is asked at registry-1.docker.io.
 Result<std::vector<Endpoint>> EndpointsFor(const Reference& reference, const std::map<std::string, HostOptions>& hosts,
                                            const Credentials& credentials);
-
-struct FetchedManifest {
-  std::string text;
-  std::string media_type;  // Content-Type without parameters
-  oci::Digest digest;      // computed from the text
-};
 
 // Thread-safe; each thread brings its CurlClient.
 class Registry {
@@ -101,6 +96,24 @@ class Registry {
   std::atomic<uint32_t> retries_{0};
   mutable std::mutex mutex_;
   std::vector<std::string> authorization_;  // for each endpoint, once known; guarded by mutex_
+};
+
+// The registry over one connection of its own.
+class RegistrySource final : public ImageSource {
+ public:
+  RegistrySource(Registry& registry, std::unique_ptr<CurlClient> client)
+      : registry_(registry), client_(std::move(client)) {}
+  Result<FetchedManifest> Manifest(const std::string& name) override { return registry_.GetManifest(*client_, name); }
+  Result<std::string> SmallBlob(const oci::Digest& digest, uint64_t size, uint64_t max) override {
+    return registry_.GetSmallBlob(*client_, digest, size, max);
+  }
+  Status Blob(const oci::Digest& digest, uint64_t size, const std::function<Status(std::string_view)>& sink) override {
+    return registry_.GetBlob(*client_, digest, size, sink);
+  }
+
+ private:
+  Registry& registry_;
+  std::unique_ptr<CurlClient> client_;
 };
 
 }  // namespace davit::image

@@ -172,6 +172,7 @@ Result<bool> TarReader::ReadBlock(char* block) {
 Status TarReader::SkipData() {
   uint64_t left = data_left_ + padding_left_;
   while (left > 0) {
+    if (piece_.empty() && source_.Skip(left)) break;
     ASSIGN_OR_RETURN(std::string_view piece, Take(left));
     if (piece.empty()) return DataLoss(fmt::format("tar ends within the data of \"{}\"", Printable(current_)));
     left -= piece.size();

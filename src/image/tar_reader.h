@@ -62,6 +62,9 @@ class TarReader {
   Status Drain();
 
   [[nodiscard]] uint64_t entries() const { return entries_; }
+  // Bytes that the source has given and that are not used yet: after Next the data of an entry begins so many before
+  // the source's position.
+  [[nodiscard]] size_t buffered() const { return piece_.size(); }
 
  private:
   struct Extended;
