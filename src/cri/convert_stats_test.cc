@@ -53,7 +53,7 @@ TEST(ConvertStatsTest, AvailableIsTheLimitLessTheWorkingSet) {
   EXPECT_EQ(ToContainerStats(stats, "").memory().available_bytes().value(), 0U);
 }
 
-TEST(ConvertStatsTest, TheDefaultInterfaceIsNotAmongTheOthers) {
+TEST(ConvertStatsTest, TheDefaultInterfaceIsAmongThemAll) {
   auto record = std::make_shared<pod::PodRecord>();
   record->id = PodId::Mint();
   engine::PodStats stats;
@@ -65,8 +65,9 @@ TEST(ConvertStatsTest, TheDefaultInterfaceIsNotAmongTheOthers) {
   EXPECT_EQ(network.default_interface().name(), "eth0");
   EXPECT_EQ(network.default_interface().rx_bytes().value(), 5U);
   EXPECT_EQ(network.default_interface().tx_errors().value(), 8U);
-  ASSERT_EQ(network.interfaces_size(), 1);
+  ASSERT_EQ(network.interfaces_size(), 2);  // all of them
   EXPECT_EQ(network.interfaces(0).name(), "net1");
+  EXPECT_EQ(network.interfaces(1).name(), "eth0");
   EXPECT_FALSE(out.linux().has_cpu());
   EXPECT_EQ(out.linux().containers_size(), 1);
   stats.network.reset();
