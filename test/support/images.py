@@ -106,6 +106,29 @@ def shell_image(layer: Layer, *more: Layer, **config: object) -> Image:
     return Image([layer, *more], {"Env": [PATH_ENV], "Cmd": ["sh"], **config})
 
 
+def libraries(*programs: str | Path) -> list[Entry]:
+    """What the loader of a container needs to run these programs of the machine's, on top of busybox."""
+    found: list[str] = []
+    for program in programs:
+        for line in run(["ldd", str(program)]).splitlines():
+            match = re.search(r"(?:=>\s*)?(/\S+)\s+\(0x", line)
+            if match and match.group(1) not in found:
+                found.append(match.group(1))
+            elif "not found" in line:
+                raise FixtureError(f"ldd {program}: {line.strip()}")
+    entries: list[Entry] = []
+    folders: set[str] = {"bin", "sbin", "usr", "usr/bin", "usr/sbin"}
+    # Wherever the machine has them: in the image only the loader's own directories are searched.
+    home = next(Path(library).parent for library in found if Path(library).name.startswith("libc.so."))
+    for library in found:
+        place = library if Path(library).name.startswith("ld-") else str(home / Path(library).name)
+        parents = [str(p) for p in Path(place.lstrip("/")).parents][::-1][1:]
+        entries += [directory(p) for p in parents if p not in folders]
+        folders.update(parents)
+        entries.append(host_file(place, library))
+    return entries
+
+
 def nginx_entries(port: int) -> list[Entry]:
     """nginx from Debian's package and the libraries that it is linked with, on top of busybox."""
     unpacked = cache_dir() / "nginx"
@@ -121,24 +144,9 @@ def nginx_entries(port: int) -> list[Entry]:
                 run(download, cwd=work)
             [package] = Path(work).glob("nginx_*.deb")
             run(["dpkg-deb", "-x", str(package), str(unpacked)])
-    libraries = []
-    for line in run(["ldd", str(program)]).splitlines():
-        found = re.search(r"(?:=>\s*)?(/\S+)\s+\(0x", line)
-        if found:
-            libraries.append(found.group(1))
-        elif "not found" in line:
-            raise FixtureError(f"ldd nginx: {line.strip()}")
     entries = [directory(d) for d in ("etc/nginx", "usr/share", "usr/share/nginx", "usr/share/nginx/html", "var/lib",
                                       "var/lib/nginx", "var/log/nginx")]
-    folders: set[str] = {"bin", "sbin", "usr", "usr/bin", "usr/sbin"}
-    # Wherever the machine has them: in the image only the loader's own directories are searched.
-    [home] = [Path(library).parent for library in libraries if Path(library).name.startswith("libc.so.")]
-    for library in libraries:
-        place = library if Path(library).name.startswith("ld-") else str(home / Path(library).name)
-        parents = [str(p) for p in Path(place.lstrip("/")).parents][::-1][1:]
-        entries += [directory(p) for p in parents if p not in folders]
-        folders.update(parents)
-        entries.append(host_file(place, library))
+    entries += libraries(program)
     entries.append(host_file("usr/sbin/nginx", program))
     entries.append(Entry("etc/nginx/nginx.conf", data=(NGINX_CONF % port).encode()))
     entries.append(Entry("usr/share/nginx/html/index.html", data=b"<html><title>Welcome to nginx!</title></html>\n"))

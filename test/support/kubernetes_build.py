@@ -33,9 +33,11 @@ class BuildError(RuntimeError):
 
 def _go(*words: str) -> str:
     env = {**os.environ, "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
-    done = subprocess.run(["go", *words], capture_output=True, text=True, errors="replace", cwd=CACHE / "module", env=env)
+    done = subprocess.run(["go", *words], capture_output=True, text=True, errors="replace", cwd=CACHE / "module",
+                          env=env)
     if done.returncode != 0:
-        raise BuildError(f"go {' '.join(words[:2])}: exit {done.returncode}: {(done.stderr + done.stdout).strip()[-600:]}")
+        said = (done.stderr + done.stdout).strip()[-600:]
+        raise BuildError(f"go {' '.join(words[:2])}: exit {done.returncode}: {said}")
     return done.stdout
 
 

@@ -21,10 +21,13 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 from davit_test import node, paths  # noqa: E402
 from davit_test.fake_registry import FakeRegistry, Fault  # noqa: E402
-from davit_test.engine import EngineError  # noqa: E402
+from davit_test.engine import EngineError, wait_for  # noqa: E402
 from davit_test.report import Report  # noqa: E402
 from davit_test.suite import reported  # noqa: E402
 
+import ginkgo_report  # noqa: E402
+import node_images  # noqa: E402
+import own_node  # noqa: E402
 from oci_image import Entry, Image, Layer, digest_of, directory, write_layout  # noqa: E402
 
 
@@ -128,11 +131,67 @@ def what_ends_a_suite_is_in_its_report() -> None:
     raise AssertionError("a fault of the suite itself was swallowed")
 
 
+def a_report_of_ginkgo_is_counted() -> None:
+    def spec(name: str, state: str, message: str = "", kind: str = "It") -> dict:
+        return {"ContainerHierarchyTexts": ["[sig] Area"], "LeafNodeText": name, "LeafNodeType": kind, "State": state,
+                "RunTime": 2_500_000_000,
+                "Failure": {"Message": message, "Location": {"FileName": "/a/b.go", "LineNumber": 7}} if message else {}}
+
+    reports = [spec("works", "passed"), spec("breaks", "failed", "no\n such file"), spec("hangs", "timedout", "too long"),
+               spec("lacks", "failed", "refused"), spec("not here", "skipped", "no swap"), spec("filtered", "skipped"),
+               spec("", "passed", kind="BeforeEach"), spec("set-up", "failed", "no node", kind="SynchronizedBeforeSuite")]
+    with tempfile.TemporaryDirectory() as where:
+        path = Path(where, "ginkgo.json")
+        path.write_text(json.dumps([{"SpecReports": reports}]))
+        specs = ginkgo_report.read(path, lambda name: "gadget" if "lacks" in name else "")
+    states = {s.name.removeprefix("[sig] Area "): (s.state, s.reason) for s in specs}
+    assert states == {"works": ("passed", ""), "breaks": ("failed", "no such file"),
+                      "hangs": ("failed", "timedout: too long"), "lacks": ("lacking", "no gadget: refused"),
+                      "not here": ("skipped", "no swap"), "set-up": ("failed", "no node")}, states
+    text = ginkgo_report.table(specs)
+    assert "| all | 1 | 3 | 1 | 1 |" in text and "- [sig] Area breaks: no such file b.go:7" in text, text
+
+
+def an_image_for_agnhosts_registry_is_complete() -> None:
+    files = {e.path: e.data for e in node_images.registry_entries("pause", "testing", image()) if e.kind == "file"}
+
+    def stored(kind: str, digest: str) -> dict | None:
+        digits = digest.removeprefix("sha256:")
+        data = files[f"var/registry/pause/{kind}/sha256/{digits[:2]}/{digits}/data"]
+        assert digest_of(data) == digest
+        return json.loads(data) if data.startswith(b"{") else None
+
+    top = stored("manifests", files["var/registry/pause/manifests/testing"].decode().strip())
+    for platform in top["manifests"]:
+        manifest = stored("manifests", platform["digest"])
+        for blob in [manifest["config"], *manifest["layers"]]:
+            stored("blobs", blob["digest"])
+
+
+def a_node_of_its_own_ends_with_all_that_it_started() -> None:
+    paths.need_root()
+    name = f"davit-own-node-{os.getpid()}"
+
+    def running() -> set[str]:
+        return {found for found in node.processes(("python", Path(sys.executable).name)) if name in found}
+
+    # One that nobody waits for, in a session of its own.
+    sleeper = f"setsid {sys.executable} -c 'import time; time.sleep(1000)' {name} & exec sleep 1000"
+    started = own_node.OwnNode(["sh", "-c", sleeper])
+    try:
+        wait_for("the command", running, 30)
+    finally:
+        started.end()
+    assert not running(), running()
+
+
 def main() -> int:
     argparse.ArgumentParser(description=__doc__).parse_known_args()
     report = Report("test support")
     for case in (same_content_same_digests, layer_says_what_is_in_it, layout_is_complete, faults_do_what_they_say,
-                 leftovers_are_seen, failures_are_counted, what_ends_a_suite_is_in_its_report):
+                 leftovers_are_seen, failures_are_counted, what_ends_a_suite_is_in_its_report,
+                 a_report_of_ginkgo_is_counted, an_image_for_agnhosts_registry_is_complete,
+                 a_node_of_its_own_ends_with_all_that_it_started):
         report.run(case.__name__.replace("_", " "), case)
     return report.finish()
 
