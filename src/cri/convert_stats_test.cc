@@ -53,7 +53,7 @@ TEST(ConvertStatsTest, AvailableIsTheLimitLessTheWorkingSet) {
   EXPECT_EQ(ToContainerStats(stats, "").memory().available_bytes().value(), 0U);
 }
 
-TEST(ConvertStatsTest, TheDefaultInterfaceIsNotAmongTheOthers) {
+TEST(ConvertStatsTest, TheDefaultInterfaceIsAmongThemAll) {
   auto record = std::make_shared<pod::PodRecord>();
   record->id = PodId::Mint();
   engine::PodStats stats;

@@ -108,9 +108,16 @@ def left_in(engine: Davitd) -> list[str]:
     return [f"pod {pod.get('name', pod['id'])}" for pod in pods]
 
 
+def pod_links() -> list[str]:
+    """Pods' ends on the node that are still there; the bridges go with the namespace."""
+    done = subprocess.run(["ip", "-j", "link", "show", "type", "veth"], capture_output=True, text=True, check=True)
+    return [f"+ link {link['ifname']}" for link in json.loads(done.stdout or "[]")]
+
+
 def inside(args) -> int:
     work = args.inside
-    own_node.furnish(work, NODE)
+    shown, args.results = args.results, work / "results"
+    own_node.furnish(work, NODE, {shown: args.results})
     notes: dict[str, object] = {}
     with Registry(work / "registry") as registry:
         pusher = Pusher(registry.url)
@@ -126,7 +133,7 @@ def inside(args) -> int:
         before = engine.snapshot()
         engine.start()
         enter_cgroups(f"{PLACES}/runtime", engine.pid)
-        say(f"specs: {args.label_filter}, {args.procs} at a time (log: {args.results}/suite.log)")
+        say(f"specs: {args.label_filter}, {args.procs} at a time (log: {shown}/suite.log)")
         with open(args.results / "suite.log", "wb") as log:
             notes["exit"] = subprocess.run(suite_command(args, work, engine.endpoint), stdout=log, stderr=log,
                                            stdin=subprocess.DEVNULL, cwd=work).returncode
@@ -134,8 +141,9 @@ def inside(args) -> int:
         notes["pods"] = left_in(engine) if engine.alive() else []
         try:
             engine.stop()
-            notes["left"] = [line for line in engine.leaks(before)
-                             if not line.startswith("+ cgroup") or CONTAINER.search(line)]
+            # /sys shows the links of the machine, not those of this namespace.
+            notes["left"] = [line for line in engine.leaks(before) if not line.startswith("+ link")
+                             and (not line.startswith("+ cgroup") or CONTAINER.search(line))] + pod_links()
         except EngineError as error:
             notes["left"] = [str(error)]
     (args.results / "notes.json").write_text(json.dumps(notes, indent=1))

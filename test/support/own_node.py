@@ -81,10 +81,16 @@ def _cover(point: str, directory: Path) -> None:
     _run("mount", "--bind", str(directory), point)
 
 
-def furnish(work: Path, name: str) -> None:
-    """Inside: the mounts, the network and the host name of a node. `work` is on the machine's own disk."""
+def furnish(work: Path, name: str, shared: dict[Path, Path]) -> None:
+    """Inside: the mounts, the network and the host name of a node. `work` is on the machine's own disk.
+
+    `shared`: directories of the machine, wherever they are, and under which path they are to be found inside.
+    """
     # The kubelet's mounts have to reach containers that ask for it.
     _run("mount", "--make-rshared", "/")
+    for outside, path in shared.items():
+        path.mkdir()
+        _run("mount", "--bind", str(outside), str(path))
     _run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
     for part in ("upper", "work"):
         (work / "tmp" / part).mkdir(parents=True)
