@@ -62,7 +62,8 @@ ImageService::Reactor* ImageService::PullImage(Context* context, const v1::PullI
   if (request->image().image().empty()) return Answer(context, InvalidArgument("image.image is empty"));
   Reactor* reactor = context->DefaultReactor();
   engine_.PullImage(
-      request->image().image(), ToCredentials(request->auth()), nullptr, [context] { return !context->IsCancelled(); },
+      request->image().image(), ToCredentials(request->auth()), request->sandbox_config().metadata().namespace_(),
+      nullptr, [context] { return !context->IsCancelled(); },
       FinishWith<image::ImageRecord>(
           reactor, [response](const image::ImageRecord& record) { response->set_image_ref(record.id); }));
   return reactor;

@@ -198,11 +198,13 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
   // Held until the record names the layers: a RemoveImage in between must not take them.
   image::LayerHold hold = images->Hold(image.layers);
   ASSIGN_OR_RETURN(image, images->Find(image.id));
+  RETURN_IF_ERROR(
+      trust->Check(image, record.spec.image.image, record.spec.image.user_specified_image, pod.spec.namespace_name));
   ASSIGN_OR_RETURN(std::shared_ptr<const oci::ImageConfig> image_config, images->Config(image));
   record.image_id = image.id;
   NameImage(record, image, config.image.default_registry);
   record.layers = image.layers;
-  ASSIGN_OR_RETURN(ImageVolumes volumes, FindImageVolumes(record));
+  ASSIGN_OR_RETURN(ImageVolumes volumes, FindImageVolumes(record, pod));
   container::CreateInputs inputs;
   inputs.image = image_config.get();
   inputs.pod = EnvironmentFor(pod);

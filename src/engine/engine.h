@@ -111,8 +111,12 @@ class Engine {
   using PullProgress = std::function<void(const image::PullProgress&)>;
   // Whether the client is still there (PullWaiters); may be empty.
   using PullWanted = std::function<bool()>;
-  void PullImage(const std::string& reference, image::Credentials credentials, PullProgress progress, PullWanted wanted,
-                 Done<image::ImageRecord> done);
+  // `pod_namespace`: whose signature policy counts; empty: the node's. kPermissionDenied "SignatureValidationFailed: …"
+  // when it takes no such image.
+  void PullImage(const std::string& reference, image::Credentials credentials, const std::string& pod_namespace,
+                 PullProgress progress, PullWanted wanted, Done<image::ImageRecord> done);
+  // Why the node's signature policy cannot be read, so that no image is taken; OK otherwise. Reads files.
+  [[nodiscard]] Status TrustReadiness() const;
   void RemoveImage(const std::string& text, Done<Nothing> done);
   [[nodiscard]] image::Images& Images();
   Result<store::FilesystemUsage> ImageFilesystem();

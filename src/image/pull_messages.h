@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "image/pull_options.h"
+#include "image/signatures.h"
 
 namespace davit::image {
 
@@ -28,6 +29,7 @@ struct PullJob {
   Credentials credentials;
   Platform platform;
   PullLimits limits;
+  SignatureWants signatures;
 };
 
 // Further lines on stdin.
@@ -54,6 +56,7 @@ struct ResolvedEvent {
   std::string config;               // text
   std::string endpoint;             // "https://host" that had it
   std::vector<LayerSource> layers;  // bottom first, one for each layer of the manifest
+  std::string signatures;           // EncodeSignatureSet(); empty when none were wanted
 };
 struct ProgressEvent {
   uint64_t bytes_done = 0;

@@ -14,11 +14,13 @@
 #include <vector>
 
 #include "base/strings.h"
+#include "http/base64.h"
 #include "image/layer_pipeline.h"
 #include "image/out_of_memory.h"
 #include "image/pull_messages.h"
 #include "image/registry.h"
 #include "image/sha256.h"
+#include "image/signature_fetch.h"
 #include "sched/start_thread.h"
 #include "sys/unique_fd.h"
 
@@ -84,8 +86,9 @@ oci::Platform WantedPlatform(const Platform& asked) {
 }
 
 Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Reference& reference,
-                              const Platform& platform) {
+                              const Platform& platform, const SignatureWants& wants) {
   ResolvedImage out;
+  SignatureSet signatures;
   if (!reference.digest().empty()) {
     ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(reference.digest()));
     RETURN_IF_ERROR(CheckSha256(digest, "manifest"));
@@ -95,6 +98,7 @@ Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Refe
   ASSIGN_OR_RETURN(oci::ManifestKind kind, oci::DetectManifestKind(fetched.text, fetched.media_type));
   if (kind == oci::ManifestKind::kIndex) {
     ASSIGN_OR_RETURN(oci::Index index, oci::ParseIndex(fetched.text));
+    signatures.index = http::Base64Encode(fetched.text);
     ASSIGN_OR_RETURN(oci::Descriptor chosen, oci::SelectPlatform(index, WantedPlatform(platform)));
     RETURN_IF_ERROR(CheckSha256(chosen.digest, "manifest"));
     ASSIGN_OR_RETURN(fetched, registry.GetManifest(client, chosen.digest.ToString()));
@@ -119,6 +123,19 @@ Result<ResolvedImage> Resolve(Registry& registry, CurlClient& client, const Refe
   out.event.manifest_digest = fetched.digest.ToString();
   out.event.config_digest = manifest.config.digest.ToString();
   out.event.endpoint = registry.CurrentEndpoint();
+  if (wants.openpgp || wants.sigstore) {
+    signatures.top_digest = out.event.top_digest;
+    signatures.manifest_digest = out.event.manifest_digest;
+    std::vector<oci::Digest> subjects = {fetched.digest};
+    if (out.event.top_digest != out.event.manifest_digest) {
+      ASSIGN_OR_RETURN(oci::Digest top, oci::Digest::Parse(out.event.top_digest));
+      subjects.push_back(top);
+    }
+    RETURN_IF_ERROR(CollectSignatures(registry, client, wants, subjects, signatures).Annotate("collect signatures"));
+    out.event.signatures = EncodeSignatureSet(signatures);
+    if (out.event.signatures.size() > kMaxSignatureSetBytes)
+      return ResourceExhausted(fmt::format("the signatures take more than {} bytes", kMaxSignatureSetBytes));
+  }
   for (size_t i = 0; i < manifest.layers.size(); ++i) {
     const oci::Descriptor& blob = manifest.layers[i];
     RETURN_IF_ERROR(CheckSha256(blob.digest, "layer"));
@@ -156,7 +173,7 @@ class Session {
     ASSIGN_OR_RETURN(std::thread progress, sched::StartThread([this] { ReportProgress(); }));
     progress.detach();
     ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
-    ASSIGN_OR_RETURN(resolved_, Resolve(*registry_, *client, reference, job_.platform));
+    ASSIGN_OR_RETURN(resolved_, Resolve(*registry_, *client, reference, job_.platform, job_.signatures));
     client.reset();
     RETURN_IF_ERROR(Send(resolved_.event));
     return RunLayers();

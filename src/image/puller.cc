@@ -128,6 +128,7 @@ class PullRun {
     job.credentials = request_.credentials;
     job.platform = request_.platform;
     job.limits = options_.limits;
+    job.signatures = request_.signatures;
     ASSIGN_OR_RETURN(helper_, PullHelper::Start(options_.helper_path, job));
     FaultPoint("image.pull.helper");
     while (!complete_) {
@@ -190,6 +191,14 @@ class PullRun {
       order_.push_back(event.layers[i].diff_id);
       held.push_back(event.layers[i].diff_id);
       wanted_.emplace(event.layers[i].diff_id, Wanted{event.layers[i].size});
+    }
+    if (request_.verify) {
+      ASSIGN_OR_RETURN(verdict_, request_.verify(event.manifest_digest, event.signatures));
+      if (!event.signatures.empty()) {
+        verdict_.signatures = Sha256::Of(event.signatures).ToString();
+        held.push_back(verdict_.signatures);
+      }
+      FaultPoint("image.pull.verified");
     }
     // From here on no removal takes what is already there from under us.
     hold_ = images_.Hold(held);
@@ -331,6 +340,12 @@ class PullRun {
     FaultPoint("image.pull.manifest");
     ImageRecord record;
     record.id = image_.config_digest;
+    if (!verdict_.signatures.empty()) {
+      ASSIGN_OR_RETURN(oci::Digest kept, oci::Digest::Parse(verdict_.signatures));
+      RETURN_IF_ERROR(content_.Put(kept, image_.signatures));
+      FaultPoint("image.pull.signatures");
+    }
+    if (!verdict_.name.empty()) record.verdicts = {verdict_};
     if (reference.digest().empty()) {
       record.repo_tags = {reference.TaggedName()};
       record.repo_digests = {reference.Name() + "@" + image_.top_digest};
@@ -370,6 +385,7 @@ class PullRun {
   sys::UniqueFd notify_;
   LayerHold hold_;
   ResolvedEvent image_;
+  Verdict verdict_;
   oci::ImageConfig config_;
   bool have_image_ = false;
   bool complete_ = false;
