@@ -20,6 +20,16 @@ std::string ImageInfo(const image::ImageRecord& record, const oci::ImageConfig& 
                               {"env", boost::json::array(config.env.begin(), config.env.end())},
                               {"user", config.user},
                               {"workingDir", config.working_dir}};
+  // Under which names a signature policy took it; empty where none had to.
+  boost::json::array& verdicts = info["trust"].emplace_array();
+  for (const image::Verdict& verdict : record.verdicts) {
+    verdicts.push_back({{"name", verdict.name},
+                        {"manifestDigest", verdict.manifest_digest},
+                        {"rule", verdict.rule},
+                        {"policy", verdict.policy},
+                        {"signatures", verdict.signatures},
+                        {"checkedAt", verdict.checked_at}});
+  }
   return boost::json::serialize(info);
 }
 
