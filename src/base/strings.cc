@@ -139,12 +139,19 @@ std::optional<std::string> NearestWord(std::string_view word, const std::vector<
   }
   if (best != nullptr) return *best;
   // The same word with another ending: "registry" for "registries" is three letters off.
+  size_t nearest = 0;
   for (const std::string& candidate : candidates) {
     size_t shorter = std::min(word.size(), candidate.size());
     size_t same = 0;
     while (same < shorter && word[same] == candidate[same]) ++same;
-    if (same >= 4 && same * 4 >= shorter * 3) return candidate;
+    if (same < 4 || same * 4 < shorter * 3) continue;
+    const size_t distance = EditDistance(word, candidate);
+    if (best == nullptr || distance < nearest) {
+      best = &candidate;
+      nearest = distance;
+    }
   }
+  if (best != nullptr) return *best;
   return std::nullopt;
 }
 

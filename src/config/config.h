@@ -92,8 +92,13 @@ struct ImageConfig {
   int64_t stall_timeout_seconds = 60;            // a transfer that brings no byte for so long fails
   int64_t min_bytes_per_second = 1024;           // one that brings fewer, on average over that time, too; 0: none
   std::string default_registry = "docker.io";
-  std::vector<std::string> pinned;                   // globs (* and ?) over references, never collected
-  std::map<std::string, RegistryConfig> registries;  // by "host[:port]"
+  // policy.json; empty: /etc/containers/policy.json where it is there, else any image is taken.
+  std::string signature_policy;
+  std::string signature_policy_dir;                           // <namespace>.json of it goes before; empty: none
+  std::string registries_d = "/etc/containers/registries.d";  // where signatures are
+  bool accept_unnamed_signatures = false;                     // sigstore bundles that say a digest and no name
+  std::vector<std::string> pinned;                            // globs (* and ?) over references, never collected
+  std::map<std::string, RegistryConfig> registries;           // by "host[:port]"
 };
 
 struct NetworkConfig {

@@ -151,6 +151,14 @@ std::vector<Field> ImageFields(ImageConfig& c) {
       Text(
           "default_registry", c.default_registry, [&c] { return CheckRegistryHost(c.default_registry); },
           "registry of image names that name none"),
+      OptionalPath(
+          "signature_policy", c.signature_policy,
+          "policy.json that says which images are taken; empty: /etc/containers/policy.json where it is there"),
+      OptionalPath("signature_policy_dir", c.signature_policy_dir,
+                   "directory with a policy NAMESPACE.json for the pods of a namespace; empty: none"),
+      Path("registries_d", c.registries_d, "directory of *.yaml files that say where signatures are"),
+      Flag("accept_unnamed_signatures", c.accept_unnamed_signatures,
+           "whether a sigstore bundle counts that signs a digest and names no image"),
       List(
           "pinned", c.pinned, [&c] { return CheckGlobs(c.pinned); },
           "patterns (* and ?) of image references that are never removed to free space"),

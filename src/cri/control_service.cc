@@ -125,7 +125,7 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
   auto stream = std::make_shared<ProgressStream>();
   stream->Keep(stream);
   engine_.PullImage(
-      request->image().image(), ToCredentials(request->auth()),
+      request->image().image(), ToCredentials(request->auth()), "",
       [stream](const image::PullProgress& now) { stream->Progress(now); }, [stream] { return stream->Wanted(); },
       [stream](const Result<image::ImageRecord>& result) { stream->End(result); });
   return stream.get();

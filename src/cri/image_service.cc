@@ -22,6 +22,16 @@ std::string ImageInfo(const image::ImageRecord& record, const oci::ImageConfig& 
                               {"env", boost::json::array(config.env.begin(), config.env.end())},
                               {"user", config.user},
                               {"workingDir", config.working_dir}};
+  // Under which names a signature policy took it; empty where none had to.
+  boost::json::array& verdicts = info["trust"].emplace_array();
+  for (const image::Verdict& verdict : record.verdicts) {
+    verdicts.push_back({{"name", verdict.name},
+                        {"manifestDigest", verdict.manifest_digest},
+                        {"rule", verdict.rule},
+                        {"policy", verdict.policy},
+                        {"signatures", verdict.signatures},
+                        {"checkedAt", verdict.checked_at}});
+  }
   return boost::json::serialize(info);
 }
 
@@ -64,7 +74,8 @@ ImageService::Reactor* ImageService::PullImage(Context* context, const v1::PullI
   if (request->image().image().empty()) return Answer(context, InvalidArgument("image.image is empty"));
   Reactor* reactor = context->DefaultReactor();
   engine_.PullImage(
-      request->image().image(), ToCredentials(request->auth()), nullptr, [context] { return !context->IsCancelled(); },
+      request->image().image(), ToCredentials(request->auth()), request->sandbox_config().metadata().namespace_(),
+      nullptr, [context] { return !context->IsCancelled(); },
       FinishWith<image::ImageRecord>(
           reactor, [response](const image::ImageRecord& record) { response->set_image_ref(record.id); }));
   return reactor;

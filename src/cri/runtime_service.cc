@@ -42,6 +42,10 @@ RuntimeService::Reactor* RuntimeService::Status(Context* context, const v1::Stat
                storage.ok() ? losses : storage.message());
   network::Readiness network = engine_.NetworkReadiness();
   AddCondition(response->mutable_status(), "NetworkReady", network.ready, network.reason, network.message);
+  // Only told when it fails: a condition of its own, for the node's containers go on running.
+  if (const davit::Status trust = engine_.TrustReadiness(); !trust.ok())
+    AddCondition(response->mutable_status(), "SignaturePolicyReady", false, "SignaturePolicyUnreadable",
+                 trust.message());
   for (const engine::HandlerInfo& info : engine_.Handlers()) {
     v1::RuntimeHandler* handler = response->add_runtime_handlers();
     handler->set_name(info.name);

@@ -52,7 +52,7 @@ Result<std::vector<std::string>> Engine::State::LayerPaths(const std::vector<std
   return paths;
 }
 
-Result<ImageVolumes> Engine::State::FindImageVolumes(ContainerRecord& record) {
+Result<ImageVolumes> Engine::State::FindImageVolumes(ContainerRecord& record, const pod::PodRecord& pod) {
   ImageVolumes volumes;
   for (size_t i = 0; i < record.spec.mounts.size(); ++i) {
     const std::string& text = record.spec.mounts[i].image;
@@ -61,6 +61,7 @@ Result<ImageVolumes> Engine::State::FindImageVolumes(ContainerRecord& record) {
     ASSIGN_OR_RETURN_WITH(image::ImageRecord image, images->Resolve(text), field);
     volumes.holds.push_back(images->Hold(image.layers));
     ASSIGN_OR_RETURN_WITH(image, images->Find(image.id), field);
+    RETURN_IF_ERROR(trust->Check(image, text, "", pod.spec.namespace_name).Annotate(field));
     ASSIGN_OR_RETURN_WITH(volumes.layers[i], LayerPaths(image.layers), field);
     record.image_volumes[std::to_string(i)] = {image.id, image.layers};
   }

@@ -205,11 +205,13 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
         "image.image: \"{}\" is an OCI artifact of type {}, which has no program to run; mount it as an image volume",
         Printable(record.spec.image.image), Printable(image.artifact_type)));
   }
+  RETURN_IF_ERROR(
+      trust->Check(image, record.spec.image.image, record.spec.image.user_specified_image, pod.spec.namespace_name));
   ASSIGN_OR_RETURN(std::shared_ptr<const oci::ImageConfig> image_config, images->Config(image));
   record.image_id = image.id;
   NameImage(record, image, config.image.default_registry);
   record.layers = image.layers;
-  ASSIGN_OR_RETURN(ImageVolumes volumes, FindImageVolumes(record));
+  ASSIGN_OR_RETURN(ImageVolumes volumes, FindImageVolumes(record, pod));
   container::CreateInputs inputs;
   inputs.image = image_config.get();
   inputs.pod = EnvironmentFor(pod);

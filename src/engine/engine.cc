@@ -278,6 +278,8 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
       config.image.default_registry);
   RETURN_IF_ERROR(raw->layers->Recover().status());
   RETURN_IF_ERROR(raw->images->Recover());
+  raw->trust = std::make_unique<TrustGate>(raw->config.image, programs.pull, *raw->images, *raw->content);
+  if (Status ready = raw->trust->Ready(); !ready.ok()) LogWarning("no image is taken: {}", ready.message());
   raw->puller = std::make_unique<image::Puller>(*raw->database, *raw->content, *raw->layers, *raw->images,
                                                 MakePullerOptions(config.image, programs.pull));
   RETURN_IF_ERROR(raw->puller->Recover());

@@ -111,9 +111,14 @@ class Engine {
   using PullProgress = std::function<void(const image::PullProgress&)>;
   // Whether the client is still there (PullWaiters); may be empty.
   using PullWanted = std::function<bool()>;
-  void PullImage(const std::string& reference, image::Credentials credentials, PullProgress progress, PullWanted wanted,
-                 Done<image::ImageRecord> done);
-  // One image of an archive on the node, by its number (image/archive.h). `archive` is an absolute path.
+  // `pod_namespace`: whose signature policy counts; empty: the node's. kPermissionDenied "SignatureValidationFailed: …"
+  // when it takes no such image.
+  void PullImage(const std::string& reference, image::Credentials credentials, const std::string& pod_namespace,
+                 PullProgress progress, PullWanted wanted, Done<image::ImageRecord> done);
+  // Why the node's signature policy cannot be read, so that no image is taken; OK otherwise. Reads files.
+  [[nodiscard]] Status TrustReadiness() const;
+  // One image of an archive on the node, by its number (image/archive.h). `archive` is an absolute path. Signature
+  // policies are asked when a container is made of it, by its name.
   void LoadImage(const std::string& archive, uint32_t number, PullProgress progress, PullWanted wanted,
                  Done<image::Puller::Loaded> done);
   void RemoveImage(const std::string& text, Done<Nothing> done);

@@ -93,8 +93,8 @@ Result<image::ImageRecord> Engine::State::PresentByDigest(const image::Reference
   return found;
 }
 
-void Engine::PullImage(const std::string& text, image::Credentials credentials, PullProgress progress,
-                       PullWanted wanted, Done<image::ImageRecord> done) {
+void Engine::PullImage(const std::string& text, image::Credentials credentials, const std::string& pod_namespace,
+                       PullProgress progress, PullWanted wanted, Done<image::ImageRecord> done) {
   State* state = state_.get();
   Result<image::Reference> reference = image::Reference::Parse(text, state->config.image.default_registry);
   if (!reference.ok()) {
@@ -109,11 +109,14 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
     }
     credentials = std::move(*configured);
   }
-  if (Result<image::ImageRecord> present = state->PresentByDigest(*reference); present.ok()) {
+  if (Result<image::ImageRecord> present = state->PresentByDigest(*reference);
+      present.ok() && state->trust->Known(*present, *reference, pod_namespace)) {
     done(present);
     return;
   }
-  const std::string key = PullKey(*reference, credentials);
+  // Another namespace may have other rules.
+  const std::string rules = state->config.image.signature_policy_dir.empty() ? "" : " for " + Printable(pod_namespace);
+  const std::string key = PullKey(*reference, credentials) + rules;
   const uint64_t client = state->pull_waiters.Enter(key, std::move(wanted));
   done = [state, key, client, done = std::move(done)](const Result<image::ImageRecord>& result) {
     state->pull_waiters.Leave(key, client);  // before the client's call ends, of which it asks
@@ -137,8 +140,8 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
     }
     for (const PullProgress& listener : listeners) listener(now);
   };
-  state->pulls.Join(key, std::move(done), [state, key, request](auto finish) {
-    state->pull_slots.Post(request.reference.domain(), [state, key, request, finish]() mutable {
+  state->pulls.Join(key, std::move(done), [state, key, request, pod_namespace](auto finish) {
+    state->pull_slots.Post(request.reference.domain(), [state, key, request, pod_namespace, finish]() mutable {
       Result<std::unique_ptr<image::PullCancel>> cancel = image::PullCancel::Create();
       if (!cancel.ok()) {
         finish(cancel.status());
@@ -148,7 +151,9 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
       const State::AbandonTimer timer(*state, key, **cancel);
       int64_t begin = WallNanos();
       auto began = std::chrono::steady_clock::now();
-      Result<image::ImageRecord> pulled = state->puller->Pull(request, Deadline::After(kPullBudget));
+      const Status prepared = state->trust->Prepare(request, pod_namespace);
+      Result<image::ImageRecord> pulled = prepared.ok() ? state->puller->Pull(request, Deadline::After(kPullBudget))
+                                                        : Result<image::ImageRecord>(prepared);
       state->counters.pull_seconds.Observe(std::chrono::steady_clock::now() - began);
       (pulled.ok() ? state->counters.pulls : state->counters.pull_failures).Add();
       {
@@ -206,6 +211,8 @@ void Engine::RemoveImage(const std::string& text, Done<Nothing> done) {
     }
   });
 }
+
+Status Engine::TrustReadiness() const { return state_->trust->Ready(); }
 
 image::Images& Engine::Images() { return *state_->images; }
 

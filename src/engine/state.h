@@ -21,6 +21,7 @@
 #include "engine/stops.h"
 #include "engine/stream_backend.h"
 #include "engine/sync_execs.h"
+#include "engine/trust_gate.h"
 #include "engine/writable_usage.h"
 #include "network/cni_network.h"
 #include "pod/sandboxes.h"
@@ -83,6 +84,7 @@ struct Engine::State {
   std::unique_ptr<EventLog> events;
   std::unique_ptr<Records> records;
   std::unique_ptr<image::Images> images;
+  std::unique_ptr<TrustGate> trust;
   std::unique_ptr<image::Puller> puller;
   std::unique_ptr<sched::EventLoop> loop;
   std::unique_ptr<network::CniNetwork> network;
@@ -172,7 +174,7 @@ struct Engine::State {
   // The container of the pod that `options` names as the owner of the PID namespace to join.
   Result<Target> FindTarget(const PodId& pod, const container::NamespaceOptions& options) const;
   // Fills record.image_volumes; returns the layers' directories and what keeps them until the record does.
-  Result<ImageVolumes> FindImageVolumes(container::ContainerRecord& record);
+  Result<ImageVolumes> FindImageVolumes(container::ContainerRecord& record, const pod::PodRecord& pod);
   Result<std::vector<std::string>> LayerPaths(const std::vector<std::string>& diff_ids) const;  // topmost first
   // Why pods with this handler cannot have user namespaces; OK when they can.
   [[nodiscard]] Status CheckUserNamespaces(const std::string& handler) const;

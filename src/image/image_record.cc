@@ -7,9 +7,10 @@
 
 namespace davit::image {
 
+BOOST_DESCRIBE_STRUCT(Verdict, (), (name, manifest_digest, policy, rule, signatures, checked_at))
 BOOST_DESCRIBE_STRUCT(ImageRecord, (),
                       (id, repo_tags, repo_digests, manifest_digest, size, layers, user, created, architecture,
-                       pulled_at, pinned, artifact_type))
+                       pulled_at, pinned, artifact_type, verdicts))
 
 std::string EncodeImageRecord(const ImageRecord& record) {
   boost::json::value json = oci::Reflect(record);
@@ -33,6 +34,10 @@ Result<ImageRecord> DecodeImageRecord(std::string_view text) {
   }
   for (const std::string& layer : record.layers) {
     if (!oci::Digest::Parse(layer).ok()) return DataLoss("image record with a malformed diff ID");
+  }
+  for (const Verdict& verdict : record.verdicts) {
+    if (!verdict.signatures.empty() && !oci::Digest::Parse(verdict.signatures).ok())
+      return DataLoss("image record with a malformed digest of signatures");
   }
   return record;
 }

@@ -33,6 +33,15 @@ bool Contains(const std::vector<std::string>& list, const std::string& item) {
   return std::find(list.begin(), list.end(), item) != list.end();
 }
 
+constexpr size_t kMaxVerdicts = 32;
+
+// Behind the ones that are there: what came first is newer, and is what stays of two under one name.
+void AddVerdict(std::vector<Verdict>& verdicts, const Verdict& verdict) {
+  const bool named =
+      std::any_of(verdicts.begin(), verdicts.end(), [&](const Verdict& other) { return other.name == verdict.name; });
+  if (!named && verdicts.size() < kMaxVerdicts) verdicts.push_back(verdict);
+}
+
 void AddSorted(std::vector<std::string>& list, const std::string& item) {
   auto it = std::lower_bound(list.begin(), list.end(), item);
   if (it == list.end() || *it != item) list.insert(it, item);
@@ -221,6 +230,15 @@ Status Images::Write(const std::vector<ImageRecord>& changed, const std::vector<
   return {};
 }
 
+Status Images::SetVerdict(std::string_view id, Verdict verdict) {
+  std::lock_guard lock(writers_);
+  ASSIGN_OR_RETURN(ImageRecord record, Find(id));
+  std::vector<Verdict> verdicts = {std::move(verdict)};
+  for (const Verdict& known : record.verdicts) AddVerdict(verdicts, known);
+  record.verdicts = std::move(verdicts);
+  return Write({record}, {});
+}
+
 Result<ImageRecord> Images::Commit(ImageRecord record) {
   std::lock_guard lock(writers_);
   ImageList list = List();
@@ -240,6 +258,7 @@ Result<ImageRecord> Images::Commit(ImageRecord record) {
     for (const std::string& tag : known->repo_tags) AddSorted(record.repo_tags, tag);
     for (const std::string& digest : known->repo_digests) AddSorted(record.repo_digests, digest);
     record.pinned = record.pinned || known->pinned;
+    for (const Verdict& verdict : known->verdicts) AddVerdict(record.verdicts, verdict);
   }
   std::sort(record.repo_tags.begin(), record.repo_tags.end());
   std::sort(record.repo_digests.begin(), record.repo_digests.end());
@@ -268,7 +287,8 @@ Result<ImageRecord> Images::SetPinned(std::string_view source, bool pinned) {
 Status Images::RemoveRecord(const ImageRecord& record) {
   RETURN_IF_ERROR(Write({}, {record.id}));
   SweepLayers(&record.layers);
-  const std::vector<std::string> blobs = {record.id, record.manifest_digest};
+  std::vector<std::string> blobs = {record.id, record.manifest_digest};
+  for (const Verdict& verdict : record.verdicts) blobs.push_back(verdict.signatures);
   SweepContent(&blobs);
   return {};
 }
@@ -346,7 +366,10 @@ void Images::SweepLayers(const std::vector<std::string>* only) {
 
 void Images::SweepContent(const std::vector<std::string>* only) {
   std::set<std::string> keep;
-  for (const ImageRecord& record : *List()) keep.insert({record.id, record.manifest_digest});
+  for (const ImageRecord& record : *List()) {
+    keep.insert({record.id, record.manifest_digest});
+    for (const Verdict& verdict : record.verdicts) keep.insert(verdict.signatures);
+  }
   {
     std::lock_guard lock(ledger_->mutex);
     for (const auto& [digest, count] : ledger_->counts) keep.insert(digest);

@@ -28,6 +28,19 @@ class LayerDriver;
 
 namespace davit::image {
 
+// That a signature policy took the image under a name. With the kept signatures it can be said again, offline, when
+// the policy is another (docs/trust.md).
+struct Verdict {
+  std::string name;             // Reference::String() of what was asked for
+  std::string manifest_digest;  // of the platform's manifest
+  std::string policy;           // trust::Decision::Fingerprint()
+  std::string rule;             // for people: file and scope
+  std::string signatures;       // digest of the SignatureSet in store::Content; empty: none were wanted
+  int64_t checked_at = 0;       // wall nanoseconds
+
+  friend bool operator==(const Verdict&, const Verdict&) = default;
+};
+
 // Plain values; copies are cheap enough for a list of some hundred.
 struct ImageRecord {
   std::string id;                         // "sha256:…", digest of the config blob: the one identifier everywhere
@@ -46,6 +59,7 @@ struct ImageRecord {
   bool pinned = false;    // the kubelet's image GC must leave it alone; CRI Image.pinned
   // Not empty: an OCI artifact (artifact.h), which has no config; its id is the manifest's digest.
   std::string artifact_type;
+  std::vector<Verdict> verdicts;  // one for each name; the oldest go when there are many
 
   friend bool operator==(const ImageRecord&, const ImageRecord&) = default;
 };
@@ -105,6 +119,9 @@ class Images {
   // One more tag for an image: `target` is normalised and needs a tag. kNotFound, kInvalidArgument.
   Result<ImageRecord> Tag(std::string_view source, const Reference& target);
   Result<ImageRecord> SetPinned(std::string_view source, bool pinned);
+
+  // Keeps a verdict in place of an earlier one under the same name. kNotFound when the image is gone.
+  Status SetVerdict(std::string_view id, Verdict verdict);
 
   // Removes the whole image with all its names, whichever name is given (that is what CRI wants). OK when
   // there is no such image. Layers and blobs that no other image, hold or container needs go too.

@@ -14,14 +14,16 @@ BOOST_DESCRIBE_STRUCT(PullLimits, (),
                       (max_parallel_layers, max_layer_bytes, max_image_bytes, max_layer_entries, min_free_bytes,
                        stall_timeout_seconds, min_bytes_per_second, connect_timeout_seconds, retries))
 BOOST_DESCRIBE_STRUCT(Platform, (), (os, architecture, variant))
+BOOST_DESCRIBE_STRUCT(SignatureWants, (), (openpgp, sigstore, lookasides))
 BOOST_DESCRIBE_STRUCT(PullJob, (),
-                      (version, reference, archive, archive_image, spool, hosts, credentials, platform, limits))
+                      (version, reference, archive, archive_image, spool, hosts, credentials, platform, limits,
+                       signatures))
 BOOST_DESCRIBE_STRUCT(FetchCommand, (), (diff_id, path))
 BOOST_DESCRIBE_STRUCT(FinishCommand, (), (layers))
 BOOST_DESCRIBE_STRUCT(LayerSource, (), (diff_id, digest, size))
 BOOST_DESCRIBE_STRUCT(ResolvedEvent, (),
                       (top_digest, manifest_digest, manifest, config_digest, config, endpoint, layers, names,
-                       archive_images, own_digests, artifact))
+                       archive_images, own_digests, artifact, signatures))
 BOOST_DESCRIBE_STRUCT(ProgressEvent, (), (bytes_done, bytes_unpacked, retries))
 BOOST_DESCRIBE_STRUCT(LinkBelow, (), (target, names))
 BOOST_DESCRIBE_STRUCT(LayerEvent, (),

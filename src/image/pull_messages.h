@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "image/pull_options.h"
+#include "image/signatures.h"
 
 namespace davit::image {
 
@@ -32,6 +33,7 @@ struct PullJob {
   Credentials credentials;
   Platform platform;
   PullLimits limits;
+  SignatureWants signatures;
 };
 
 // Further lines on stdin.
@@ -62,6 +64,7 @@ struct ResolvedEvent {
   uint32_t archive_images = 0;      // in the archive
   bool own_digests = true;          // top_digest is the image's; false: made for an archive that has none
   bool artifact = false;            // it is none of an image: config is empty, diff IDs are keys (artifact.h)
+  std::string signatures;           // EncodeSignatureSet(); empty when none were wanted
 };
 struct ProgressEvent {
   uint64_t bytes_done = 0;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/strings.h"
+#include "http/base64.h"
 #include "image/archive.h"
 #include "image/artifact.h"
 #include "image/artifact_writer.h"
@@ -22,6 +23,7 @@
 #include "image/pull_messages.h"
 #include "image/registry.h"
 #include "image/sha256.h"
+#include "image/signature_fetch.h"
 #include "sched/start_thread.h"
 #include "sys/unique_fd.h"
 
@@ -69,6 +71,7 @@ struct ResolvedImage {
   ResolvedEvent event;
   std::map<std::string, oci::Descriptor> blobs;  // by diff ID
   std::map<std::string, ArtifactFile> files;     // of an artifact, by key
+  std::string index;                             // text, where the name is one's
 };
 
 Status CheckSha256(const oci::Digest& digest, std::string_view what) {
@@ -107,6 +110,7 @@ Result<ResolvedImage> Resolve(ImageSource& source, const std::string& name, cons
   ASSIGN_OR_RETURN(oci::ManifestKind kind, oci::DetectManifestKind(fetched.text, fetched.media_type));
   if (kind == oci::ManifestKind::kIndex) {
     ASSIGN_OR_RETURN(oci::Index index, oci::ParseIndex(fetched.text));
+    out.index = fetched.text;
     ASSIGN_OR_RETURN(oci::Descriptor chosen, oci::SelectPlatform(index, WantedPlatform(platform)));
     RETURN_IF_ERROR(CheckSha256(chosen.digest, "manifest"));
     ASSIGN_OR_RETURN(fetched, source.Manifest(chosen.digest.ToString()));
@@ -191,17 +195,43 @@ class Session {
       resolved_.event.archive_images = static_cast<uint32_t>(archive_->images().size());
     } else {
       resolved_.event.endpoint = registry_->CurrentEndpoint();
+      RETURN_IF_ERROR(FetchSignatures().Annotate("collect signatures"));
     }
     RETURN_IF_ERROR(Send(resolved_.event));
     return RunLayers();
   }
 
+  // What the policy wants to see of the image that was resolved.
+  Status FetchSignatures() {
+    const SignatureWants& wants = job_.signatures;
+    if (!wants.openpgp && !wants.sigstore) return {};
+    ResolvedEvent& event = resolved_.event;
+    SignatureSet signatures;
+    if (!resolved_.index.empty()) signatures.index = http::Base64Encode(resolved_.index);
+    signatures.top_digest = event.top_digest;
+    signatures.manifest_digest = event.manifest_digest;
+    ASSIGN_OR_RETURN(oci::Digest manifest, oci::Digest::Parse(event.manifest_digest));
+    std::vector<oci::Digest> subjects = {manifest};
+    if (event.top_digest != event.manifest_digest) {
+      ASSIGN_OR_RETURN(oci::Digest top, oci::Digest::Parse(event.top_digest));
+      subjects.push_back(top);
+    }
+    ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
+    RETURN_IF_ERROR(CollectSignatures(*registry_, *client, wants, subjects, signatures));
+    event.signatures = EncodeSignatureSet(signatures);
+    if (event.signatures.size() <= kMaxSignatureSetBytes) return {};
+    return ResourceExhausted(fmt::format("the signatures take more than {} bytes", kMaxSignatureSetBytes));
+  }
+
+  Result<std::unique_ptr<CurlClient>> MakeClient() {
+    return CurlClient::Create(
+        {job_.limits.connect_timeout_seconds, job_.limits.stall_timeout_seconds, job_.limits.min_bytes_per_second});
+  }
+
   // For one thread.
   Result<std::unique_ptr<ImageSource>> MakeSource() {
     if (archive_) return archive_->Source(job_.archive_image);
-    ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client,
-                     CurlClient::Create({job_.limits.connect_timeout_seconds, job_.limits.stall_timeout_seconds,
-                                         job_.limits.min_bytes_per_second}));
+    ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
     return std::unique_ptr<ImageSource>(std::make_unique<RegistrySource>(*registry_, std::move(client)));
   }
 

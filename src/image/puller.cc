@@ -147,6 +147,7 @@ class PullRun {
     job.credentials = request_.credentials;
     job.platform = request_.platform;
     job.limits = options_.limits;
+    job.signatures = request_.signatures;
     ASSIGN_OR_RETURN(helper_, PullHelper::Start(options_.helper_path, job));
     FaultPoint("image.pull.helper");
     while (!complete_) {
@@ -215,6 +216,14 @@ class PullRun {
       positions_.push_back({event.layers[i].diff_id, event.layers[i].size, diff_ids[i], stack_keys[i], {}});
       held.push_back(event.layers[i].diff_id);
       held.push_back(stack_keys[i].ToString());
+    }
+    if (request_.verify) {
+      ASSIGN_OR_RETURN(verdict_, request_.verify(event.manifest_digest, event.signatures));
+      if (!event.signatures.empty()) {
+        verdict_.signatures = Sha256::Of(event.signatures).ToString();
+        held.push_back(verdict_.signatures);
+      }
+      FaultPoint("image.pull.verified");
     }
     // From here on no removal takes what is already there from under us.
     hold_ = images_.Hold(held);
@@ -392,6 +401,12 @@ class PullRun {
     ImageRecord record;
     record.id = image_.artifact ? image_.manifest_digest : image_.config_digest;
     record.artifact_type = artifact_type_;
+    if (!verdict_.signatures.empty()) {
+      ASSIGN_OR_RETURN(oci::Digest kept, oci::Digest::Parse(verdict_.signatures));
+      RETURN_IF_ERROR(content_.Put(kept, image_.signatures));
+      FaultPoint("image.pull.signatures");
+    }
+    if (!verdict_.name.empty()) record.verdicts = {verdict_};
     if (!request_.archive.empty()) {
       record.repo_tags = loaded_.names;
       record.repo_digests = loaded_digests_;
@@ -454,6 +469,7 @@ class PullRun {
   sys::UniqueFd notify_;
   LayerHold hold_;
   ResolvedEvent image_;
+  Verdict verdict_;
   oci::ImageConfig config_;
   std::string artifact_type_;                // empty: an image
   Puller::Loaded loaded_;                    // of an archive

@@ -17,6 +17,7 @@
 #include "image/images.h"
 #include "image/pull_options.h"
 #include "image/reference.h"
+#include "image/signatures.h"
 #include "sys/unique_fd.h"
 
 namespace davit::store {
@@ -60,6 +61,10 @@ struct PullRequest {
   // Called on the pulling thread, at most some times a second; must not block. May be empty.
   std::function<void(const PullProgress&)> on_progress;
   const PullCancel* cancel = nullptr;  // may be null
+  // What is collected beside the image, and who looks at it: called on the pulling thread once the manifest is known,
+  // before any layer is fetched, with an EncodeSignatureSet(). Its error ends the pull. Empty: nobody has to.
+  SignatureWants signatures;
+  std::function<Result<Verdict>(const std::string& manifest_digest, const std::string& signatures)> verify;
 };
 
 struct PullerOptions {

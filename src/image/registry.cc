@@ -410,6 +410,20 @@ Result<FetchedManifest> Registry::GetManifest(CurlClient& client, const std::str
   return verdict;
 }
 
+Result<FetchedManifest> Registry::GetReferrers(CurlClient& client, const oci::Digest& digest) {
+  const size_t endpoint = preferred_;
+  const std::string base = endpoints_[endpoint].Base();
+  Request request{"referrers/" + digest.ToString(), {std::string(kAccept)}, kMaxManifestBytes};
+  Result<HttpResponse> response = Send(client, endpoint, request, BodySink());
+  if (!response.ok()) return response.status().Annotate(base);
+  if (response->status != 200)
+    return StatusOfAnswer(*response, base, request.path, endpoints_[endpoint].with_credentials);
+  FetchedManifest out;
+  out.text = std::move(response->body);
+  out.digest = Sha256::Of(out.text);
+  return out;
+}
+
 // One transfer, from `done` on.
 Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t size, uint64_t& done,
                          const std::function<Status(std::string_view)>& sink) {

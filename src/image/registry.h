@@ -54,6 +54,10 @@ class Registry {
   // has the verdict of all.
   Result<FetchedManifest> GetManifest(CurlClient& client, const std::string& name);
 
+  // The index of the manifests that name `digest` as their subject (distribution-spec, "Listing Referrers"), from the
+  // endpoint that had the image. kNotFound where the registry has no such list.
+  Result<FetchedManifest> GetReferrers(CurlClient& client, const oci::Digest& digest);
+
   // Streams a blob of known size into `sink` exactly once, over retries: a broken transfer goes on where
   // it ended. The caller checks the digest. kDataLoss when there is more or less than `size`.
   Status GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t size,

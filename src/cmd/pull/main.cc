@@ -1,6 +1,6 @@
 // davit-pull: fetches and unpacks one image, then exits. Started by davitd for each pull; not for people.
 // A job and commands as JSON lines on stdin, events on stdout (docs/formats/pull-protocol.md), and for
-// whoever reads davitd's log a line on stderr when it cannot even begin.
+// whoever reads davitd's log a line on stderr when it cannot even begin. With --verify it looks at signatures instead.
 #include <curl/curl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -13,9 +13,11 @@
 #include "image/out_of_memory.h"
 #include "image/pull_session.h"
 #include "privileges.h"
+#include "trust/verify_session.h"
 
 int main(int argc, char** argv) {
-  if (argc > 1) {
+  const bool verify = argc == 2 && std::string_view(argv[1]) == "--verify";
+  if (argc > 1 && !verify) {
     if (std::string_view(argv[1]) == "--version") {
       fmt::print("davit-pull, pull protocol 1\n");
       return 0;
@@ -28,6 +30,10 @@ int main(int argc, char** argv) {
   if (davit::Status status = davit::image::OutOfMemoryAsStatus(davit::pull::DropPrivileges); !status.ok()) {
     fmt::print(stderr, "drop privileges: {}\n", status.ToString());
     return 1;
+  }
+  if (verify) {
+    davit::pull::LeaveNetwork();
+    return davit::trust::RunVerifySession(STDIN_FILENO, STDOUT_FILENO).ok() ? 0 : 1;
   }
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
     fmt::print(stderr, "curl_global_init failed\n");

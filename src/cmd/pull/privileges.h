@@ -16,4 +16,7 @@ namespace davit::pull {
 // namespace is left out.
 Status DropPrivileges();
 
+// For --verify, after DropPrivileges: no network, and a /tmp of its own in memory; where the kernel refuses, as before.
+void LeaveNetwork();
+
 }  // namespace davit::pull
