@@ -6,12 +6,15 @@ The names are those of the registry on loopback itself; cosign's cases are skipp
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -32,6 +35,11 @@ def run(*words: str, env: dict[str, str] | None = None) -> str:
                           env={**os.environ, **(env or {})})
     assert done.returncode == 0, f"{' '.join(words[:3])}: {done.stderr[-800:]}"
     return done.stdout
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 class Signers:
@@ -199,7 +207,27 @@ def simple_signing(report: Report, stage: Stage, signers: Signers) -> None:
         signers.rules({"gpg": [signers.by("past")]})
         refuse("gpg/past", "expired")
 
+    def by_http() -> None:
+        digest = signers.push("gpg/http", "good")
+        handler = functools.partial(Quiet, directory=str(signers.lookaside))
+        file = signers.registries_d / "test.yaml"
+        before = file.read_text()
+        signers.rules({"gpg": good})
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            file.write_text(f"docker:\n  {signers.host}/gpg:\n"
+                            f"    lookaside: http://127.0.0.1:{server.server_address[1]}\n")
+            try:
+                client.pull(signers.name("gpg/http"))
+                client.remove_image(signers.name("gpg/http"))
+                signers.signature("gpg/http", digest).unlink()
+                refuse("gpg/http", "no signature")
+            finally:
+                file.write_text(before)
+                server.shutdown()
+
     report.run("an image signed by GPG is taken", signed)
+    report.run("a lookaside over HTTP", by_http)
     report.run("an unsigned one is refused, with file, scope and requirement", unsigned)
     report.run("a signature of another key does not count", wrong_key)
     report.run("a signature for another name does not count, unless the policy maps it", wrong_identity)
