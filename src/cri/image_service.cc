@@ -35,6 +35,15 @@ std::string ImageInfo(const image::ImageRecord& record, const oci::ImageConfig& 
   return boost::json::serialize(info);
 }
 
+// The kubelet gives a pod the reason SignatureValidationFailed when the answer begins with that word (k8s.io/cri-api,
+// pkg/errors), and its client keeps an answer's own words only for UNKNOWN.
+Status AsKubeletReadsIt(const Status& status) {
+  constexpr std::string_view kWord = "SignatureValidationFailed: ";
+  const size_t at = status.message().find(kWord);
+  if (status.code() != StatusCode::kPermissionDenied || at == std::string::npos) return status;
+  return Status(StatusCode::kUnknown, status.message().substr(at));
+}
+
 // What a list names: the one image of the filter, or all. A filter that fits nothing is an empty list.
 image::ImageList Wanted(const image::Images& images, const v1::ImageFilter& filter) {
   const std::string& wanted = filter.image().image();
@@ -76,8 +85,10 @@ ImageService::Reactor* ImageService::PullImage(Context* context, const v1::PullI
   engine_.PullImage(
       request->image().image(), ToCredentials(request->auth()), request->sandbox_config().metadata().namespace_(),
       nullptr, [context] { return !context->IsCancelled(); },
-      FinishWith<image::ImageRecord>(
-          reactor, [response](const image::ImageRecord& record) { response->set_image_ref(record.id); }));
+      [reactor, response](const Result<image::ImageRecord>& result) {
+        if (result.ok()) response->set_image_ref(result->id);
+        reactor->Finish(ToGrpc(AsKubeletReadsIt(result.status())));
+      });
   return reactor;
 }
 
