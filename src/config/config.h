@@ -97,6 +97,8 @@ struct ImageConfig {
   std::string signature_policy_dir;                           // <namespace>.json of it goes before; empty: none
   std::string registries_d = "/etc/containers/registries.d";  // where signatures are
   bool accept_unnamed_signatures = false;                     // sigstore bundles that say a digest and no name
+  std::string auth_file;                                      // credentials for any registry; empty: none
+  std::string auth_dir;                                       // <namespace>.json of it goes before; empty: none
   std::vector<std::string> pinned;                            // globs (* and ?) over references, never collected
   std::map<std::string, RegistryConfig> registries;           // by "host[:port]"
 };

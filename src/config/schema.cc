@@ -157,6 +157,10 @@ std::vector<Field> ImageFields(ImageConfig& c) {
       OptionalPath("signature_policy_dir", c.signature_policy_dir,
                    "directory with a policy NAMESPACE.json for the pods of a namespace; empty: none"),
       Path("registries_d", c.registries_d, "directory of *.yaml files that say where signatures are"),
+      OptionalPath("auth_file", c.auth_file,
+                   "credentials for any registry, in the format of docker's config.json or containers' auth.json"),
+      OptionalPath("auth_dir", c.auth_dir,
+                   "directory with credentials NAMESPACE.json for the pods of a namespace; empty: none"),
       Flag("accept_unnamed_signatures", c.accept_unnamed_signatures,
            "whether a sigstore bundle counts that signs a digest and names no image"),
       List(

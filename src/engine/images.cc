@@ -93,6 +93,26 @@ Result<image::ImageRecord> Engine::State::PresentByDigest(const image::Reference
   return found;
 }
 
+// On a thread of the pulls: a credential helper may take its time.
+Result<image::ImageRecord> Engine::State::PullNow(image::PullRequest& request, const std::string& pod_namespace,
+                                                  Deadline deadline) {
+  std::string source = "the request";
+  if (request.credentials.empty()) {
+    ASSIGN_OR_RETURN(FoundCredentials found,
+                     ConfiguredCredentials(config.image, request.reference, pod_namespace, deadline));
+    request.credentials = std::move(found.credentials);
+    source = std::move(found.source);
+  }
+  RETURN_IF_ERROR(trust->Prepare(request, pod_namespace));
+  Result<image::ImageRecord> pulled = puller->Pull(request, deadline);
+  const bool refused =
+      pulled.status().code() == StatusCode::kUnauthenticated || pulled.status().code() == StatusCode::kPermissionDenied;
+  if (refused && !request.credentials.empty()) {
+    return Status(pulled.status().code(), pulled.status().message() + " (credentials of " + source + ")");
+  }
+  return pulled;
+}
+
 void Engine::PullImage(const std::string& text, image::Credentials credentials, const std::string& pod_namespace,
                        PullProgress progress, PullWanted wanted, Done<image::ImageRecord> done) {
   State* state = state_.get();
@@ -101,21 +121,14 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
     done(reference.status());
     return;
   }
-  if (credentials.empty()) {
-    Result<image::Credentials> configured = ConfiguredCredentials(state->config.image.registries, reference->domain());
-    if (!configured.ok()) {
-      done(configured.status());
-      return;
-    }
-    credentials = std::move(*configured);
-  }
   if (Result<image::ImageRecord> present = state->PresentByDigest(*reference);
       present.ok() && state->trust->Known(*present, *reference, pod_namespace)) {
     done(present);
     return;
   }
-  // Another namespace may have other rules.
-  const std::string rules = state->config.image.signature_policy_dir.empty() ? "" : " for " + Printable(pod_namespace);
+  // Another namespace may have other rules, and other credentials.
+  const bool by_namespace = !state->config.image.signature_policy_dir.empty() || !state->config.image.auth_dir.empty();
+  const std::string rules = by_namespace ? " for " + Printable(pod_namespace) : "";
   const std::string key = PullKey(*reference, credentials) + rules;
   const uint64_t client = state->pull_waiters.Enter(key, std::move(wanted));
   done = [state, key, client, done = std::move(done)](const Result<image::ImageRecord>& result) {
@@ -151,9 +164,7 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
       const State::AbandonTimer timer(*state, key, **cancel);
       int64_t begin = WallNanos();
       auto began = std::chrono::steady_clock::now();
-      const Status prepared = state->trust->Prepare(request, pod_namespace);
-      Result<image::ImageRecord> pulled = prepared.ok() ? state->puller->Pull(request, Deadline::After(kPullBudget))
-                                                        : Result<image::ImageRecord>(prepared);
+      Result<image::ImageRecord> pulled = state->PullNow(request, pod_namespace, Deadline::After(kPullBudget));
       state->counters.pull_seconds.Observe(std::chrono::steady_clock::now() - began);
       (pulled.ok() ? state->counters.pulls : state->counters.pull_failures).Add();
       {

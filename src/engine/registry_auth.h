@@ -1,23 +1,37 @@
-// Credentials that the configuration gives for a registry host, used when a pull request brings none.
+// Credentials that the node has for an image, used when a pull request brings none.
+//
+// An entry belongs to what its key names: a registry, or a namespace or repository of one. The longest name that the
+// image lies under wins, and an entry of another namespace is never taken, also where it is the only one of the
+// registry. Source: containers-auth.json(5), docker's config.json and its credential helper protocol.
 #pragma once
 
-#include <map>
 #include <string>
 #include <string_view>
 
+#include "base/deadline.h"
 #include "base/result.h"
 #include "config/config.h"
 #include "image/pull_options.h"
+#include "image/reference.h"
 
 namespace davit::engine {
 
-// username and password of the host's entry, else its auth_file, read anew each time so that rotated
-// secrets work. Empty credentials when there is nothing. kInvalidArgument when the file is malformed.
-Result<image::Credentials> ConfiguredCredentials(const std::map<std::string, config::RegistryConfig>& registries,
-                                                 const std::string& host);
+struct FoundCredentials {
+  image::Credentials credentials;  // empty: there are none
+  std::string source;              // for people: the file and its entry, or the key of davit.toml; no secret in it
+};
 
-// The entry of `host` in the text of a docker config.json ({"auths": {"host": {"auth": "base64"}}}); hosts may
-// be written with a scheme and path. Empty credentials when it has none.
-Result<image::Credentials> CredentialsFromDockerConfig(std::string_view text, const std::string& host);
+// In this order, the first that has something for the image: NAMESPACE.json of image.auth_dir, username and password
+// or auth_file of the registry's entry, image.auth_file. Files are read anew each time, so that rotated secrets work.
+// Blocks while a credential helper runs. kInvalidArgument for a malformed file, kFailedPrecondition for a helper that
+// failed; either names the file.
+Result<FoundCredentials> ConfiguredCredentials(const config::ImageConfig& config, const image::Reference& reference,
+                                               const std::string& pod_namespace, Deadline deadline);
+
+// Out of the text of a config.json or auth.json: the helper that credHelpers names for the registry; else the entry of
+// auths with the longest matching key, which may have a scheme and the path of an API ("https://index.docker.io/v1/");
+// else the helper of credsStore. `file` is what messages name.
+Result<FoundCredentials> CredentialsFromDockerConfig(std::string_view text, const image::Reference& reference,
+                                                     const std::string& file, Deadline deadline);
 
 }  // namespace davit::engine

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <ctime>
 #include <utility>
 
 #include "base/strings.h"
@@ -56,6 +57,16 @@ Result<Origin> OriginOf(const std::string& url) {
   }
   out.host = Lower(parts.Get(CURLUPART_HOST)) + ":" + parts.Get(CURLUPART_PORT, CURLU_DEFAULT_PORT);
   return out;
+}
+
+std::optional<uint64_t> RetryAfterSeconds(std::string_view value) {
+  const std::string text(Trim(value));
+  if (text.empty() || text.size() > 64) return std::nullopt;
+  if (std::optional<uint64_t> seconds = ParseUint64(text)) return seconds;
+  const time_t at = ::curl_getdate(text.c_str(), nullptr);
+  if (at < 0) return std::nullopt;
+  const time_t now = ::time(nullptr);
+  return at > now ? static_cast<uint64_t>(at - now) : 0;
 }
 
 bool IsLoopback(std::string_view host_port) {

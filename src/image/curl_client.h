@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -80,6 +81,10 @@ struct Origin {
 };
 // kInvalidArgument for other schemes, user names in the URL and malformed URLs.
 Result<Origin> OriginOf(const std::string& url);
+
+// The value of a Retry-After header (RFC 9110 section 10.2.3), seconds or a date; a date that is past is 0. nullopt: it
+// is neither.
+[[nodiscard]] std::optional<uint64_t> RetryAfterSeconds(std::string_view value);
 
 // "localhost", 127.0.0.0/8 or [::1], with or without a port; no other name, whatever it resolves to.
 [[nodiscard]] bool IsLoopback(std::string_view host_port);

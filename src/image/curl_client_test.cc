@@ -15,5 +15,13 @@ TEST(LoopbackTest, IsAnAddressOrLocalhostAndNoOtherName) {
   }
 }
 
+TEST(RetryAfterTest, SecondsOrADate) {
+  EXPECT_EQ(RetryAfterSeconds("7"), 7u);
+  EXPECT_EQ(RetryAfterSeconds(" 120 "), 120u);
+  EXPECT_EQ(RetryAfterSeconds("Fri, 31 Dec 1999 23:59:59 GMT"), 0u);
+  EXPECT_GT(RetryAfterSeconds("Fri, 31 Dec 2100 23:59:59 GMT").value_or(0), 1'000'000u);
+  for (const char* none : {"", "soon", "-1", "1.5e", "7 seconds or so"}) EXPECT_FALSE(RetryAfterSeconds(none)) << none;
+}
+
 }  // namespace
 }  // namespace davit::image

@@ -25,6 +25,10 @@ std::vector<std::string> HelperEnvironment() {
                            "SSL_CERT_FILE", "SSL_CERT_DIR"}) {
     if (const char* value = std::getenv(name)) env.push_back(fmt::format("{}={}", name, value));
   }
+  // libcurl does not look at the capitals, for the sake of CGI programs; Go's programs and systemd units have them.
+  const char* capitals = std::getenv("HTTP_PROXY");
+  if (capitals != nullptr && std::getenv("http_proxy") == nullptr)
+    env.push_back(fmt::format("http_proxy={}", capitals));
   return env;
 }
 

@@ -354,13 +354,16 @@ Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint,
 }
 
 // OK: try again. `tries` counts those without progress.
-Status Registry::Backoff(CurlClient&, const Status& error, uint32_t& tries, std::string_view retry_after) {
+Status Registry::Backoff(const Status& error, uint32_t& tries, std::string_view retry_after) {
   if (++tries >= std::max(1U, limits_.retries)) return error;
-  constexpr uint64_t kLongestWaitSeconds = 30;
+  constexpr uint64_t kLongestWaitSeconds = 120;  // who says more is not waited for: the kubelet asks again
   uint32_t ms = 250U << std::min(tries, 6U);
-  if (std::optional<uint64_t> seconds = ParseUint64(Trim(retry_after))) {
-    if (*seconds > kLongestWaitSeconds) return error;
-    ms = static_cast<uint32_t>(*seconds) * 1000;
+  if (std::optional<uint64_t> seconds = RetryAfterSeconds(retry_after)) {
+    if (*seconds > kLongestWaitSeconds) {
+      return Status(error.code(),
+                    fmt::format("{}; it wants to be asked again in {} seconds", error.message(), *seconds));
+    }
+    ms = std::max(ms, static_cast<uint32_t>(*seconds) * 1000);
   }
   retries_.fetch_add(1);
   wait(ms);
@@ -403,7 +406,11 @@ Result<FetchedManifest> Registry::GetManifest(CurlClient& client, const std::str
         transient = IsTransientStatus(response->status);
         retry_after = response->Header("retry-after");
       }
-      if (!transient || !Backoff(client, error, tries, retry_after).ok()) break;
+      if (!transient) break;
+      if (Status given_up = Backoff(error, tries, retry_after); !given_up.ok()) {
+        error = std::move(given_up);
+        break;
+      }
     }
     verdict = verdict.ok() ? error : Status(error.code(), verdict.message() + "; " + error.message());
   }
@@ -426,7 +433,7 @@ Result<FetchedManifest> Registry::GetReferrers(CurlClient& client, const oci::Di
 
 // One transfer, from `done` on.
 Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t size, uint64_t& done,
-                         const std::function<Status(std::string_view)>& sink) {
+                         const std::function<Status(std::string_view)>& sink, std::string& retry_after) {
   const std::string base = endpoints_[endpoint].Base();
   Request request{"blobs/" + digest.ToString(), {}, 64 << 10};
   if (done > 0) request.headers.push_back(fmt::format("Range: bytes={}-", done));
@@ -460,6 +467,7 @@ Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest&
   Result<HttpResponse> response = Send(client, endpoint, request, body);
   if (!response.ok()) return response.status().Annotate(base);
   if (response->status != 200 && response->status != 206) {
+    retry_after = response->Header("retry-after");
     return StatusOfAnswer(*response, base, "blob " + digest.ToString(), endpoints_[endpoint].with_credentials);
   }
   if (done < size) {
@@ -483,13 +491,18 @@ Status Registry::GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t
     uint32_t total = 0;
     for (uint32_t tries = 0;;) {
       const uint64_t before = done;
-      error = TryBlob(client, endpoint, digest, size, done, guarded);
+      std::string retry_after;
+      error = TryBlob(client, endpoint, digest, size, done, guarded, retry_after);
       if (error.ok()) return {};
       if (sink_failed) return error;
       if (done > before) tries = 0;
       const bool transient = client.transient() || error.code() == StatusCode::kUnavailable ||
                              (error.code() == StatusCode::kResourceExhausted && done == before);
-      if (!transient || ++total > kMaxTriesWithProgress || !Backoff(client, error, tries, "").ok()) break;
+      if (!transient || ++total > kMaxTriesWithProgress) break;
+      if (Status given_up = Backoff(error, tries, retry_after); !given_up.ok()) {
+        error = std::move(given_up);
+        break;
+      }
     }
     verdict = verdict.ok() ? error : Status(error.code(), verdict.message() + "; " + error.message());
     if (error.code() == StatusCode::kDataLoss) break;  // what we have may be wrong already

@@ -82,12 +82,12 @@ class Registry {
   // The Authorization header that answers the challenges, or kUnauthenticated.
   Result<std::string> Authorize(CurlClient& client, size_t endpoint, std::string_view challenges);
   Result<std::string> FetchToken(CurlClient& client, size_t endpoint, const std::map<std::string, std::string>& params);
-  Status Backoff(CurlClient& client, const Status& error, uint32_t& tries, std::string_view retry_after);
+  Status Backoff(const Status& error, uint32_t& tries, std::string_view retry_after);
   void SettleSchemes(CurlClient& client);
   Status CheckScheme(const Origin& origin) const;
   void ApplyHost(const std::string& host, HttpRequest& request) const;
   Status TryBlob(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t size, uint64_t& done,
-                 const std::function<Status(std::string_view)>& sink);
+                 const std::function<Status(std::string_view)>& sink, std::string& retry_after);
   [[nodiscard]] std::vector<size_t> Order() const;
 
   Reference reference_;
