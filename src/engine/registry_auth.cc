@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/strings.h"
+#include "engine/namespace_file.h"
 #include "sys/process.h"
 #include "sys/unique_fd.h"
 
@@ -19,10 +20,6 @@ constexpr size_t kMaxAuthFile = 1 << 20;
 constexpr size_t kMaxHelperOutput = 64 << 10;
 constexpr std::chrono::seconds kHelperBudget{30};
 constexpr std::string_view kHubServer = "https://index.docker.io/v1/";  // Docker Hub's name in helpers' stores
-
-bool IsHub(std::string_view host) {
-  return host == "docker.io" || host == "index.docker.io" || host == "registry-1.docker.io";
-}
 
 // "https://index.docker.io/v1/" -> "docker.io", "reg:5000/team/" -> "reg:5000/team"
 std::string NameOf(std::string_view key) {
@@ -38,10 +35,9 @@ std::string NameOf(std::string_view key) {
   std::string host(key.substr(0, slash));
   std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return std::tolower(c); });
   std::string_view path = slash == std::string_view::npos ? std::string_view() : key.substr(slash + 1);
-  const bool hub = IsHub(host);
   // The address of an API. Without a scheme it is a namespace, but for the old index of Docker Hub.
   if ((url || host == "index.docker.io") && (path == "v1" || path == "v2")) path = {};
-  if (hub) host = "docker.io";
+  if (image::IsDockerHub(host)) host = "docker.io";
   return path.empty() ? host : host + "/" + std::string(path);
 }
 
@@ -111,20 +107,9 @@ Result<std::optional<image::Credentials>> AskHelper(const std::string& name, con
   return std::optional<image::Credentials>(std::move(credentials));
 }
 
-// Empty credentials where the file is not there and need not be.
-Result<FoundCredentials> FromFile(const std::string& path, const image::Reference& reference, bool must_exist,
-                                  Deadline deadline) {
-  Result<std::string> text = sys::ReadFile(path, kMaxAuthFile);
-  if (!text.ok() && !must_exist && text.code() == StatusCode::kNotFound) return FoundCredentials();
-  if (!text.ok()) return text.status().Annotate("credentials for " + reference.Name());
-  return CredentialsFromDockerConfig(*text, reference, path, deadline);
-}
-
-// One name of a file (RFC 1123 label), and nothing that leaves the directory.
-bool IsNamespace(std::string_view name) {
-  return !name.empty() && name.size() <= 63 && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return std::islower(c) != 0 || std::isdigit(c) != 0 || c == '-';
-  });
+Result<FoundCredentials> FromFile(const std::string& path, const image::Reference& reference, Deadline deadline) {
+  ASSIGN_OR_RETURN_WITH(std::string text, sys::ReadFile(path, kMaxAuthFile), "credentials for " + reference.Name());
+  return CredentialsFromDockerConfig(text, reference, path, deadline);
 }
 
 }  // namespace
@@ -171,12 +156,9 @@ Result<FoundCredentials> CredentialsFromDockerConfig(std::string_view text, cons
 
 Result<FoundCredentials> ConfiguredCredentials(const config::ImageConfig& config, const image::Reference& reference,
                                                const std::string& pod_namespace, Deadline deadline) {
-  if (!config.auth_dir.empty() && !pod_namespace.empty()) {
-    if (!IsNamespace(pod_namespace)) {
-      return InvalidArgument(fmt::format("\"{}\" is no namespace", Printable(pod_namespace)));
-    }
-    ASSIGN_OR_RETURN(FoundCredentials found,
-                     FromFile(config.auth_dir + "/" + pod_namespace + ".json", reference, false, deadline));
+  ASSIGN_OR_RETURN(const std::string own, NamespaceFile(config.auth_dir, pod_namespace));
+  if (!own.empty()) {
+    ASSIGN_OR_RETURN(FoundCredentials found, FromFile(own, reference, deadline));
     if (!found.credentials.empty()) return found;
   }
   if (auto it = config.registries.find(reference.domain()); it != config.registries.end()) {
@@ -189,12 +171,12 @@ Result<FoundCredentials> ConfiguredCredentials(const config::ImageConfig& config
       return found;
     }
     if (!registry.auth_file.empty()) {
-      ASSIGN_OR_RETURN(FoundCredentials found, FromFile(registry.auth_file, reference, true, deadline));
+      ASSIGN_OR_RETURN(FoundCredentials found, FromFile(registry.auth_file, reference, deadline));
       if (!found.credentials.empty()) return found;
     }
   }
   if (config.auth_file.empty()) return FoundCredentials();
-  return FromFile(config.auth_file, reference, true, deadline);
+  return FromFile(config.auth_file, reference, deadline);
 }
 
 }  // namespace davit::engine

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/time.h"
+#include "engine/namespace_file.h"
 #include "store/content.h"
 #include "trust/lookaside.h"
 #include "trust/verifier.h"
@@ -20,12 +21,6 @@ namespace {
 
 constexpr std::chrono::seconds kVerifyBudget{90};
 constexpr std::string_view kRefused = "SignatureValidationFailed";
-
-// One name of a file: what a namespace is in Kubernetes (RFC 1123 label), and nothing that leaves the directory.
-bool IsNamespace(const std::string& text) {
-  return !text.empty() && text.size() <= 63 &&
-         text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
-}
 
 Status Refused(const std::string& name, std::string_view why) {
   return PermissionDenied(fmt::format("{}: {} is refused: {}", kRefused, name, why));
@@ -72,13 +67,8 @@ TrustGate::TrustGate(const config::ImageConfig& config, std::string helper, imag
     : config_(config), helper_(std::move(helper)), images_(images), content_(content) {}
 
 Result<std::string> TrustGate::FileFor(const std::string& pod_namespace) const {
-  if (!config_.signature_policy_dir.empty() && !pod_namespace.empty()) {
-    if (!IsNamespace(pod_namespace))
-      return InvalidArgument(fmt::format("\"{}\" is no namespace", Printable(pod_namespace)));
-    const std::string own = config_.signature_policy_dir + "/" + pod_namespace + ".json";
-    ASSIGN_OR_RETURN(bool there, Exists(own));
-    if (there) return own;
-  }
+  ASSIGN_OR_RETURN(std::string own, NamespaceFile(config_.signature_policy_dir, pod_namespace));
+  if (!own.empty()) return own;
   if (!config_.signature_policy.empty()) return config_.signature_policy;
   ASSIGN_OR_RETURN(bool there, Exists(kDefaultPolicy));
   return there ? std::string(kDefaultPolicy) : std::string();

@@ -147,6 +147,10 @@ std::string Reference::String() const {
   return out;
 }
 
+bool IsDockerHub(std::string_view host) {
+  return host == kDocker || host == "index.docker.io" || host == "registry-1.docker.io";
+}
+
 bool IsImageId(std::string_view text) {
   if (text.starts_with("sha256:")) text.remove_prefix(7);
   return IsFullId(text);

@@ -49,6 +49,9 @@ class Reference {
   std::string digest_;
 };
 
+// One of the names that tools write Docker Hub's host by.
+bool IsDockerHub(std::string_view host);
+
 // "sha256:<64 lower-case hex>" or the 64 hex digits alone.
 bool IsImageId(std::string_view text);
 // May be the beginning of an image id: 3 to 64 lower-case hex digits, with or without "sha256:". Such a

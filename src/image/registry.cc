@@ -38,8 +38,7 @@ std::string Base64(std::string_view text) {
 std::string ApiHost(std::string host) {
   if (size_t scheme = host.find("://"); scheme != std::string::npos) host = host.substr(scheme + 3);
   host = host.substr(0, host.find('/'));
-  if (host == "docker.io" || host == "index.docker.io" || host == "registry-1.docker.io") return "registry-1.docker.io";
-  return host;
+  return IsDockerHub(host) ? "registry-1.docker.io" : host;
 }
 
 // The registry's own words: {"errors":[{"code":"DENIED","message":"…"}]} (distribution-spec, "Error Codes").
@@ -353,21 +352,22 @@ Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint,
   return token;
 }
 
-// OK: try again. `tries` counts those without progress.
-Status Registry::Backoff(const Status& error, uint32_t& tries, std::string_view retry_after) {
-  if (++tries >= std::max(1U, limits_.retries)) return error;
+// Waits, and says whether to try again; `tries` counts those without progress.
+bool Registry::Backoff(Status& error, uint32_t& tries, std::string_view retry_after) {
+  if (++tries >= std::max(1U, limits_.retries)) return false;
   constexpr uint64_t kLongestWaitSeconds = 120;  // who says more is not waited for: the kubelet asks again
   uint32_t ms = 250U << std::min(tries, 6U);
   if (std::optional<uint64_t> seconds = RetryAfterSeconds(retry_after)) {
     if (*seconds > kLongestWaitSeconds) {
-      return Status(error.code(),
-                    fmt::format("{}; it wants to be asked again in {} seconds", error.message(), *seconds));
+      error =
+          Status(error.code(), fmt::format("{}; it wants to be asked again in {} seconds", error.message(), *seconds));
+      return false;
     }
     ms = std::max(ms, static_cast<uint32_t>(*seconds) * 1000);
   }
   retries_.fetch_add(1);
   wait(ms);
-  return {};
+  return true;
 }
 
 Result<FetchedManifest> Registry::GetManifest(CurlClient& client, const std::string& name) {
@@ -406,11 +406,7 @@ Result<FetchedManifest> Registry::GetManifest(CurlClient& client, const std::str
         transient = IsTransientStatus(response->status);
         retry_after = response->Header("retry-after");
       }
-      if (!transient) break;
-      if (Status given_up = Backoff(error, tries, retry_after); !given_up.ok()) {
-        error = std::move(given_up);
-        break;
-      }
+      if (!transient || !Backoff(error, tries, retry_after)) break;
     }
     verdict = verdict.ok() ? error : Status(error.code(), verdict.message() + "; " + error.message());
   }
@@ -498,11 +494,7 @@ Status Registry::GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t
       if (done > before) tries = 0;
       const bool transient = client.transient() || error.code() == StatusCode::kUnavailable ||
                              (error.code() == StatusCode::kResourceExhausted && done == before);
-      if (!transient || ++total > kMaxTriesWithProgress) break;
-      if (Status given_up = Backoff(error, tries, retry_after); !given_up.ok()) {
-        error = std::move(given_up);
-        break;
-      }
+      if (!transient || ++total > kMaxTriesWithProgress || !Backoff(error, tries, retry_after)) break;
     }
     verdict = verdict.ok() ? error : Status(error.code(), verdict.message() + "; " + error.message());
     if (error.code() == StatusCode::kDataLoss) break;  // what we have may be wrong already

@@ -82,7 +82,7 @@ class Registry {
   // The Authorization header that answers the challenges, or kUnauthenticated.
   Result<std::string> Authorize(CurlClient& client, size_t endpoint, std::string_view challenges);
   Result<std::string> FetchToken(CurlClient& client, size_t endpoint, const std::map<std::string, std::string>& params);
-  Status Backoff(const Status& error, uint32_t& tries, std::string_view retry_after);
+  bool Backoff(Status& error, uint32_t& tries, std::string_view retry_after);
   void SettleSchemes(CurlClient& client);
   Status CheckScheme(const Origin& origin) const;
   void ApplyHost(const std::string& host, HttpRequest& request) const;
