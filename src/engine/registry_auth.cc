@@ -80,8 +80,11 @@ Result<std::optional<image::Credentials>> AskHelper(const std::string& name, con
   for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable)
     options.env.emplace_back(*variable);
   options.cwd = "/";
-  ASSIGN_OR_RETURN(sys::CommandResult ended,
-                   sys::RunCommand(options, server, kMaxHelperOutput, deadline.Min(Deadline::After(kHelperBudget))));
+  Result<sys::CommandResult> run =
+      sys::RunCommand(options, server, kMaxHelperOutput, deadline.Min(Deadline::After(kHelperBudget)));
+  // That the program is not there must not read as an image that is not there.
+  if (run.code() == StatusCode::kNotFound) return FailedPrecondition(run.status().message());
+  ASSIGN_OR_RETURN(sys::CommandResult ended, std::move(run));
   if (ended.exit.signal != 0 || ended.exit.code != 0) {
     // The protocol's words for "none"; helpers have no exit code for it.
     if (ended.out.find("credentials not found in native keychain") != std::string::npos)

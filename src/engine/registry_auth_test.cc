@@ -117,8 +117,9 @@ TEST_F(CredentialHelperTest, NothingFoundIsNoErrorAndAFailureIs) {
   EXPECT_FALSE(status.ok());
   EXPECT_EQ(status.message().find("s3cret"), std::string::npos);
   EXPECT_EQ(Find(R"({"credsStore":"../../bin/sh"})", "reg.x/a").status().code(), StatusCode::kInvalidArgument);
-  EXPECT_THAT(Find(R"({"credsStore":"not-installed"})", "reg.x/a").status().message(),
-              HasSubstr("docker-credential-not-installed"));
+  status = Find(R"({"credsStore":"not-installed"})", "reg.x/a").status();
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("docker-credential-not-installed"));
 }
 
 class ConfiguredCredentialsTest : public ::testing::Test {
