@@ -82,10 +82,17 @@ class Node:
         self.client.start(box)
         return box
 
+    def listed(self, box: str) -> str:
+        [found] = [c for c in self.client.containers() if c["id"] == box]
+        return found["state"]
+
     def state(self, box: str) -> str:
-        [listed] = [c for c in self.client.containers() if c["id"] == box]
-        assert listed["state"] == self.client.container_status(box)["state"]
-        return listed["state"]
+        """Lists and Status say the same; what changes between two answers is in the list that follows."""
+        before = self.listed(box)
+        state = self.client.container_status(box)["state"]
+        after = self.listed(box)
+        assert state in (before, after), f"lists say {before}, then {after}; Status between them {state}"
+        return after
 
 
 def by_log(node: Node) -> None:
