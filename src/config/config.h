@@ -94,13 +94,16 @@ struct ImageConfig {
   std::string default_registry = "docker.io";
   // policy.json; empty: /etc/containers/policy.json where it is there, else any image is taken.
   std::string signature_policy;
-  std::string signature_policy_dir;                           // <namespace>.json of it goes before; empty: none
-  std::string registries_d = "/etc/containers/registries.d";  // where signatures are
-  bool accept_unnamed_signatures = false;                     // sigstore bundles that say a digest and no name
-  std::string auth_file;                                      // credentials for any registry; empty: none
-  std::string auth_dir;                                       // <namespace>.json of it goes before; empty: none
-  std::vector<std::string> pinned;                            // globs (* and ?) over references, never collected
-  std::map<std::string, RegistryConfig> registries;           // by "host[:port]"
+  std::string signature_policy_dir;                                 // <namespace>.json of it goes before; empty: none
+  std::string registries_d = "/etc/containers/registries.d";        // where signatures are
+  bool accept_unnamed_signatures = false;                           // sigstore bundles that say a digest and no name
+  std::string registries_conf = "/etc/containers/registries.conf";  // with drop-ins in <it>.d; empty: none
+  // Of <host>/hosts.toml, *.crt, *.cert and *.key; empty: none.
+  std::vector<std::string> hosts_dirs = {"/etc/containerd/certs.d", "/etc/docker/certs.d", "/etc/containers/certs.d"};
+  std::string auth_file;                             // credentials for any registry; empty: none
+  std::string auth_dir;                              // <namespace>.json of it goes before; empty: none
+  std::vector<std::string> pinned;                   // globs (* and ?) over references, never collected
+  std::map<std::string, RegistryConfig> registries;  // by "host[:port]"
 };
 
 struct NetworkConfig {

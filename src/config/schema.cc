@@ -157,6 +157,13 @@ std::vector<Field> ImageFields(ImageConfig& c) {
       OptionalPath("signature_policy_dir", c.signature_policy_dir,
                    "directory with a policy NAMESPACE.json for the pods of a namespace; empty: none"),
       Path("registries_d", c.registries_d, "directory of *.yaml files that say where signatures are"),
+      OptionalPath("registries_conf", c.registries_conf,
+                   "mirrors, rewritten and blocked registries as podman and CRI-O have them, with drop-ins in the "
+                   "directory of this name and .d; empty: none"),
+      List(
+          "hosts_dirs", c.hosts_dirs, [&c] { return c.hosts_dirs.empty() ? Status() : CheckPaths(c.hosts_dirs); },
+          "directories of registries: HOST/hosts.toml as containerd reads it, HOST/*.crt, *.cert and *.key as docker "
+          "and podman do; empty: none"),
       OptionalPath("auth_file", c.auth_file,
                    "credentials for any registry, in the format of docker's config.json or containers' auth.json"),
       OptionalPath("auth_dir", c.auth_dir,

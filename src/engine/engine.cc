@@ -15,6 +15,7 @@
 #include "container/seccomp_bpf.h"
 #include "container/selinux.h"
 #include "engine/cgroup_driver.h"
+#include "engine/pull_plan.h"
 #include "engine/state.h"
 #include "store/upper_probe.h"
 #include "sys/atomic_file.h"
@@ -128,14 +129,7 @@ image::PullerOptions MakePullerOptions(const config::ImageConfig& config, const 
   options.limits.max_layer_entries = static_cast<uint64_t>(config.max_entries);
   options.limits.stall_timeout_seconds = static_cast<uint32_t>(config.stall_timeout_seconds);
   options.limits.min_bytes_per_second = static_cast<uint32_t>(config.min_bytes_per_second);
-  for (const auto& [host, registry] : config.registries) {
-    image::HostOptions& host_options = options.hosts[host];
-    host_options.plain_http = registry.plain_http;
-    host_options.ca_file = registry.ca_file;
-    host_options.skip_verify = registry.skip_verify;
-    host_options.fallback = registry.fallback;
-    host_options.mirrors = registry.mirrors;
-  }
+  options.hosts = HostsOf(config);
   return options;
 }
 

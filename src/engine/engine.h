@@ -113,7 +113,7 @@ class Engine {
   using PullWanted = std::function<bool()>;
   // `pod_namespace`: whose signature policy counts; empty: the node's. kPermissionDenied "SignatureValidationFailed: …"
   // when it takes no such image.
-  void PullImage(const std::string& reference, image::Credentials credentials, const std::string& pod_namespace,
+  void PullImage(const std::string& reference, const image::Credentials& credentials, const std::string& pod_namespace,
                  PullProgress progress, PullWanted wanted, Done<image::ImageRecord> done);
   // Why the node's signature policy cannot be read, so that no image is taken; OK otherwise. Reads files.
   [[nodiscard]] Status TrustReadiness() const;

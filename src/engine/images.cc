@@ -1,5 +1,6 @@
 // The image verbs.
 
+#include <fmt/format.h>
 #include <fnmatch.h>
 
 #include <algorithm>
@@ -9,7 +10,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/time.h"
-#include "engine/registry_auth.h"
+#include "engine/pull_plan.h"
 #include "engine/state.h"
 
 namespace davit::engine {
@@ -94,26 +95,26 @@ Result<image::ImageRecord> Engine::State::PresentByDigest(const image::Reference
 }
 
 // On a thread of the pulls: a credential helper may take its time.
-Result<image::ImageRecord> Engine::State::PullNow(image::PullRequest& request, const std::string& pod_namespace,
-                                                  Deadline deadline) {
-  std::string source = "the request";
-  if (request.credentials.empty()) {
-    ASSIGN_OR_RETURN(FoundCredentials found,
-                     ConfiguredCredentials(config.image, request.reference, pod_namespace, deadline));
-    request.credentials = std::move(found.credentials);
-    source = std::move(found.source);
-  }
+Result<image::ImageRecord> Engine::State::PullNow(image::PullRequest& request, const image::Credentials& credentials,
+                                                  const std::string& pod_namespace, Deadline deadline) {
   RETURN_IF_ERROR(trust->Prepare(request, pod_namespace));
+  ASSIGN_OR_RETURN(registries::Plan plan,
+                   PlanPull(config.image, request.reference, credentials, pod_namespace, deadline));
+  request.endpoints = std::move(plan.endpoints);
   Result<image::ImageRecord> pulled = puller->Pull(request, deadline);
-  const bool refused =
-      pulled.status().code() == StatusCode::kUnauthenticated || pulled.status().code() == StatusCode::kPermissionDenied;
-  if (refused && !request.credentials.empty()) {
-    return Status(pulled.status().code(), pulled.status().message() + " (credentials of " + source + ")");
+  if (pulled.ok()) return pulled;
+  std::string text = pulled.status().message();
+  if (pulled.code() == StatusCode::kUnauthenticated || pulled.code() == StatusCode::kPermissionDenied) {
+    for (const image::Endpoint& endpoint : request.endpoints) {
+      if (endpoint.credentials.empty()) continue;
+      text += fmt::format(" (credentials for {} of {})", endpoint.Host(), endpoint.credentials_source);
+    }
   }
-  return pulled;
+  for (const std::string& note : plan.notes) text += "; " + note;
+  return Status(pulled.code(), text);
 }
 
-void Engine::PullImage(const std::string& text, image::Credentials credentials, const std::string& pod_namespace,
+void Engine::PullImage(const std::string& text, const image::Credentials& credentials, const std::string& pod_namespace,
                        PullProgress progress, PullWanted wanted, Done<image::ImageRecord> done) {
   State* state = state_.get();
   Result<image::Reference> reference = image::Reference::Parse(text, state->config.image.default_registry);
@@ -141,7 +142,6 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
   }
   image::PullRequest request;
   request.reference = *reference;
-  request.credentials = std::move(credentials);
   auto received = std::make_shared<std::atomic<uint64_t>>(0);
   request.on_progress = [state, key, received](const image::PullProgress& now) {
     state->counters.pulled_bytes.Add(now.bytes_done - std::min(now.bytes_done, received->exchange(now.bytes_done)));
@@ -153,8 +153,8 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
     }
     for (const PullProgress& listener : listeners) listener(now);
   };
-  state->pulls.Join(key, std::move(done), [state, key, request, pod_namespace](auto finish) {
-    state->pull_slots.Post(request.reference.domain(), [state, key, request, pod_namespace, finish]() mutable {
+  state->pulls.Join(key, std::move(done), [state, key, request, credentials, pod_namespace](auto finish) {
+    auto work = [state, key, request, credentials, pod_namespace, finish]() mutable {
       Result<std::unique_ptr<image::PullCancel>> cancel = image::PullCancel::Create();
       if (!cancel.ok()) {
         finish(cancel.status());
@@ -164,7 +164,8 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
       const State::AbandonTimer timer(*state, key, **cancel);
       int64_t begin = WallNanos();
       auto began = std::chrono::steady_clock::now();
-      Result<image::ImageRecord> pulled = state->PullNow(request, pod_namespace, Deadline::After(kPullBudget));
+      Result<image::ImageRecord> pulled =
+          state->PullNow(request, credentials, pod_namespace, Deadline::After(kPullBudget));
       state->counters.pull_seconds.Observe(std::chrono::steady_clock::now() - began);
       (pulled.ok() ? state->counters.pulls : state->counters.pull_failures).Add();
       {
@@ -178,7 +179,8 @@ void Engine::PullImage(const std::string& text, image::Credentials credentials, 
         LogInfo("pulled {} in {} ms: {}", request.reference.String(), (WallNanos() - begin) / 1'000'000, pulled->id);
       }
       finish(std::move(pulled));
-    });
+    };
+    state->pull_slots.Post(request.reference.domain(), std::move(work));
   });
 }
 

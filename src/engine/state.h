@@ -197,7 +197,8 @@ struct Engine::State {
   // From the monitor's news to the record. `state` empty: the monitor is gone, its exit file decides.
   class AbandonTimer;
   Result<image::ImageRecord> PresentByDigest(const image::Reference& reference);
-  Result<image::ImageRecord> PullNow(image::PullRequest& request, const std::string& pod_namespace, Deadline deadline);
+  Result<image::ImageRecord> PullNow(image::PullRequest& request, const image::Credentials& credentials,
+                                     const std::string& pod_namespace, Deadline deadline);
   Status WatchExit(const container::ContainerRecord& record);
   // The record as it is seen, when there is room for it again.
   void WriteLater(const PodId& pod, const ContainerId& id);

@@ -1,6 +1,5 @@
 #include "image/curl_client.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <fmt/format.h>
 
@@ -12,17 +11,31 @@
 
 #include "base/strings.h"
 #include "image/out_of_memory.h"
+#include "sys/unique_fd.h"
 
 namespace davit::image {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr size_t kMaxHeaderBytes = 64 << 10;
+constexpr size_t kMaxAuthorityBytes = 1 << 20;  // one file
 
 std::string Lower(std::string_view text) {
   std::string out(text);
   std::transform(out.begin(), out.end(), out.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return out;
+}
+
+// All of them as one text. libcurl takes one file, and administrators have several.
+Result<std::string> ReadAuthorities(const std::vector<std::string>& files, const std::string& host) {
+  std::string out;
+  for (const std::string& file : files) {
+    Result<std::string> text = sys::ReadFile(file, kMaxAuthorityBytes);
+    if (!text.ok()) return FailedPrecondition(fmt::format("ca_file for {}: {}", host, text.status().message()));
+    out += *text;
+    if (!out.ends_with('\n')) out += '\n';
+  }
   return out;
 }
 
@@ -69,18 +82,6 @@ std::optional<uint64_t> RetryAfterSeconds(std::string_view value) {
   return at > now ? static_cast<uint64_t>(at - now) : 0;
 }
 
-bool IsLoopback(std::string_view host_port) {
-  std::string host(host_port);
-  // "[::1]" has colons of its own.
-  if (size_t colon = host.rfind(':'); colon != std::string::npos && host.find(']', colon) == std::string::npos) {
-    host.resize(colon);
-  }
-  if (host == "localhost" || host == "[::1]") return true;
-  in_addr address{};
-  // An address and no name: 127.example.com is anybody's.
-  return ::inet_pton(AF_INET, host.c_str(), &address) == 1 && (ntohl(address.s_addr) >> 24) == 127;
-}
-
 struct CurlClient::Transfer {
   CURL* handle = nullptr;
   HttpResponse response;
@@ -97,6 +98,7 @@ struct CurlClient::Transfer {
   uint64_t window_bytes = 0;  // `bytes` when it began
   bool drips = false;
   curl_off_t sent = 0;
+  uint32_t connect_timeout_seconds = 0;
 
   // Nothing that C called may throw.
   template <typename Work>
@@ -203,7 +205,11 @@ Status CurlClient::Explain(int code, const Transfer& transfer, const std::string
     }
     case CURLE_SSL_CACERT_BADFILE:
       transient_ = false;
-      return FailedPrecondition(fmt::format("ca_file of {} cannot be read as PEM certificates", host));
+      return FailedPrecondition(fmt::format("the ca_file for {} has no PEM certificates that can be read", host));
+    case CURLE_SSL_CERTPROBLEM:
+      transient_ = false;
+      return FailedPrecondition(
+          fmt::format("the client certificate for {} and its key cannot be used: are both PEM, and a pair?", host));
     case CURLE_OUT_OF_MEMORY:
       return ResourceExhausted("davit-pull is out of memory");
     case CURLE_SSL_CONNECT_ERROR:
@@ -215,7 +221,7 @@ Status CurlClient::Explain(int code, const Transfer& transfer, const std::string
     case CURLE_COULDNT_RESOLVE_PROXY:
       return Unavailable(fmt::format("the name of {} cannot be resolved", host));
     case CURLE_OPERATION_TIMEDOUT:
-      return Unavailable(fmt::format("no connection to {} within {} s", host, options_.connect_timeout_seconds));
+      return Unavailable(fmt::format("no connection to {} within {} s", host, transfer.connect_timeout_seconds));
     default:
       return Unavailable(fmt::format("{}: {}", host, text));
   }
@@ -225,10 +231,13 @@ Result<HttpResponse> CurlClient::Perform(const HttpRequest& request, const BodyS
   transient_ = false;
   no_tls_ = false;
   ASSIGN_OR_RETURN(Origin origin, OriginOf(request.url));
+  ASSIGN_OR_RETURN(std::string authorities, ReadAuthorities(request.tls.ca_files, origin.host));
   CURL* curl = handle_;
   curl_easy_reset(curl);  // keeps connections
   Transfer transfer;
   transfer.handle = curl;
+  transfer.connect_timeout_seconds =
+      request.connect_timeout_seconds != 0 ? request.connect_timeout_seconds : options_.connect_timeout_seconds;
   transfer.sink = &sink;
   transfer.max_body = request.max_body;
   transfer.stall_limit = std::chrono::seconds(options_.stall_timeout_seconds);
@@ -244,7 +253,7 @@ Result<HttpResponse> CurlClient::Perform(const HttpRequest& request, const BodyS
   curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(curl, CURLOPT_UNRESTRICTED_AUTH, 0L);
   curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
-  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, static_cast<long>(options_.connect_timeout_seconds));
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, static_cast<long>(transfer.connect_timeout_seconds));
   curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, &Transfer::OnHeader);
   curl_easy_setopt(curl, CURLOPT_HEADERDATA, &transfer);
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, &Transfer::OnBody);
@@ -254,9 +263,16 @@ Result<HttpResponse> CurlClient::Perform(const HttpRequest& request, const BodyS
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &transfer);
   // libcurl takes http_proxy, https_proxy and no_proxy from the environment; this node is never behind one.
   if (IsLoopback(origin.host)) curl_easy_setopt(curl, CURLOPT_PROXY, "");
-  if (!request.ca_file.empty())
-    curl_easy_setopt(curl, CURLOPT_CAINFO, request.ca_file.c_str());  // CAPATH stays the system's
-  if (request.skip_verify) {
+  if (!authorities.empty()) {  // CAPATH stays the system's
+    curl_blob blob{authorities.data(), authorities.size(), CURL_BLOB_COPY};
+    curl_easy_setopt(curl, CURLOPT_CAINFO_BLOB, &blob);
+  }
+  if (!request.tls.client_cert.empty()) {
+    const std::string& key = request.tls.client_key.empty() ? request.tls.client_cert : request.tls.client_key;
+    curl_easy_setopt(curl, CURLOPT_SSLCERT, request.tls.client_cert.c_str());
+    curl_easy_setopt(curl, CURLOPT_SSLKEY, key.c_str());
+  }
+  if (request.tls.skip_verify) {
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
   }

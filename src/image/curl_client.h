@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "image/endpoint.h"
 
 namespace davit::image {
 
@@ -19,9 +20,9 @@ struct HttpRequest {
   std::string url;
   std::vector<std::string> headers;  // "Name: value"
   std::string post;                  // form body; empty: GET
-  std::string ca_file;               // beside the system's; may be empty
-  bool skip_verify = false;
-  size_t max_body = 64 << 10;  // of a body that is returned
+  TlsOptions tls;
+  uint32_t connect_timeout_seconds = 0;  // 0: CurlOptions'
+  size_t max_body = 64 << 10;            // of a body that is returned
 };
 
 struct HttpResponse {
@@ -55,6 +56,7 @@ class CurlClient {
   //   kUnavailable       no connection, a broken one, or TLS refused (the text says what to configure)
   //   kDeadlineExceeded  no byte moved for the stall timeout (naming host and bytes so far), or fewer than the least
   //                      rate over one; then it is not transient: who drips goes on dripping
+  //   kFailedPrecondition  a file of HttpRequest::tls cannot be read or used (naming it)
   //   kResourceExhausted headers over 64 KiB, a body over max_body
   Result<HttpResponse> Perform(const HttpRequest& request, const BodySink& sink);
   // About the last Perform that failed.
@@ -85,8 +87,5 @@ Result<Origin> OriginOf(const std::string& url);
 // The value of a Retry-After header (RFC 9110 section 10.2.3), seconds or a date; a date that is past is 0. nullopt: it
 // is neither.
 [[nodiscard]] std::optional<uint64_t> RetryAfterSeconds(std::string_view value);
-
-// "localhost", 127.0.0.0/8 or [::1], with or without a port; no other name, whatever it resolves to.
-[[nodiscard]] bool IsLoopback(std::string_view host_port);
 
 }  // namespace davit::image

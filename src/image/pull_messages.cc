@@ -10,13 +10,17 @@ namespace davit::image {
 
 BOOST_DESCRIBE_STRUCT(Credentials, (), (username, password, auth, identity_token, registry_token, server_address))
 BOOST_DESCRIBE_STRUCT(HostOptions, (), (plain_http, ca_file, skip_verify, mirrors, fallback))
+BOOST_DESCRIBE_STRUCT(TlsOptions, (), (ca_files, skip_verify, client_cert, client_key))
+BOOST_DESCRIBE_STRUCT(Endpoint, (),
+                      (base, repository, mirror, tags, content, name_space, tls, headers, connect_timeout_seconds,
+                       maybe_plain, credentials, credentials_source, configured_by))
 BOOST_DESCRIBE_STRUCT(PullLimits, (),
                       (max_parallel_layers, max_layer_bytes, max_image_bytes, max_layer_entries, min_free_bytes,
                        stall_timeout_seconds, min_bytes_per_second, connect_timeout_seconds, retries))
 BOOST_DESCRIBE_STRUCT(Platform, (), (os, architecture, variant))
 BOOST_DESCRIBE_STRUCT(SignatureWants, (), (openpgp, sigstore, lookasides))
 BOOST_DESCRIBE_STRUCT(PullJob, (),
-                      (version, reference, archive, archive_image, spool, hosts, credentials, platform, limits,
+                      (version, reference, archive, archive_image, spool, endpoints, hosts, platform, limits,
                        signatures))
 BOOST_DESCRIBE_STRUCT(FetchCommand, (), (diff_id, path))
 BOOST_DESCRIBE_STRUCT(FinishCommand, (), (layers))
@@ -29,6 +33,7 @@ BOOST_DESCRIBE_STRUCT(LinkBelow, (), (target, names))
 BOOST_DESCRIBE_STRUCT(LayerEvent, (),
                       (diff_id, size, entries, implicit_directories, whiteout_directories, links_below, root_named,
                        warnings))
+BOOST_DESCRIBE_STRUCT(AttemptEvent, (), (endpoint, asked_for, verdict))
 BOOST_DESCRIBE_STRUCT(ErrorEvent, (), (code, message))
 BOOST_DESCRIBE_STRUCT(DoneEvent, (), (layers))
 
@@ -46,6 +51,8 @@ template <>
 constexpr std::string_view kKind<ProgressEvent> = "progress";
 template <>
 constexpr std::string_view kKind<LayerEvent> = "layer";
+template <>
+constexpr std::string_view kKind<AttemptEvent> = "attempt";
 template <>
 constexpr std::string_view kKind<ErrorEvent> = "error";
 template <>

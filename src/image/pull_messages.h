@@ -5,19 +5,19 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
 #include "base/result.h"
+#include "image/endpoint.h"
 #include "image/pull_options.h"
 #include "image/signatures.h"
 
 namespace davit::image {
 
-inline constexpr uint32_t kPullProtocolVersion = 1;
+inline constexpr uint32_t kPullProtocolVersion = 2;
 inline constexpr size_t kMaxPullJobBytes = 4 << 20;     // a job or a command
 inline constexpr size_t kMaxPullEventBytes = 32 << 20;  // an event: manifest and config, escaped
 
@@ -29,8 +29,8 @@ struct PullJob {
   std::string archive;  // absolute path
   uint32_t archive_image = 0;
   std::string spool;  // directory for what a compressed one unpacks to
-  std::map<std::string, HostOptions> hosts;
-  Credentials credentials;
+  std::vector<Endpoint> endpoints;
+  HostMap hosts;  // for where redirects and token servers lead
   Platform platform;
   PullLimits limits;
   SignatureWants signatures;
@@ -88,6 +88,12 @@ struct LayerEvent {
   bool root_named = true;  // an entry for the root itself (store::LayerInfo)
   std::vector<std::string> warnings;
 };
+// An endpoint has answered, or has not.
+struct AttemptEvent {
+  uint32_t endpoint = 0;  // number in PullJob::endpoints
+  std::string asked_for;
+  std::string verdict;  // "OK" or the error
+};
 struct ErrorEvent {
   std::string code;  // CodeName()
   std::string message;
@@ -95,7 +101,7 @@ struct ErrorEvent {
 struct DoneEvent {
   uint32_t layers = 0;
 };
-using PullEvent = std::variant<ResolvedEvent, ProgressEvent, LayerEvent, ErrorEvent, DoneEvent>;
+using PullEvent = std::variant<ResolvedEvent, ProgressEvent, LayerEvent, AttemptEvent, ErrorEvent, DoneEvent>;
 
 // One line, with its newline.
 std::string EncodeJob(const PullJob& job);

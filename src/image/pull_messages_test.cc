@@ -10,14 +10,17 @@ TEST(PullMessagesTest, RoundTrip) {
   job.reference = "docker.io/library/a:latest";
   job.hosts["h:5000"].plain_http = true;
   job.hosts["h:5000"].mirrors = {"m1", "http://m2/x"};
-  job.credentials.password = "s\n\"";
+  job.endpoints.emplace_back().credentials.password = "s\n\"";
+  job.endpoints[0].tls.ca_files = {"/a", "/b"};
   job.limits.retries = 7;
   const std::string line = EncodeJob(job);
   EXPECT_EQ(line.find('\n'), line.size() - 1);
   Result<PullJob> back = DecodeJob(line);
   ASSERT_TRUE(back.ok()) << back.status().ToString();
   EXPECT_EQ(back->hosts["h:5000"].mirrors, job.hosts["h:5000"].mirrors);
-  EXPECT_EQ(back->credentials.password, "s\n\"");
+  ASSERT_EQ(back->endpoints.size(), 1u);
+  EXPECT_EQ(back->endpoints[0].credentials.password, "s\n\"");
+  EXPECT_EQ(back->endpoints[0].tls.ca_files, job.endpoints[0].tls.ca_files);
   EXPECT_EQ(back->limits.retries, 7u);
 
   Result<PullCommand> command = DecodeCommand(EncodeCommand(FetchCommand{"sha256:x", "/p"}));
@@ -42,7 +45,7 @@ TEST(PullMessagesTest, ErrorsKeepTheirCode) {
 }
 
 TEST(PullMessagesTest, RefusesOtherVersionsAndGarbage) {
-  EXPECT_EQ(DecodeJob(R"({"version":2})").code(), StatusCode::kUnimplemented);
+  EXPECT_EQ(DecodeJob(R"({"version":1})").code(), StatusCode::kUnimplemented);
   EXPECT_EQ(DecodeJob("{}").code(), StatusCode::kUnimplemented);
   EXPECT_FALSE(DecodeEvent("").ok());
   EXPECT_FALSE(DecodeEvent("[]").ok());

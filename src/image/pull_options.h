@@ -17,7 +17,7 @@ struct Credentials {
   std::string identity_token;  // OAuth2 refresh token for the token server
   std::string registry_token;  // bearer token sent as it is
   // "host[:port]" (a scheme and path are ignored) that the credentials are for; empty: the host of the
-  // reference, whichever endpoint of it is asked (mirrors get no credentials then).
+  // reference (mirrors get no credentials then).
   std::string server_address;
 
   [[nodiscard]] bool empty() const {

@@ -230,11 +230,14 @@ class RootPullTest : public ::testing::Test {
     return true;
   }
 
-  Result<ImageRecord> Pull(const std::string& name, Credentials credentials = {},
+  Result<ImageRecord> Pull(const std::string& name, const Credentials& credentials = {},
                            Deadline deadline = Deadline::After(kLong)) {
     PullRequest request;
     request.reference = *Reference::Parse(host_ + "/" + name);
-    request.credentials = std::move(credentials);
+    Result<std::vector<Endpoint>> endpoints = EndpointsFor(request.reference, options_.hosts);
+    if (!endpoints.ok()) return endpoints.status();
+    request.endpoints = std::move(*endpoints);
+    GiveCredentials(credentials, "the test", request.reference, request.endpoints);
     request.on_progress = [this](const PullProgress& progress) { progress_ = progress; };
     return puller_->Pull(request, deadline);
   }

@@ -133,18 +133,22 @@ class PullRun {
   Result<ImageRecord> Run() {
     ASSIGN_OR_RETURN(notify_, MakeEventFd());
     claims_.Listen(notify_.get());
-    auto host = options_.hosts.find(request_.reference.domain());
-    if (host != options_.hosts.end() && host->second.skip_verify) {
+    endpoints_ = request_.endpoints;
+    if (endpoints_.empty() && request_.archive.empty()) {
+      ASSIGN_OR_RETURN(endpoints_, EndpointsFor(request_.reference, options_.hosts));
+    }
+    for (const Endpoint& endpoint : endpoints_) {
+      if (!endpoint.tls.skip_verify) continue;
       LogWarning("pull {}: the certificate of {} is not checked (skip_verify)", request_.reference.String(),
-                 host->first);
+                 endpoint.Host());
     }
     PullJob job;
     if (request_.archive.empty()) job.reference = request_.reference.String();
     job.archive = request_.archive;
     job.archive_image = request_.archive_image;
     job.spool = request_.spool;
+    job.endpoints = endpoints_;
     job.hosts = options_.hosts;
-    job.credentials = request_.credentials;
     job.platform = request_.platform;
     job.limits = options_.limits;
     job.signatures = request_.signatures;
@@ -189,12 +193,23 @@ class PullRun {
     if (auto* error = std::get_if<ErrorEvent>(&event)) return StatusOf(*error);
     if (auto* resolved = std::get_if<ResolvedEvent>(&event)) return OnResolved(std::move(*resolved));
     if (auto* layer = std::get_if<LayerEvent>(&event)) return OnLayer(std::move(*layer));
+    if (auto* attempt = std::get_if<AttemptEvent>(&event)) return OnAttempt(std::move(*attempt));
     if (auto* progress = std::get_if<ProgressEvent>(&event)) {
       progress_.bytes_done = progress->bytes_done;
       progress_.bytes_unpacked = progress->bytes_unpacked;
       progress_.retries = progress->retries;
       Report();
     }
+    return {};
+  }
+
+  Status OnAttempt(AttemptEvent event) {
+    if (event.endpoint >= endpoints_.size()) return Internal("davit-pull asked an endpoint that it was not given");
+    if (progress_.attempts.size() == kMaxAttempts) return {};
+    const Endpoint& endpoint = endpoints_[event.endpoint];
+    progress_.attempts.push_back({endpoint.Name() + "/" + endpoint.repository, endpoint.configured_by,
+                                  endpoint.credentials_source, std::move(event.asked_for), std::move(event.verdict)});
+    Report();
     return {};
   }
 
@@ -482,6 +497,7 @@ class PullRun {
   std::map<std::string, std::string> claimed_;         // the name in claims_
   std::map<std::string, store::LayerStaging> staged_;  // asked for
   std::map<std::string, Deferred> deferred_;           // there, and waiting for those below
+  std::vector<Endpoint> endpoints_;
   PullProgress progress_;
   uint64_t committed_bytes_ = 0;  // compressed, of the layers that are in the store
   std::unique_ptr<PullHelper> helper_;

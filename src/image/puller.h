@@ -7,13 +7,13 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/deadline.h"
 #include "base/result.h"
+#include "image/endpoint.h"
 #include "image/images.h"
 #include "image/pull_options.h"
 #include "image/reference.h"
@@ -36,7 +36,9 @@ struct PullProgress {
   uint32_t layers_total = 0;    // of the image
   uint32_t layers_present = 0;  // were on the node already
   uint32_t retries = 0;
+  std::vector<PullAttempt> attempts;  // who was asked, in order; the first kMaxAttempts
 };
+inline constexpr size_t kMaxAttempts = 64;
 
 // Ends a pull from any thread. Must outlive the Pull it is given to.
 class PullCancel {
@@ -55,8 +57,8 @@ struct PullRequest {
   // Instead of a reference: the absolute path of an archive of images (archive.h) and the number of one in it.
   std::string archive;
   uint32_t archive_image = 0;
-  std::string spool;  // directory for what a compressed archive unpacks to
-  Credentials credentials;
+  std::string spool;                // directory for what a compressed archive unpacks to
+  std::vector<Endpoint> endpoints;  // who is asked, in order; empty: as PullerOptions::hosts says, with no credentials
   Platform platform;
   // Called on the pulling thread, at most some times a second; must not block. May be empty.
   std::function<void(const PullProgress&)> on_progress;
@@ -68,8 +70,8 @@ struct PullRequest {
 };
 
 struct PullerOptions {
-  std::string helper_path = "davit-pull";    // absolute, or looked up in PATH
-  std::map<std::string, HostOptions> hosts;  // by "host[:port]" as in Reference::domain()
+  std::string helper_path = "davit-pull";  // absolute, or looked up in PATH
+  HostMap hosts;
   PullLimits limits;
   std::vector<std::string> pinned;  // globs (* and ?) over Reference::String(): ImageRecord::pinned
 };

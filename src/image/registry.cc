@@ -34,13 +34,6 @@ std::string Base64(std::string_view text) {
   return out;
 }
 
-// "registry-1.docker.io" for every way in which tools write Docker Hub's address.
-std::string ApiHost(std::string host) {
-  if (size_t scheme = host.find("://"); scheme != std::string::npos) host = host.substr(scheme + 3);
-  host = host.substr(0, host.find('/'));
-  return IsDockerHub(host) ? "registry-1.docker.io" : host;
-}
-
 // The registry's own words: {"errors":[{"code":"DENIED","message":"…"}]} (distribution-spec, "Error Codes").
 std::string RegistryMessage(const HttpResponse& response) {
   Result<boost::json::value> json = oci::ParseJson(response.body, 64 << 10, 16);
@@ -83,30 +76,6 @@ Status StatusOfAnswer(const HttpResponse& response, const std::string& where, co
 
 bool IsTransientStatus(long status) { return status >= 500 || status == 429 || status == 408; }
 
-struct MirrorSpec {
-  std::string scheme;  // empty: by the host's options
-  std::string host;
-  std::string prefix;
-};
-MirrorSpec ParseMirror(const std::string& text) {
-  MirrorSpec out;
-  std::string rest = text;
-  if (size_t scheme = rest.find("://"); scheme != std::string::npos) {
-    out.scheme = rest.substr(0, scheme);
-    rest = rest.substr(scheme + 3);
-  }
-  size_t slash = rest.find('/');
-  out.host = rest.substr(0, slash);
-  if (slash != std::string::npos) out.prefix = rest.substr(slash);
-  while (out.prefix.ends_with('/')) out.prefix.pop_back();
-  return out;
-}
-
-const HostOptions* FindHost(const std::map<std::string, HostOptions>& hosts, const std::string& host) {
-  auto it = hosts.find(host);
-  return it == hosts.end() ? nullptr : &it->second;
-}
-
 // "user:password" of the credentials; empty when there are none.
 Result<std::string> UserAndPassword(const Credentials& credentials) {
   if (!credentials.username.empty()) return credentials.username + ":" + credentials.password;
@@ -127,36 +96,6 @@ Result<std::string> UserAndPassword(const Credentials& credentials) {
 
 }  // namespace
 
-Result<std::vector<Endpoint>> EndpointsFor(const Reference& reference, const std::map<std::string, HostOptions>& hosts,
-                                           const Credentials& credentials) {
-  const HostOptions* options = FindHost(hosts, reference.domain());
-  const std::string owner =
-      ApiHost(credentials.server_address.empty() ? reference.domain() : credentials.server_address);
-  std::vector<Endpoint> out;
-  if (options != nullptr) {
-    for (const std::string& text : options->mirrors) {
-      MirrorSpec mirror = ParseMirror(text);
-      if (mirror.host.empty() || (!mirror.scheme.empty() && mirror.scheme != "http" && mirror.scheme != "https")) {
-        return InvalidArgument(
-            fmt::format("mirror \"{}\" of {} is no [scheme://]host[/prefix]", Printable(text), reference.domain()));
-      }
-      const HostOptions* own = FindHost(hosts, mirror.host);
-      if (mirror.scheme.empty()) mirror.scheme = own != nullptr && own->plain_http ? "http" : "https";
-      bool named = !credentials.empty() && !credentials.server_address.empty() && ApiHost(mirror.host) == owner;
-      out.push_back({mirror.scheme, mirror.host, mirror.prefix, named});
-    }
-  }
-  if (options == nullptr || options->fallback || options->mirrors.empty()) {
-    const std::string host = ApiHost(reference.domain());
-    out.push_back({options != nullptr && options->plain_http ? "http" : "https", host, "",
-                   !credentials.empty() && owner == host});
-    const bool configured =
-        options != nullptr && (options->plain_http || options->skip_verify || !options->ca_file.empty());
-    out.back().maybe_plain = !configured && IsLoopback(host);
-  }
-  return out;
-}
-
 // Asks an endpoint that may speak plain HTTP, without a credential, whether it speaks TLS. A certificate that is not
 // trusted, or nobody there, settles nothing: the request itself then says what is wrong.
 void Registry::SettleSchemes(CurlClient& client) {
@@ -164,9 +103,11 @@ void Registry::SettleSchemes(CurlClient& client) {
     if (!endpoint.maybe_plain) continue;
     endpoint.maybe_plain = false;
     HttpRequest probe;
-    probe.url = endpoint.Base() + "/v2/";
+    probe.url = endpoint.base + "/";
+    probe.tls = endpoint.tls;
+    probe.connect_timeout_seconds = endpoint.connect_timeout_seconds;
     Result<HttpResponse> answer = client.Perform(probe, BodySink());
-    if (!answer.ok() && client.no_tls()) endpoint.scheme = "http";
+    if (!answer.ok() && client.no_tls()) endpoint.base.replace(0, endpoint.base.find(':'), "http");
   }
 }
 
@@ -181,42 +122,47 @@ struct Registry::Followed {
   std::string elsewhere;  // "host:port" that answered, when a redirect led away from the endpoint; empty: itself
 };
 
-Registry::Registry(Reference reference, std::map<std::string, HostOptions> hosts, Credentials credentials,
-                   PullLimits limits)
+Registry::Registry(std::vector<Endpoint> endpoints, HostMap hosts, PullLimits limits)
     : wait([](uint32_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }),
-      reference_(std::move(reference)),
+      endpoints_(std::move(endpoints)),
       hosts_(std::move(hosts)),
-      credentials_(std::move(credentials)),
-      limits_(limits) {}
+      limits_(limits),
+      authorization_(endpoints_.size()),
+      failed_(endpoints_.size()) {}
 
-Result<std::unique_ptr<Registry>> Registry::Create(Reference reference, std::map<std::string, HostOptions> hosts,
-                                                   Credentials credentials, PullLimits limits) {
-  // Said at once, and not only to who meets a registry that wants them.
-  RETURN_IF_ERROR(UserAndPassword(credentials).status());
-  std::unique_ptr<Registry> registry(
-      new Registry(std::move(reference), std::move(hosts), std::move(credentials), limits));
-  ASSIGN_OR_RETURN(registry->endpoints_, EndpointsFor(registry->reference_, registry->hosts_, registry->credentials_));
-  registry->authorization_.resize(registry->endpoints_.size());
-  return registry;
+Result<std::unique_ptr<Registry>> Registry::Create(std::vector<Endpoint> endpoints, HostMap hosts, PullLimits limits) {
+  if (endpoints.empty()) return FailedPrecondition("there is nobody to ask");
+  for (const Endpoint& endpoint : endpoints) {
+    RETURN_IF_ERROR(OriginOf(endpoint.base).status());
+    // Said at once, and not only to who meets a registry that wants them.
+    RETURN_IF_ERROR(UserAndPassword(endpoint.credentials).status());
+  }
+  return std::unique_ptr<Registry>(new Registry(std::move(endpoints), std::move(hosts), limits));
 }
 
-std::vector<size_t> Registry::Order() const {
+// In their order, but those that had no manifest last.
+std::vector<size_t> Registry::Order(For what) const {
+  std::lock_guard lock(mutex_);
   std::vector<size_t> order;
-  const size_t first = preferred_;
-  order.push_back(first);
-  for (size_t i = 0; i < endpoints_.size(); ++i) {
-    if (i != first) order.push_back(i);
+  for (const bool failed : {false, true}) {
+    for (size_t i = 0; i < endpoints_.size(); ++i) {
+      if (failed_[i] == failed && (what == For::kTag ? endpoints_[i].tags : endpoints_[i].content)) order.push_back(i);
+    }
   }
   return order;
 }
 
-std::string Registry::CurrentEndpoint() const { return endpoints_[preferred_].Base(); }
+void Registry::Tell(size_t endpoint, const std::string& asked_for, const Status& verdict) const {
+  if (on_attempt) on_attempt(endpoint, asked_for, verdict);
+}
+
+std::string Registry::CurrentEndpoint() const { return endpoints_[answered_].Name(); }
 
 // Plain HTTP only where an endpoint was configured so, or for hosts that the configuration names.
 Status Registry::CheckScheme(const Origin& origin) const {
   if (origin.scheme == "https") return {};
   for (const Endpoint& endpoint : endpoints_) {
-    Result<Origin> own = OriginOf(endpoint.Base());
+    Result<Origin> own = OriginOf(endpoint.base);
     if (own.ok() && *own == origin) return {};
   }
   for (const auto& [host, options] : hosts_) {
@@ -228,20 +174,29 @@ Status Registry::CheckScheme(const Origin& origin) const {
       fmt::format("refused to go to http://{0}: set plain_http for {0} to allow it", origin.host));
 }
 
-void Registry::ApplyHost(const std::string& host_port, HttpRequest& request) const {
+void Registry::ApplyTls(const Origin& origin, HttpRequest& request) const {
+  for (const Endpoint& endpoint : endpoints_) {
+    if (Result<Origin> own = OriginOf(endpoint.base); own.ok() && *own == origin) {
+      request.tls = endpoint.tls;
+      return;
+    }
+  }
   for (const auto& [name, options] : hosts_) {
     const std::string host = ApiHost(name);
-    if (host != host_port && host + ":443" != host_port) continue;
-    request.ca_file = options.ca_file;
-    request.skip_verify = options.skip_verify;
+    if (host != origin.host && host + ":443" != origin.host) continue;
+    if (!options.ca_file.empty()) request.tls.ca_files = {options.ca_file};
+    request.tls.skip_verify = options.skip_verify;
   }
 }
 
 Result<Registry::Followed> Registry::Follow(CurlClient& client, size_t endpoint, const Request& request,
                                             const std::string& authorization, const BodySink& sink) {
+  const Endpoint& asked = endpoints_[endpoint];
   HttpRequest http;
-  http.url = fmt::format("{}/v2/{}/{}", endpoints_[endpoint].Base(), reference_.repository(), request.path);
+  http.url = fmt::format("{}/{}/{}", asked.base, asked.repository, request.path);
+  if (!asked.name_space.empty()) http.url += "?ns=" + UrlEncode(asked.name_space);
   http.max_body = request.max_body;
+  http.connect_timeout_seconds = asked.connect_timeout_seconds;
   ASSIGN_OR_RETURN(const Origin first, OriginOf(http.url));
   bool left = false;  // for another origin; what comes then is that one's choice, also a way back
   for (int hop = 0; hop <= kMaxRedirects; ++hop) {
@@ -249,9 +204,10 @@ Result<Registry::Followed> Registry::Follow(CurlClient& client, size_t endpoint,
     left = left || origin != first;
     RETURN_IF_ERROR(CheckScheme(origin));
     http.headers = request.headers;
-    http.ca_file.clear();
-    http.skip_verify = false;
-    ApplyHost(origin.host, http);
+    http.tls = TlsOptions();
+    ApplyTls(origin, http);
+    // What an administrator has set for this endpoint may be a secret too.
+    if (!left) http.headers.insert(http.headers.end(), asked.headers.begin(), asked.headers.end());
     if (!authorization.empty() && !left) http.headers.push_back("Authorization: " + authorization);
     ASSIGN_OR_RETURN(HttpResponse response, client.Perform(http, sink));
     const bool redirect = response.status == 301 || response.status == 302 || response.status == 303 ||
@@ -259,7 +215,7 @@ Result<Registry::Followed> Registry::Follow(CurlClient& client, size_t endpoint,
     if (!redirect || response.redirect_url.empty()) return Followed{std::move(response), left ? origin.host : ""};
     http.url = response.redirect_url;
   }
-  return FailedPrecondition(fmt::format("{}: more than {} redirects", endpoints_[endpoint].Base(), kMaxRedirects));
+  return FailedPrecondition(fmt::format("{}: more than {} redirects", asked.Name(), kMaxRedirects));
 }
 
 Result<HttpResponse> Registry::Send(CurlClient& client, size_t endpoint, const Request& request, const BodySink& sink) {
@@ -268,8 +224,9 @@ Result<HttpResponse> Registry::Send(CurlClient& client, size_t endpoint, const R
     std::lock_guard lock(mutex_);
     authorization = authorization_[endpoint];
   }
-  if (authorization.empty() && endpoints_[endpoint].with_credentials && !credentials_.registry_token.empty()) {
-    authorization = "Bearer " + credentials_.registry_token;
+  if (const std::string& token = endpoints_[endpoint].credentials.registry_token;
+      authorization.empty() && !token.empty()) {
+    authorization = "Bearer " + token;
   }
   ASSIGN_OR_RETURN(Followed followed, Follow(client, endpoint, request, authorization, sink));
   HttpResponse& response = followed.response;
@@ -297,15 +254,14 @@ Result<HttpResponse> Registry::Send(CurlClient& client, size_t endpoint, const R
 }
 
 Result<std::string> Registry::Authorize(CurlClient& client, size_t endpoint, std::string_view header) {
-  const bool ours = endpoints_[endpoint].with_credentials;
   Status last = Unauthenticated("");
   for (const Challenge& challenge : ParseChallenges(header)) {
     if (challenge.scheme == "bearer" && challenge.params.count("realm") > 0) {
       Result<std::string> token = FetchToken(client, endpoint, challenge.params);
       if (token.ok()) return "Bearer " + *token;
       last = token.status();
-    } else if (challenge.scheme == "basic" && ours) {
-      ASSIGN_OR_RETURN(std::string pair, UserAndPassword(credentials_));
+    } else if (challenge.scheme == "basic") {
+      ASSIGN_OR_RETURN(std::string pair, UserAndPassword(endpoints_[endpoint].credentials));
       if (!pair.empty()) return "Basic " + Base64(pair);
     }
   }
@@ -318,29 +274,32 @@ Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint,
     auto it = params.find(name);
     return it == params.end() ? std::string() : it->second;
   };
-  const bool ours = endpoints_[endpoint].with_credentials;
+  const Endpoint& asker = endpoints_[endpoint];
+  const Credentials& credentials = asker.credentials;
   const std::string realm = param("realm");
   ASSIGN_OR_RETURN_WITH(Origin origin, OriginOf(realm), "token server");
   RETURN_IF_ERROR(CheckScheme(origin).Annotate("token server"));
   // The scope that we need, not the one asked for: a registry cannot make us fetch a token for more.
-  const std::string scope = "repository:" + reference_.repository() + ":pull";
+  const std::string scope = "repository:" + asker.repository + ":pull";
   HttpRequest request;
   request.max_body = kMaxTokenBytes;
-  ApplyHost(origin.host, request);
+  ApplyTls(origin, request);
+  // A registry with an authority of its own has a token server with the same one; it may vouch for it, no more.
+  request.tls.ca_files.insert(request.tls.ca_files.end(), asker.tls.ca_files.begin(), asker.tls.ca_files.end());
   std::string query = "scope=" + UrlEncode(scope);
   if (std::string service = param("service"); !service.empty()) query += "&service=" + UrlEncode(service);
-  if (ours && !credentials_.identity_token.empty()) {
+  if (!credentials.identity_token.empty()) {
     request.url = realm;
-    request.post = "grant_type=refresh_token&client_id=davit&refresh_token=" + UrlEncode(credentials_.identity_token) +
-                   "&" + query;
+    request.post =
+        "grant_type=refresh_token&client_id=davit&refresh_token=" + UrlEncode(credentials.identity_token) + "&" + query;
   } else {
     request.url = realm + (realm.find('?') == std::string::npos ? "?" : "&") + query;
-    ASSIGN_OR_RETURN(std::string pair, ours ? UserAndPassword(credentials_) : Result<std::string>(std::string()));
+    ASSIGN_OR_RETURN(std::string pair, UserAndPassword(credentials));
     if (!pair.empty()) request.headers.push_back("Authorization: Basic " + Base64(pair));
   }
   ASSIGN_OR_RETURN_WITH(HttpResponse response, client.Perform(request, BodySink()), "token server");
   const std::string where = "token server " + origin.host;
-  if (response.status != 200) return StatusOfAnswer(response, where, "a token for " + scope, ours);
+  if (response.status != 200) return StatusOfAnswer(response, where, "a token for " + scope, !credentials.empty());
   Result<boost::json::value> json = oci::ParseJson(response.body, kMaxTokenBytes, 16);
   if (!json.ok()) return FailedPrecondition(fmt::format("{}: {}", where, json.status().message()));
   oci::JsonNode node(*json, "answer");
@@ -373,9 +332,12 @@ bool Registry::Backoff(Status& error, uint32_t& tries, std::string_view retry_af
 Result<FetchedManifest> Registry::GetManifest(CurlClient& client, const std::string& name) {
   std::call_once(settled_, [&] { SettleSchemes(client); });
   Request request{"manifests/" + name, {std::string(kAccept)}, kMaxManifestBytes};
+  const bool by_digest = name.find(':') != std::string::npos;
+  const std::string asked_for = "manifest " + name;
   Status verdict;
-  for (size_t endpoint : Order()) {
-    const std::string base = endpoints_[endpoint].Base();
+  std::vector<size_t> passed;  // had nothing where another one has it
+  for (size_t endpoint : Order(by_digest ? For::kContent : For::kTag)) {
+    const std::string base = endpoints_[endpoint].Name();
     Status error;
     for (uint32_t tries = 0;;) {
       Result<HttpResponse> response = Send(client, endpoint, request, BodySink());
@@ -391,36 +353,44 @@ Result<FetchedManifest> Registry::GetManifest(CurlClient& client, const std::str
         std::string type(response->Header("content-type"));
         out.media_type = Trim(std::string_view(type).substr(0, type.find(';')));
         std::string_view said = response->Header("docker-content-digest");
-        const std::string& wanted =
-            name.find(':') != std::string::npos ? name : std::string(said.starts_with("sha256:") ? said : "");
+        const std::string wanted = by_digest ? name : std::string(said.starts_with("sha256:") ? said : "");
         if (!wanted.empty() && wanted != out.digest.ToString()) {
           error = DataLoss(
               fmt::format("{}: the manifest {} has the digest {}, not {}", base, name, out.digest.ToString(), wanted));
           break;
         }
-        preferred_ = endpoint;
+        answered_ = endpoint;
+        Tell(endpoint, asked_for, {});
+        std::lock_guard lock(mutex_);
+        for (size_t other : passed) failed_[other] = true;
         return out;
       } else {
-        error = StatusOfAnswer(*response, base, fmt::format("{}/manifests/{}", reference_.repository(), name),
-                               endpoints_[endpoint].with_credentials);
+        error = StatusOfAnswer(*response, base, fmt::format("{}/manifests/{}", endpoints_[endpoint].repository, name),
+                               !endpoints_[endpoint].credentials.empty());
         transient = IsTransientStatus(response->status);
         retry_after = response->Header("retry-after");
       }
       if (!transient || !Backoff(error, tries, retry_after)) break;
     }
+    Tell(endpoint, asked_for, error);
+    passed.push_back(endpoint);
     verdict = verdict.ok() ? error : Status(error.code(), verdict.message() + "; " + error.message());
+  }
+  if (verdict.ok()) {
+    return FailedPrecondition(fmt::format("no endpoint that is configured may be asked for {} {}",
+                                          by_digest ? "the digest" : "the tag", name));
   }
   return verdict;
 }
 
 Result<FetchedManifest> Registry::GetReferrers(CurlClient& client, const oci::Digest& digest) {
-  const size_t endpoint = preferred_;
-  const std::string base = endpoints_[endpoint].Base();
+  const size_t endpoint = answered_;
+  const std::string base = endpoints_[endpoint].Name();
   Request request{"referrers/" + digest.ToString(), {std::string(kAccept)}, kMaxManifestBytes};
   Result<HttpResponse> response = Send(client, endpoint, request, BodySink());
   if (!response.ok()) return response.status().Annotate(base);
   if (response->status != 200)
-    return StatusOfAnswer(*response, base, request.path, endpoints_[endpoint].with_credentials);
+    return StatusOfAnswer(*response, base, request.path, !endpoints_[endpoint].credentials.empty());
   FetchedManifest out;
   out.text = std::move(response->body);
   out.digest = Sha256::Of(out.text);
@@ -428,9 +398,12 @@ Result<FetchedManifest> Registry::GetReferrers(CurlClient& client, const oci::Di
 }
 
 // One transfer, from `done` on.
-Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t size, uint64_t& done,
-                         const std::function<Status(std::string_view)>& sink, std::string& retry_after) {
-  const std::string base = endpoints_[endpoint].Base();
+Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t size,
+                         BlobTransfer& transfer, const std::function<Status(std::string_view)>& sink) {
+  uint64_t& done = transfer.done;
+  transfer.cut = false;
+  transfer.retry_after.clear();
+  const std::string base = endpoints_[endpoint].Name();
   Request request{"blobs/" + digest.ToString(), {}, 64 << 10};
   if (done > 0) request.headers.push_back(fmt::format("Range: bytes={}-", done));
   const uint64_t start = done;
@@ -463,10 +436,11 @@ Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest&
   Result<HttpResponse> response = Send(client, endpoint, request, body);
   if (!response.ok()) return response.status().Annotate(base);
   if (response->status != 200 && response->status != 206) {
-    retry_after = response->Header("retry-after");
-    return StatusOfAnswer(*response, base, "blob " + digest.ToString(), endpoints_[endpoint].with_credentials);
+    transfer.retry_after = response->Header("retry-after");
+    return StatusOfAnswer(*response, base, "blob " + digest.ToString(), !endpoints_[endpoint].credentials.empty());
   }
   if (done < size) {
+    transfer.cut = true;
     return DataLoss(fmt::format("{}: blob {} ended after {} of {} bytes", base, digest.ToString(), done, size));
   }
   return {};
@@ -474,7 +448,8 @@ Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest&
 
 Status Registry::GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t size,
                          const std::function<Status(std::string_view)>& sink) {
-  uint64_t done = 0;
+  BlobTransfer transfer;
+  const uint64_t& done = transfer.done;
   Status verdict;
   bool sink_failed = false;
   auto guarded = [&](std::string_view piece) -> Status {
@@ -482,23 +457,29 @@ Status Registry::GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t
     sink_failed = sink_failed || !status.ok();
     return status;
   };
-  for (size_t endpoint : Order()) {
+  const std::string asked_for = "blob " + digest.ToString();
+  for (size_t endpoint : Order(For::kContent)) {
     Status error;
     uint32_t total = 0;
     for (uint32_t tries = 0;;) {
       const uint64_t before = done;
-      std::string retry_after;
-      error = TryBlob(client, endpoint, digest, size, done, guarded, retry_after);
-      if (error.ok()) return {};
+      error = TryBlob(client, endpoint, digest, size, transfer, guarded);
+      if (error.ok()) {
+        Tell(endpoint, asked_for, {});
+        return {};
+      }
       if (sink_failed) return error;
       if (done > before) tries = 0;
-      const bool transient = client.transient() || error.code() == StatusCode::kUnavailable ||
+      const bool transient = client.transient() || transfer.cut || error.code() == StatusCode::kUnavailable ||
                              (error.code() == StatusCode::kResourceExhausted && done == before);
-      if (!transient || ++total > kMaxTriesWithProgress || !Backoff(error, tries, retry_after)) break;
+      if (!transient || ++total > kMaxTriesWithProgress || !Backoff(error, tries, transfer.retry_after)) break;
     }
+    Tell(endpoint, asked_for, error);
     verdict = verdict.ok() ? error : Status(error.code(), verdict.message() + "; " + error.message());
-    if (error.code() == StatusCode::kDataLoss) break;  // what we have may be wrong already
+    // What we have may be wrong already. But where it only ended too early the next endpoint goes on.
+    if (error.code() == StatusCode::kDataLoss && !transfer.cut) break;
   }
+  if (verdict.ok()) return FailedPrecondition("no endpoint that is configured may be asked for " + asked_for);
   return verdict;
 }
 

@@ -1,7 +1,7 @@
-// Registry: the OCI distribution protocol for one repository: endpoints (mirrors, then the host itself),
-// authentication, redirects, retries and resumption.
+// Registry: the OCI distribution protocol for one repository: endpoints (endpoint.h) in order, authentication,
+// redirects, retries and resumption.
 //
-// Credentials belong to one host. They go to that host over the scheme that the configuration allows, to
+// Credentials belong to one endpoint. They go to its host over the scheme that the configuration allows, to
 // the token server that this host names, and nowhere else: a redirect to another scheme, host or port is
 // followed without them (CVE-2019-10214, CVE-2020-15157), also where it leads back, and a challenge that comes
 // from behind a redirect is answered by nobody: it would name a token server of its own. URLs inside descriptors are
@@ -21,37 +21,22 @@
 
 #include "base/result.h"
 #include "image/curl_client.h"
+#include "image/endpoint.h"
 #include "image/image_source.h"
 #include "image/pull_options.h"
-#include "image/reference.h"
 #include "oci/image_spec.h"
 
 namespace davit::image {
 
-// One place to ask.
-struct Endpoint {
-  std::string scheme;
-  std::string host;    // "host[:port]", as configured
-  std::string prefix;  // "" or "/path"
-  bool with_credentials = false;
-  // On this node and not configured: plain HTTP where it speaks no TLS, as docker and containerd have it.
-  bool maybe_plain = false;
-  [[nodiscard]] std::string Base() const { return scheme + "://" + host + prefix; }
-};
-
-// Mirrors in order, then the host itself unless fallback is off. docker.io is asked at registry-1.docker.io.
-Result<std::vector<Endpoint>> EndpointsFor(const Reference& reference, const std::map<std::string, HostOptions>& hosts,
-                                           const Credentials& credentials);
-
 // Thread-safe; each thread brings its CurlClient.
 class Registry {
  public:
-  static Result<std::unique_ptr<Registry>> Create(Reference reference, std::map<std::string, HostOptions> hosts,
-                                                  Credentials credentials, PullLimits limits);
+  // `hosts` is for those that redirects and token servers lead to.
+  static Result<std::unique_ptr<Registry>> Create(std::vector<Endpoint> endpoints, HostMap hosts, PullLimits limits);
 
-  // By tag or digest; with a digest the text is checked against it (kDataLoss). Tries the endpoints in
-  // order; the one that answers is asked first from then on. The last endpoint's code counts, the text
-  // has the verdict of all.
+  // By tag or digest; with a digest the text is checked against it (kDataLoss). Tries the endpoints that may be asked
+  // in order; those that failed are asked last from then on. The last endpoint's code counts, the text has the verdict
+  // of all. kFailedPrecondition when none may be asked.
   Result<FetchedManifest> GetManifest(CurlClient& client, const std::string& name);
 
   // The index of the manifests that name `digest` as their subject (distribution-spec, "Listing Referrers"), from the
@@ -70,11 +55,13 @@ class Registry {
 
   // Waits between tries; tests replace it. The default sleeps.
   std::function<void(uint32_t milliseconds)> wait;
+  // Told what each endpoint said (the number of the endpoint), on the thread that asked. May be empty.
+  std::function<void(size_t endpoint, const std::string& asked_for, const Status& verdict)> on_attempt;
 
  private:
   struct Request;
   struct Followed;
-  Registry(Reference reference, std::map<std::string, HostOptions> hosts, Credentials credentials, PullLimits limits);
+  Registry(std::vector<Endpoint> endpoints, HostMap hosts, PullLimits limits);
   // One request with authentication and redirects; the final answer, whatever its status.
   Result<HttpResponse> Send(CurlClient& client, size_t endpoint, const Request& request, const BodySink& sink);
   Result<Followed> Follow(CurlClient& client, size_t endpoint, const Request& request, const std::string& authorization,
@@ -85,21 +72,28 @@ class Registry {
   bool Backoff(Status& error, uint32_t& tries, std::string_view retry_after);
   void SettleSchemes(CurlClient& client);
   Status CheckScheme(const Origin& origin) const;
-  void ApplyHost(const std::string& host, HttpRequest& request) const;
-  Status TryBlob(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t size, uint64_t& done,
-                 const std::function<Status(std::string_view)>& sink, std::string& retry_after);
-  [[nodiscard]] std::vector<size_t> Order() const;
+  // TLS for an origin: that of an endpoint or of `hosts`.
+  void ApplyTls(const Origin& origin, HttpRequest& request) const;
+  struct BlobTransfer {
+    uint64_t done = 0;        // bytes that went to the sink, over all tries
+    bool cut = false;         // the last try ended too early, as if the blob were shorter
+    std::string retry_after;  // of the last try
+  };
+  Status TryBlob(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t size, BlobTransfer& transfer,
+                 const std::function<Status(std::string_view)>& sink);
+  enum class For { kTag, kContent };
+  [[nodiscard]] std::vector<size_t> Order(For what) const;
+  void Tell(size_t endpoint, const std::string& asked_for, const Status& verdict) const;
 
-  Reference reference_;
-  std::map<std::string, HostOptions> hosts_;
-  Credentials credentials_;
-  PullLimits limits_;
   std::vector<Endpoint> endpoints_;  // their schemes are settled by the first GetManifest, before blobs are asked for
+  HostMap hosts_;
+  PullLimits limits_;
   std::once_flag settled_;
-  std::atomic<size_t> preferred_{0};
+  std::atomic<size_t> answered_{0};  // the one that had the last manifest
   std::atomic<uint32_t> retries_{0};
   mutable std::mutex mutex_;
   std::vector<std::string> authorization_;  // for each endpoint, once known; guarded by mutex_
+  std::vector<bool> failed_;                // endpoints that lacked what a later one has; guarded by mutex_
 };
 
 // The registry over one connection of its own.

@@ -1,0 +1,79 @@
+#include "engine/pull_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "sys/atomic_file.h"
+#include "sys/temp_dir.h"
+
+namespace davit::engine {
+namespace {
+
+using ::testing::ElementsAre;
+
+class PullPlanTest : public ::testing::Test {
+ protected:
+  PullPlanTest() {
+    config_.registries_conf = directory_.path() + "/registries.conf";
+    config_.hosts_dirs = {};
+    config_.auth_file = directory_.path() + "/auth.json";
+    Write("auth.json", R"({"auths":{"r.example":{"username":"node"},"m.example/sub":{"username":"mirror"},
+                          "docker.io":{"username":"hub"}}})");
+    Write("registries.conf",
+          "[[registry]]\nlocation='r.example'\n[[registry.mirror]]\nlocation='m.example/sub'\n"
+          "[[registry.mirror]]\nlocation='m.example/other'\n"
+          "[[registry]]\nprefix='moved.example'\nlocation='r.example/moved'\n");
+  }
+  void Write(const std::string& name, const std::string& text) {
+    ASSERT_TRUE(sys::WriteFileAtomic(directory_.path() + "/" + name, text, 0644, sys::Durability::kAtomic).ok());
+  }
+  // "host user" of each endpoint.
+  std::vector<std::string> Users(const std::string& name, const image::Credentials& request = {}) {
+    Result<registries::Plan> plan =
+        PlanPull(config_, *image::Reference::Parse(name), request, "", Deadline::After(std::chrono::seconds(60)));
+    if (!plan.ok()) return {plan.status().message()};
+    std::vector<std::string> out;
+    for (const image::Endpoint& endpoint : plan->endpoints) {
+      out.push_back(endpoint.Host() + " " + endpoint.credentials.username);
+      EXPECT_EQ(endpoint.credentials.empty(), endpoint.credentials_source.empty());
+    }
+    return out;
+  }
+  static image::Credentials Request(const std::string& server) {
+    image::Credentials out;
+    out.username = "pod";
+    out.server_address = server;
+    return out;
+  }
+
+  sys::TempDir directory_;
+  config::ImageConfig config_;
+};
+
+TEST_F(PullPlanTest, EachEndpointHasItsOwnCredentials) {
+  EXPECT_THAT(Users("r.example/a"), ElementsAre("m.example mirror", "m.example ", "r.example node"));
+  EXPECT_THAT(Users("moved.example/a"), ElementsAre("r.example node"));
+  EXPECT_THAT(Users("busybox"), ElementsAre("registry-1.docker.io hub"));
+  EXPECT_THAT(Users("other.example/a"), ElementsAre("other.example "));
+}
+
+TEST_F(PullPlanTest, ThoseOfTheRequestAreForItsRegistryAlone) {
+  EXPECT_THAT(Users("r.example/a", Request("")), ElementsAre("m.example mirror", "m.example ", "r.example pod"));
+  EXPECT_THAT(Users("r.example/a", Request("https://m.example")),
+              ElementsAre("m.example pod", "m.example pod", "r.example node"));
+  EXPECT_THAT(Users("r.example/a", Request("x.example")),
+              ElementsAre("m.example mirror", "m.example ", "r.example node"));
+  // Another host by the administrator's word, and none that the pod's secret is for.
+  EXPECT_THAT(Users("moved.example/a", Request("")), ElementsAre("r.example node"));
+}
+
+// A host without a dot is no namespace of Docker Hub, whose password is not for it.
+TEST_F(PullPlanTest, AHostThatReadsLikeANamespaceGetsNobodysCredentials) {
+  config_.registries["r2.example"].mirrors = {"https://cache"};
+  EXPECT_THAT(Users("r2.example/a"), ElementsAre("cache ", "r2.example "));
+}
+
+}  // namespace
+}  // namespace davit::engine

@@ -1,0 +1,61 @@
+// RegistriesConf: registries.conf of version 2, as podman, buildah and CRI-O read it: mirrors, rewritten and blocked
+// registries, and what names without a registry mean.
+//
+// Keys of later versions are ignored, as there; a value of the wrong type, or an entry that contradicts itself, is an
+// error that names file and line. Source: containers-registries.conf(5), containers-registries.conf.d(5).
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace davit::registries {
+
+inline constexpr size_t kMaxEntries = 4096;  // [[registry]] tables, aliases, search registries: of each
+inline constexpr size_t kMaxMirrors = 64;    // of one [[registry]]
+inline constexpr size_t kMaxConfDropins = 256;
+
+enum class Take { kAll, kDigests, kTags };  // which references a mirror is asked for
+
+struct Location {
+  std::string
+      location;  // "host[:port][/path]"; empty: what the reference names (a prefix "*.domain" alone may have it)
+  bool insecure = false;  // TLS without checking the certificate, and plain HTTP where there is no TLS
+  Take take = Take::kAll;
+};
+
+// One [[registry]].
+struct RegistryEntry {
+  std::string prefix;  // "host[:port][/path]" or "*.domain"
+  Location registry;
+  std::vector<Location> mirrors;  // in order
+  bool blocked = false;
+  std::string where;  // "FILE:LINE"
+};
+
+enum class ShortNameMode { kPermissive, kEnforcing, kDisabled };
+
+struct RegistriesConf {
+  std::vector<RegistryEntry> entries;
+  std::optional<std::vector<std::string>> search;  // unqualified-search-registries
+  std::map<std::string, std::string> aliases;  // "name" -> "registry/repository"; empty: an alias that was taken back
+  std::optional<ShortNameMode> mode;
+};
+
+// kInvalidArgument, also for version 1 of the format.
+Result<RegistriesConf> ParseRegistriesConf(std::string_view text, const std::string& file);
+// Of a later file: its entries replace those with the same prefix, its lists replace lists, its aliases are added.
+void Merge(RegistriesConf& into, RegistriesConf later);
+// `path`, if it is there, then the *.conf files of `path`.d in lexical order. "": nothing.
+Result<RegistriesConf> LoadRegistriesConf(const std::string& path);
+
+// The entry with the longest prefix that "host[:port]/repository" lies under, or null.
+const RegistryEntry* FindEntry(const RegistriesConf& conf, std::string_view name);
+// `name` with what the prefix stands for replaced by the location.
+std::string Rewrite(const RegistryEntry& entry, const Location& location, std::string_view name);
+
+}  // namespace davit::registries
