@@ -235,14 +235,18 @@ void AddCtrCommands(CLI::App& app, Invocation& to) {
 void AddImageCommands(CLI::App& app, Invocation& to) {
   CLI::App& image = Group(app, "image", "work with images");
   {
-    CLI::App& command =
-        Command(image, "pull", "Pull an image and print its id.", "davit image pull docker.io/library/redis:7");
+    CLI::App& command = Command(image, "pull", "Pull an image and print its id.",
+                                "davit image pull docker.io/library/redis:7\n"
+                                "davit image pull --explain registry.example/team/app:1");
     auto options = std::make_shared<ImagePullOptions>();
     command.add_option("REF", options->reference, "image reference")->required();
     auto* plain = command.add_option("--creds", options->credentials,
                                      "user:password (seen by everyone on the node; prefer --creds-file)");
     command.add_option("--creds-file", options->credentials_file, "file with user:password, - for standard input")
         ->excludes(plain);
+    command.add_flag("--explain", options->explain,
+                     "print each endpoint that was asked, who configured it, where the credentials came from, and what "
+                     "it said");
     command.callback([&to, options] { to.action = [options](const Context& c) { return ImagePull(c, *options); }; });
   }
   {

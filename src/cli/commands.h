@@ -89,6 +89,7 @@ struct ImagePullOptions {
   std::string reference;
   std::string credentials;  // "user:password"
   std::string credentials_file;
+  bool explain = false;  // print who was asked, and what came of it
 };
 Result<int> ImagePull(const Context& context, const ImagePullOptions& options);
 // `input`: a file, a directory or "-" for standard input.

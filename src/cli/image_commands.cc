@@ -64,20 +64,65 @@ class PullDisplay {
 
 }  // namespace
 
-Result<std::string> PullWithProgress(const Context& context, const std::string& reference,
-                                     const std::string& credentials) {
+namespace {
+
+// `attempts`: who was asked, also when the pull fails; null: nobody wants to know.
+Result<std::string> PullTold(const Context& context, const std::string& reference, const std::string& credentials,
+                             std::vector<control::v1::PullAttempt>* attempts) {
   ASSIGN_OR_RETURN(cri::AuthConfig auth, ParseCredentials(credentials));
   PullDisplay display("pulling", reference);
   control::v1::PullImageRequest request;
   request.mutable_image()->set_image(reference);
   if (!credentials.empty()) *request.mutable_auth() = auth;
-  Result<std::string> id = context.client.Pull(request, [&](const auto& progress) { display.Update(progress); });
+  request.set_explain(attempts != nullptr);
+  Result<std::string> id = context.client.Pull(request, [&](const control::v1::PullImageProgress& progress) {
+    display.Update(progress);
+    if (attempts != nullptr && progress.attempts_size() > 0) {
+      attempts->assign(progress.attempts().begin(), progress.attempts().end());
+    }
+  });
   if (id.code() != StatusCode::kUnimplemented) return id;
+  if (attempts != nullptr) {
+    return Unimplemented("--explain: this socket is another runtime's, which does not tell whom it asks");
+  }
   cri::PullImageRequest plain;
   *plain.mutable_image() = request.image();
   if (!credentials.empty()) *plain.mutable_auth() = auth;
   ASSIGN_OR_RETURN(cri::PullImageResponse response, context.client.Call(plain));
   return response.image_ref();
+}
+
+void PrintAttempts(const std::vector<control::v1::PullAttempt>& attempts) {
+  Table table({"ENDPOINT", "CONFIGURED BY", "CREDENTIALS", "ASKED FOR", "VERDICT"});
+  for (const control::v1::PullAttempt& attempt : attempts) {
+    table.AddRow({attempt.endpoint(), attempt.configured_by().empty() ? "-" : attempt.configured_by(),
+                  attempt.credentials().empty() ? "none" : attempt.credentials(), attempt.asked_for(),
+                  attempt.verdict()});
+  }
+  Print(table.Render());
+  if (attempts.empty()) PrintLine("nobody was asked: what the name means is on the node, or is refused before");
+}
+
+std::string AttemptsJson(const Result<std::string>& id, const std::vector<control::v1::PullAttempt>& attempts) {
+  boost::json::array list;
+  for (const control::v1::PullAttempt& attempt : attempts) {
+    list.push_back(boost::json::object{{"endpoint", attempt.endpoint()},
+                                       {"configuredBy", attempt.configured_by()},
+                                       {"credentials", attempt.credentials()},
+                                       {"askedFor", attempt.asked_for()},
+                                       {"verdict", attempt.verdict()}});
+  }
+  boost::json::object out{{"attempts", std::move(list)}};
+  if (id.ok()) out["id"] = *id;
+  if (!id.ok()) out["error"] = Sanitise(id.status().message());
+  return boost::json::serialize(out);
+}
+
+}  // namespace
+
+Result<std::string> PullWithProgress(const Context& context, const std::string& reference,
+                                     const std::string& credentials) {
+  return PullTold(context, reference, credentials, nullptr);
 }
 
 Result<int> ImagePull(const Context& context, const ImagePullOptions& options) {
@@ -87,8 +132,15 @@ Result<int> ImagePull(const Context& context, const ImagePullOptions& options) {
                                       ? sys::ReadAll(STDIN_FILENO, kMaxCredentials)
                                       : sys::ReadFile(options.credentials_file, kMaxCredentials));
   }
-  ASSIGN_OR_RETURN(std::string id, PullWithProgress(context, options.reference, credentials));
-  PrintLine(id);
+  std::vector<control::v1::PullAttempt> attempts;
+  Result<std::string> id = PullTold(context, options.reference, credentials, options.explain ? &attempts : nullptr);
+  if (options.explain && context.out.json) {
+    PrintLine(AttemptsJson(id, attempts));
+  } else {
+    if (options.explain) PrintAttempts(attempts);
+    if (id.ok()) PrintLine(*id);
+  }
+  if (!id.ok()) return id.status();
   return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <optional>
 
+#include "base/strings.h"
 #include "cri/convert.h"
 #include "cri/reactors.h"
 
@@ -12,7 +13,7 @@ namespace {
 
 using control::v1::PullImageProgress;
 
-PullImageProgress ToMessage(const image::PullProgress& in) {
+PullImageProgress ToMessage(const image::PullProgress& in, bool explain) {
   PullImageProgress out;
   out.set_fetched_bytes(in.bytes_done);
   out.set_total_bytes(in.bytes_total);
@@ -21,6 +22,16 @@ PullImageProgress ToMessage(const image::PullProgress& in) {
   out.set_layers_total(in.layers_total);
   out.set_layers_present(in.layers_present);
   out.set_retries(in.retries);
+  for (size_t i = 0; explain && i < in.attempts.size(); ++i) {
+    const image::PullAttempt& attempt = in.attempts[i];
+    control::v1::PullAttempt& item = *out.add_attempts();
+    // Servers have a say in these, and messages are UTF-8.
+    item.set_endpoint(Printable(attempt.endpoint, 1024));
+    item.set_configured_by(Printable(attempt.configured_by, 1024));
+    item.set_credentials(Printable(attempt.credentials, 1024));
+    item.set_asked_for(Printable(attempt.asked_for, 1024));
+    item.set_verdict(Printable(attempt.verdict, 4096));
+  }
   return out;
 }
 
@@ -28,13 +39,15 @@ PullImageProgress ToMessage(const image::PullProgress& in) {
 // pull. Shared by gRPC, until OnDone, and by the engine's callbacks, until the pull has ended.
 class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress> {
  public:
+  explicit ProgressStream(bool explain) : explain_(explain) {}
+
   // Must be held by gRPC's side as long as it may call back.
   void Keep(std::shared_ptr<ProgressStream> self) { self_ = std::move(self); }
 
   void Progress(const image::PullProgress& now) {
     std::lock_guard lock(mutex_);
     if (done_ || finished_) return;
-    waiting_ = ToMessage(now);
+    waiting_ = ToMessage(now, explain_);
     Pump();
   }
 
@@ -58,7 +71,7 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
     if (status.ok()) {
       waiting_ = waiting_.value_or(PullImageProgress());
       fill(*waiting_);
-    } else {
+    } else if (!explain_) {
       waiting_.reset();
     }
     Pump();
@@ -104,6 +117,7 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
     }
   }
 
+  const bool explain_;
   std::mutex mutex_;
   bool cancelled_ = false;
   std::optional<PullImageProgress> waiting_;
@@ -122,7 +136,7 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
   if (request->image().image().empty()) {
     return new RefusedStream<PullImageProgress>(InvalidArgument("image.image is empty"));
   }
-  auto stream = std::make_shared<ProgressStream>();
+  auto stream = std::make_shared<ProgressStream>(request->explain());
   stream->Keep(stream);
   engine_.PullImage(
       request->image().image(), ToCredentials(request->auth()), "",
@@ -136,7 +150,7 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
   if (!request->archive().starts_with('/')) {
     return new RefusedStream<PullImageProgress>(InvalidArgument("archive is no absolute path"));
   }
-  auto stream = std::make_shared<ProgressStream>();
+  auto stream = std::make_shared<ProgressStream>(false);
   stream->Keep(stream);
   engine_.LoadImage(
       request->archive(), request->image(), [stream](const image::PullProgress& now) { stream->Progress(now); },
