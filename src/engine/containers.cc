@@ -181,12 +181,14 @@ Result<ContainerId> Engine::State::CreateContainerNow(const ContainerId& id, con
 
 // What lists and the status call the image: the digest of the repository that was asked for, else of any that it came
 // from; and its tag where it was asked for by id.
-void NameImage(ContainerRecord& record, const image::ImageRecord& image, const std::string& default_registry) {
+void NameImage(ContainerRecord& record, const image::ImageRecord& image, const image::ShortNames& names) {
   const container::ImageSpec& spec = record.spec.image;
-  Result<image::Reference> asked = image::Reference::Parse(
-      spec.user_specified_image.empty() ? spec.image : spec.user_specified_image, default_registry);
+  Result<std::vector<image::Reference>> asked =
+      names.Candidates(spec.user_specified_image.empty() ? spec.image : spec.user_specified_image);
   for (const std::string& digest : image.repo_digests) {
-    bool same = asked.ok() && digest.starts_with(asked->Name() + "@");
+    const bool same = asked.ok() && std::any_of(asked->begin(), asked->end(), [&](const image::Reference& name) {
+                        return digest.starts_with(name.Name() + "@");
+                      });
     if (record.image_ref.empty() || same) record.image_ref = digest;
     if (same) break;
   }
@@ -209,7 +211,7 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
       trust->Check(image, record.spec.image.image, record.spec.image.user_specified_image, pod.spec.namespace_name));
   ASSIGN_OR_RETURN(std::shared_ptr<const oci::ImageConfig> image_config, images->Config(image));
   record.image_id = image.id;
-  NameImage(record, image, config.image.default_registry);
+  NameImage(record, image, images->names());
   record.layers = image.layers;
   ASSIGN_OR_RETURN(ImageVolumes volumes, FindImageVolumes(record, pod));
   container::CreateInputs inputs;

@@ -17,6 +17,7 @@
 #include "engine/cgroup_driver.h"
 #include "engine/pull_plan.h"
 #include "engine/state.h"
+#include "registries/registries_conf.h"
 #include "store/upper_probe.h"
 #include "sys/atomic_file.h"
 #include "sys/capabilities.h"
@@ -250,6 +251,16 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   events.queue = static_cast<size_t>(config.api.event_queue);
   raw->events = std::make_unique<EventLog>(events);
   ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database, *raw->events));
+  // A file that is wrong must not keep the node's containers from being served; pulls say what is wrong with it.
+  Result<registries::RegistriesConf> conf = registries::LoadRegistriesConf(config.image.registries_conf);
+  image::ShortNames names(config.image.default_registry);
+  Status named = conf.status();
+  if (conf.ok()) {
+    Result<image::ShortNames> read = registries::ShortNamesOf(*conf, config.image.default_registry);
+    if (read.ok()) names = std::move(*read);
+    named = read.status();
+  }
+  if (!named.ok()) LogWarning("names without a registry are of {}: {}", config.image.default_registry, named.message());
   raw->images = std::make_unique<image::Images>(
       *raw->database, *raw->content, *raw->layers,
       [raw](const std::string& diff_id) {
@@ -269,7 +280,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
         }
         return false;
       },
-      config.image.default_registry);
+      std::move(names));
   RETURN_IF_ERROR(raw->layers->Recover().status());
   RETURN_IF_ERROR(raw->images->Recover());
   raw->trust = std::make_unique<TrustGate>(raw->config.image, programs.pull, *raw->images, *raw->content);

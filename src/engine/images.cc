@@ -116,32 +116,59 @@ Result<image::ImageRecord> Engine::State::PullNow(image::PullRequest& request, c
 
 void Engine::PullImage(const std::string& text, const image::Credentials& credentials, const std::string& pod_namespace,
                        PullProgress progress, PullWanted wanted, Done<image::ImageRecord> done) {
-  State* state = state_.get();
-  Result<image::Reference> reference = image::Reference::Parse(text, state->config.image.default_registry);
-  if (!reference.ok()) {
-    done(reference.status());
+  Result<std::vector<image::Reference>> names = state_->images->names().ForPull(text);
+  if (!names.ok()) {
+    done(names.status());
     return;
   }
-  if (Result<image::ImageRecord> present = state->PresentByDigest(*reference);
-      present.ok() && state->trust->Known(*present, *reference, pod_namespace)) {
+  state_->PullFirst(std::move(*names), 0, {}, {credentials, pod_namespace, std::move(progress), std::move(wanted)},
+                    std::move(done));
+}
+
+// A name without a registry may be in several: the first that has it counts.
+void Engine::State::PullFirst(std::vector<image::Reference> names, size_t next, Status said, const Pull& pull,
+                              Done<image::ImageRecord> done) {
+  const image::Reference name = names[next];
+  auto then = [this, names = std::move(names), next, said, pull,
+               done = std::move(done)](const Result<image::ImageRecord>& result) mutable {
+    if (result.ok()) {
+      done(result);
+      return;
+    }
+    said = said.ok() ? result.status() : Status(result.code(), said.message() + "; " + result.status().message());
+    if (next + 1 == names.size() || result.code() == StatusCode::kCancelled) {
+      done(said);
+      return;
+    }
+    PullFirst(std::move(names), next + 1, said, pull, std::move(done));
+  };
+  PullOne(name, pull, std::move(then));
+}
+
+void Engine::State::PullOne(const image::Reference& reference, const Pull& pull, Done<image::ImageRecord> done) {
+  State* state = this;
+  const std::string& pod_namespace = pull.pod_namespace;
+  const image::Credentials& credentials = pull.credentials;
+  if (Result<image::ImageRecord> present = PresentByDigest(reference);
+      present.ok() && trust->Known(*present, reference, pod_namespace)) {
     done(present);
     return;
   }
   // Another namespace may have other rules, and other credentials.
   const bool by_namespace = !state->config.image.signature_policy_dir.empty() || !state->config.image.auth_dir.empty();
   const std::string rules = by_namespace ? " for " + Printable(pod_namespace) : "";
-  const std::string key = PullKey(*reference, credentials) + rules;
-  const uint64_t client = state->pull_waiters.Enter(key, std::move(wanted));
+  const std::string key = PullKey(reference, credentials) + rules;
+  const uint64_t client = state->pull_waiters.Enter(key, pull.wanted);
   done = [state, key, client, done = std::move(done)](const Result<image::ImageRecord>& result) {
     state->pull_waiters.Leave(key, client);  // before the client's call ends, of which it asks
     done(result);
   };
-  if (progress) {
+  if (pull.progress) {
     std::lock_guard lock(state->pull_listeners.mutex);
-    state->pull_listeners.by_key[key].push_back(std::move(progress));
+    state->pull_listeners.by_key[key].push_back(pull.progress);
   }
   image::PullRequest request;
-  request.reference = *reference;
+  request.reference = reference;
   auto received = std::make_shared<std::atomic<uint64_t>>(0);
   request.on_progress = [state, key, received](const image::PullProgress& now) {
     state->counters.pulled_bytes.Add(now.bytes_done - std::min(now.bytes_done, received->exchange(now.bytes_done)));

@@ -196,6 +196,16 @@ struct Engine::State {
 
   // From the monitor's news to the record. `state` empty: the monitor is gone, its exit file decides.
   class AbandonTimer;
+  struct Pull {
+    image::Credentials credentials;
+    std::string pod_namespace;
+    Engine::PullProgress progress;
+    PullWanted wanted;
+  };
+  // `said`: by the names before `next`.
+  void PullFirst(std::vector<image::Reference> names, size_t next, Status said, const Pull& pull,
+                 Done<image::ImageRecord> done);
+  void PullOne(const image::Reference& reference, const Pull& pull, Done<image::ImageRecord> done);
   Result<image::ImageRecord> PresentByDigest(const image::Reference& reference);
   Result<image::ImageRecord> PullNow(image::PullRequest& request, const image::Credentials& credentials,
                                      const std::string& pod_namespace, Deadline deadline);

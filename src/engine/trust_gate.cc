@@ -40,7 +40,7 @@ Result<bool> Exists(const std::string& path) {
 }  // namespace
 
 std::vector<image::Reference> NamesToTrust(const image::ImageRecord& image, const std::string& asked,
-                                           const std::string& named, const std::string& default_registry) {
+                                           const std::string& named, const image::ShortNames& names) {
   std::vector<image::Reference> own;
   for (const std::vector<std::string>* list : {&image.repo_tags, &image.repo_digests}) {
     for (const std::string& text : *list) {
@@ -49,15 +49,17 @@ std::vector<image::Reference> NamesToTrust(const image::ImageRecord& image, cons
   }
   for (const std::string* text : {&named, &asked}) {
     if (text->empty() || image::IsImageId(*text)) continue;
-    Result<image::Reference> wanted = image::Reference::Parse(*text, default_registry);
-    if (!wanted.ok()) continue;
-    // Another name says nothing about this image: who may name anything could pick a lenient rule.
-    const std::string name = wanted->digest().empty() ? wanted->TaggedName() : wanted->DigestedName();
-    const bool known =
-        std::any_of(own.begin(), own.end(), [&](const image::Reference& mine) { return mine.String() == name; }) ||
-        std::any_of(image.verdicts.begin(), image.verdicts.end(),
-                    [&](const image::Verdict& verdict) { return verdict.name == wanted->String(); });
-    if (known) return {*wanted};
+    Result<std::vector<image::Reference>> meanings = names.Candidates(*text);
+    for (size_t i = 0; meanings.ok() && i < meanings->size(); ++i) {
+      const image::Reference& wanted = (*meanings)[i];
+      // Another name says nothing about this image: who may name anything could pick a lenient rule.
+      const std::string name = wanted.digest().empty() ? wanted.TaggedName() : wanted.DigestedName();
+      const bool known =
+          std::any_of(own.begin(), own.end(), [&](const image::Reference& mine) { return mine.String() == name; }) ||
+          std::any_of(image.verdicts.begin(), image.verdicts.end(),
+                      [&](const image::Verdict& verdict) { return verdict.name == wanted.String(); });
+      if (known) return {wanted};
+    }
   }
   return own;
 }
@@ -161,7 +163,7 @@ bool TrustGate::Known(const image::ImageRecord& image, const image::Reference& n
 
 Status TrustGate::Check(const image::ImageRecord& image, const std::string& asked, const std::string& named,
                         const std::string& pod_namespace) {
-  const std::vector<image::Reference> names = NamesToTrust(image, asked, named, config_.default_registry);
+  const std::vector<image::Reference> names = NamesToTrust(image, asked, named, images_.names());
   if (names.empty()) {
     // It lost its last name; only a policy that asks nothing of anybody takes it.
     ASSIGN_OR_RETURN(image::Reference nobody, image::Reference::Parse("unnamed.invalid/image@" + image.id));

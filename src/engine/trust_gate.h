@@ -63,6 +63,6 @@ class TrustGate {
 // The names under which an image that was asked for as `asked` (perhaps `named` by its user) has to be trusted: that
 // name where the image has it, else each of the image's own.
 std::vector<image::Reference> NamesToTrust(const image::ImageRecord& image, const std::string& asked,
-                                           const std::string& named, const std::string& default_registry);
+                                           const std::string& named, const image::ShortNames& names);
 
 }  // namespace davit::engine

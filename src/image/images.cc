@@ -70,17 +70,17 @@ Result<const ImageRecord*> FindByPrefix(const Records& records, std::string_view
 }
 
 // nullptr: no such image.
-Result<const ImageRecord*> Lookup(const Records& records, std::string_view text, const std::string& default_registry) {
+Result<const ImageRecord*> Lookup(const Records& records, std::string_view text, const ShortNames& names) {
   if (IsImageId(text)) {
     if (const ImageRecord* found = FindById(records, FullId(text))) return found;
     return static_cast<const ImageRecord*>(nullptr);
   }
-  Result<Reference> reference = Reference::Parse(text, default_registry);
-  if (reference.ok()) {
-    if (const ImageRecord* found = FindByName(records, *reference)) return found;
+  Result<std::vector<Reference>> meanings = names.Candidates(text);
+  for (size_t i = 0; meanings.ok() && i < meanings->size(); ++i) {
+    if (const ImageRecord* found = FindByName(records, (*meanings)[i])) return found;
   }
   if (IsImageIdPrefix(text)) return FindByPrefix(records, text);
-  if (!reference.ok()) return reference.status();
+  if (!meanings.ok()) return meanings.status();
   return static_cast<const ImageRecord*>(nullptr);
 }
 
@@ -114,12 +114,12 @@ LayerHold& LayerHold::operator=(LayerHold&& other) noexcept {
 }
 
 Images::Images(store::Database& database, store::Content& content, store::LayerDriver& layers, LayerInUse in_use,
-               std::string default_registry)
+               ShortNames names)
     : database_(database),
       content_(content),
       layers_(layers),
       in_use_(std::move(in_use)),
-      default_registry_(std::move(default_registry)),
+      names_(std::move(names)),
       snapshot_(std::make_shared<const Records>()),
       ledger_(std::make_shared<LayerHold::Ledger>()) {}
 
@@ -181,7 +181,7 @@ ImageList Images::List() const {
 
 Result<ImageRecord> Images::Resolve(std::string_view text) const {
   ImageList list = List();
-  ASSIGN_OR_RETURN(const ImageRecord* found, Lookup(*list, text, default_registry_));
+  ASSIGN_OR_RETURN(const ImageRecord* found, Lookup(*list, text, names_));
   if (found == nullptr) return NotFound(fmt::format("no image \"{}\"", Printable(text, 300)));
   return *found;
 }
@@ -302,13 +302,16 @@ Status Images::Remove(std::string_view text) {
 }
 
 Status Images::Untag(std::string_view text) {
-  ASSIGN_OR_RETURN(Reference reference, Reference::Parse(text, default_registry_));
+  ASSIGN_OR_RETURN(const std::vector<Reference> meanings, names_.Candidates(text));
   std::lock_guard lock(writers_);
   ASSIGN_OR_RETURN(ImageRecord record, Resolve(text));
-  const std::string name = reference.digest().empty() ? reference.TaggedName() : reference.DigestedName();
-  size_t before = record.repo_tags.size() + record.repo_digests.size();
-  std::erase(record.repo_tags, name);
-  std::erase(record.repo_digests, name);
+  const size_t before = record.repo_tags.size() + record.repo_digests.size();
+  Reference reference;
+  for (const Reference& meaning : meanings) {
+    reference = meaning;
+    const std::string name = reference.digest().empty() ? reference.TaggedName() : reference.DigestedName();
+    if (std::erase(record.repo_tags, name) + std::erase(record.repo_digests, name) > 0) break;
+  }
   if (record.repo_tags.size() + record.repo_digests.size() == before)
     return NotFound(fmt::format("no image name \"{}\"", Printable(text, 300)));
   // A digest that only came along with the tag does not keep the image.

@@ -16,6 +16,7 @@
 
 #include "base/result.h"
 #include "image/reference.h"
+#include "image/short_names.h"
 
 namespace davit::oci {
 struct ImageConfig;
@@ -90,9 +91,9 @@ class Images {
   using LayerInUse = std::function<bool(const std::string& diff_id)>;
 
   // All references outlive this. Call Recover() before anything else.
-  // `default_registry`: what a name without one belongs to, in every call.
+  // `names`: what a name without a registry means, in every call; the first meaning that is there counts.
   Images(store::Database& database, store::Content& content, store::LayerDriver& layers, LayerInUse in_use,
-         std::string default_registry = "docker.io");
+         ShortNames names = ShortNames());
   ~Images();
   Images(const Images&) = delete;
   Images& operator=(const Images&) = delete;
@@ -102,6 +103,7 @@ class Images {
   Status Recover();
 
   // Any thread; never waits.
+  [[nodiscard]] const ShortNames& names() const { return names_; }
   [[nodiscard]] ImageList List() const;
   // By tag ("busybox", "host/a:b"), by digest reference, by full id ("sha256:hex" or hex) or by a unique
   // prefix of an id. kNotFound when there is no such image, kInvalidArgument when the text is no
@@ -150,7 +152,7 @@ class Images {
   store::Content& content_;
   store::LayerDriver& layers_;
   LayerInUse in_use_;
-  const std::string default_registry_;
+  const ShortNames names_;
   std::vector<std::string> foreign_;  // records of a later version, as they are; set by Recover
   std::mutex writers_;                // serialises Commit, Tag, Remove, …; readers never take it
   mutable std::mutex snapshot_lock_;  // held to copy one pointer

@@ -179,7 +179,7 @@ TEST_F(ImagesTest, ANameWithoutARegistryBelongsToTheConfiguredOne) {
   record.repo_digests = {"h.io/a@" + DigestOf("m")};
   ASSERT_TRUE(images_->Commit(record).ok());
   EXPECT_EQ(images_->Resolve("a:1").code(), StatusCode::kNotFound);
-  Images configured(*database_, *content_, *layers_, nullptr, "h.io");
+  Images configured(*database_, *content_, *layers_, nullptr, ShortNames("h.io"));
   ASSERT_TRUE(configured.Recover().ok());
   EXPECT_EQ(configured.Resolve("a:1")->id, record.id);
   ASSERT_TRUE(configured.Untag("a:1").ok());

@@ -33,7 +33,7 @@ BOOST_DESCRIBE_STRUCT(LinkBelow, (), (target, names))
 BOOST_DESCRIBE_STRUCT(LayerEvent, (),
                       (diff_id, size, entries, implicit_directories, whiteout_directories, links_below, root_named,
                        warnings))
-BOOST_DESCRIBE_STRUCT(AttemptEvent, (), (endpoint, asked_for, verdict))
+BOOST_DESCRIBE_STRUCT(AttemptEvent, (), (endpoint, name, asked_for, verdict))
 BOOST_DESCRIBE_STRUCT(ErrorEvent, (), (code, message))
 BOOST_DESCRIBE_STRUCT(DoneEvent, (), (layers))
 

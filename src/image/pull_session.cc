@@ -172,9 +172,10 @@ class Session {
         RETURN_IF_ERROR(CheckSha256(digest, "manifest"));
       }
       ASSIGN_OR_RETURN(registry_, Registry::Create(job_.endpoints, job_.hosts, job_.limits));
-      registry_->on_attempt = [this](size_t endpoint, const std::string& asked_for, const Status& verdict) {
-        IgnoreError(
-            Send(AttemptEvent{static_cast<uint32_t>(endpoint), asked_for, verdict.ok() ? "OK" : verdict.message()}));
+      registry_->on_attempt = [this](size_t number, const std::string& name, const std::string& asked_for,
+                                     const Status& verdict) {
+        IgnoreError(Send(
+            AttemptEvent{static_cast<uint32_t>(number), name, asked_for, verdict.ok() ? "OK" : verdict.message()}));
       };
     }
     // From here on somebody watches stdin: davitd can die at any time.

@@ -207,7 +207,7 @@ class PullRun {
     if (event.endpoint >= endpoints_.size()) return Internal("davit-pull asked an endpoint that it was not given");
     if (progress_.attempts.size() == kMaxAttempts) return {};
     const Endpoint& endpoint = endpoints_[event.endpoint];
-    progress_.attempts.push_back({endpoint.Name() + "/" + endpoint.repository, endpoint.configured_by,
+    progress_.attempts.push_back({event.name + "/" + endpoint.repository, endpoint.configured_by,
                                   endpoint.credentials_source, std::move(event.asked_for), std::move(event.verdict)});
     Report();
     return {};

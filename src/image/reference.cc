@@ -123,6 +123,11 @@ Result<Reference> Reference::Parse(std::string_view text, std::string_view defau
   return out;
 }
 
+bool Reference::HasRegistry(std::string_view text) {
+  const size_t first = text.find('/');
+  return first != std::string_view::npos && LooksLikeDomain(text.substr(0, first));
+}
+
 std::string Reference::Name() const { return empty() ? "" : domain_ + "/" + repository_; }
 
 std::string Reference::FamiliarName() const {

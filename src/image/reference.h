@@ -21,6 +21,9 @@ class Reference {
   // `default_domain` is what a name without a registry belongs to; "library/" is added on docker.io only.
   static Result<Reference> Parse(std::string_view text, std::string_view default_domain = "docker.io");
 
+  // Whether the text of a reference names a registry: its first component is a host name, "localhost", or has a port.
+  static bool HasRegistry(std::string_view text);
+
   Reference() = default;  // empty: "none"; String() is ""
 
   [[nodiscard]] const std::string& domain() const { return domain_; }          // "docker.io", "host:5000"

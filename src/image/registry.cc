@@ -153,7 +153,7 @@ std::vector<size_t> Registry::Order(For what) const {
 }
 
 void Registry::Tell(size_t endpoint, const std::string& asked_for, const Status& verdict) const {
-  if (on_attempt) on_attempt(endpoint, asked_for, verdict);
+  if (on_attempt) on_attempt(endpoint, endpoints_[endpoint].Name(), asked_for, verdict);
 }
 
 std::string Registry::CurrentEndpoint() const { return endpoints_[answered_].Name(); }

@@ -55,8 +55,9 @@ class Registry {
 
   // Waits between tries; tests replace it. The default sleeps.
   std::function<void(uint32_t milliseconds)> wait;
-  // Told what each endpoint said (the number of the endpoint), on the thread that asked. May be empty.
-  std::function<void(size_t endpoint, const std::string& asked_for, const Status& verdict)> on_attempt;
+  // Told what each endpoint said (its number and its Name()), on the thread that asked. May be empty.
+  std::function<void(size_t number, const std::string& name, const std::string& asked_for, const Status& verdict)>
+      on_attempt;
 
  private:
   struct Request;

@@ -235,6 +235,17 @@ Result<RegistriesConf> LoadRegistriesConf(const std::string& path) {
   return out;
 }
 
+Result<image::ShortNames> ShortNamesOf(const RegistriesConf& conf, const std::string& default_registry) {
+  if (!conf.search || conf.search->empty()) return image::ShortNames(default_registry);
+  for (const std::string& registry : *conf.search) {
+    Result<image::Reference> name = image::Reference::Parse(registry + "/a");
+    if (name.ok() && image::Reference::HasRegistry(registry + "/a") && registry.find('/') == std::string::npos) continue;
+    return FailedPrecondition(
+        fmt::format("unqualified-search-registries: \"{}\" is no host[:port]", Printable(registry, 300)));
+  }
+  return image::ShortNames(*conf.search, conf.aliases, conf.mode == ShortNameMode::kEnforcing);
+}
+
 const RegistryEntry* FindEntry(const RegistriesConf& conf, std::string_view name) {
   const RegistryEntry* best = nullptr;
   for (const RegistryEntry& entry : conf.entries) {

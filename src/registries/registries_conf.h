@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "image/short_names.h"
 
 namespace davit::registries {
 
@@ -52,6 +53,10 @@ Result<RegistriesConf> ParseRegistriesConf(std::string_view text, const std::str
 void Merge(RegistriesConf& into, RegistriesConf later);
 // `path`, if it is there, then the *.conf files of `path`.d in lexical order. "": nothing.
 Result<RegistriesConf> LoadRegistriesConf(const std::string& path);
+
+// What names without a registry mean: as the file says where it has unqualified-search-registries, else all are of
+// `default_registry`. kFailedPrecondition naming a search registry that is no host.
+Result<image::ShortNames> ShortNamesOf(const RegistriesConf& conf, const std::string& default_registry);
 
 // The entry with the longest prefix that "host[:port]/repository" lies under, or null.
 const RegistryEntry* FindEntry(const RegistriesConf& conf, std::string_view name);

@@ -128,6 +128,25 @@ TEST(RegistriesConfTest, WhatContradictsItselfIsNamedWithItsLine) {
   Conf("credential-helpers = ['a']\n[unknown]\nx = 1\n");  // of other programs, and of later versions
 }
 
+TEST(RegistriesConfTest, NamesWithoutARegistry) {
+  auto meanings = [](std::string_view text, std::string_view name) -> std::string {
+    Result<image::ShortNames> names = ShortNamesOf(Conf(text), "default.example");
+    if (!names.ok()) return names.status().message();
+    Result<std::vector<image::Reference>> found = names->ForPull(name);
+    if (!found.ok()) return found.status().message();
+    std::string out;
+    for (const image::Reference& reference : *found) out += reference.Name() + " ";
+    return out;
+  };
+  EXPECT_EQ(meanings("", "a"), "default.example/a ");
+  EXPECT_EQ(meanings("[aliases]\na='x.example/a'\n", "a"), "default.example/a ") << "no search: docker's rule";
+  EXPECT_EQ(meanings("unqualified-search-registries=['docker.io','r.example:5000']", "a"),
+            "docker.io/library/a r.example:5000/a ");
+  EXPECT_THAT(meanings("unqualified-search-registries=['x.example','y.example']\nshort-name-mode='enforcing'", "a"),
+              HasSubstr("may be any"));
+  EXPECT_THAT(meanings("unqualified-search-registries=['x/y']", "a"), HasSubstr("\"x/y\" is no host"));
+}
+
 TEST(RegistriesConfTest, DropinsReplaceEntriesAndAddAliases) {
   sys::TempDir directory;
   const std::string path = directory.path() + "/registries.conf";
