@@ -253,11 +253,11 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database, *raw->events));
   // A file that is wrong must not keep the node's containers from being served; pulls say what is wrong with it.
   Result<registries::RegistriesConf> conf = registries::LoadRegistriesConf(config.image.registries_conf);
-  image::ShortNames names(config.image.default_registry);
+  image::ShortNames short_names(config.image.default_registry);
   Status named = conf.status();
   if (conf.ok()) {
     Result<image::ShortNames> read = registries::ShortNamesOf(*conf, config.image.default_registry);
-    if (read.ok()) names = std::move(*read);
+    if (read.ok()) short_names = std::move(*read);
     named = read.status();
   }
   if (!named.ok()) LogWarning("names without a registry are of {}: {}", config.image.default_registry, named.message());
@@ -280,7 +280,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
         }
         return false;
       },
-      std::move(names));
+      std::move(short_names));
   RETURN_IF_ERROR(raw->layers->Recover().status());
   RETURN_IF_ERROR(raw->images->Recover());
   raw->trust = std::make_unique<TrustGate>(raw->config.image, programs.pull, *raw->images, *raw->content);
