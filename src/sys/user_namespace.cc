@@ -21,7 +21,10 @@ class Holder {
   static Result<Holder> Start(int flags) {
     Holder holder;
     ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
-    // Like fork(2), without its handlers: the child makes two system calls and touches no lock.
+    // Like fork(2), without its handlers: the child makes a few system calls and touches no lock. It never executes
+    // anything, so nothing closes by itself what it has copies of: locks, sockets, and the pipe of another holder, each
+    // of which would then wait for the other to end.
+    const auto kept = static_cast<unsigned>(pipe.read.get());
     long pid = ::syscall(SYS_clone, static_cast<unsigned long>(flags | SIGCHLD), 0UL, 0UL, 0UL, 0UL);
     if (pid < 0) {
       if (errno == ENOSPC || errno == EUSERS) {
@@ -31,7 +34,8 @@ class Holder {
     }
     if (pid == 0) {
       char byte = 0;
-      ::close(pipe.write.get());
+      if (kept > 0) ::syscall(SYS_close_range, 0U, kept - 1, 0U);
+      ::syscall(SYS_close_range, kept + 1, ~0U, 0U);
       while (::read(pipe.read.get(), &byte, 1) < 0 && errno == EINTR) {
       }
       ::_exit(0);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -56,6 +57,23 @@ TEST_F(RootUserNamespaceTest, AFailureInsideLeavesNothingPinned) {
   EXPECT_EQ(made.code(), StatusCode::kInvalidArgument);
   EXPECT_NE(::access(dir_.At("user").c_str(), F_OK), 0);
   EXPECT_NE(::access(dir_.At("ipc").c_str(), F_OK), 0);
+}
+
+// The process that holds the namespaces never executes anything: what it kept open would outlive this process's copy.
+TEST_F(RootUserNamespaceTest, WhoHoldsTheNamespacesHoldsNothingElse) {
+  Pipe pipe = *MakePipe();
+  bool ended = false;
+  Status made =
+      CreatePinnedNamespacesIn({kMap, dir_.At("user")}, {{NamespaceKind::kUts, dir_.At("uts")}}, [&]() -> Status {
+        pipe.write.reset();
+        pollfd end{pipe.read.get(), POLLIN, 0};
+        ended = ::poll(&end, 1, 30'000) == 1 && (end.revents & POLLHUP) != 0;
+        return {};
+      });
+  EXPECT_TRUE(made.ok()) << made.ToString();
+  EXPECT_TRUE(ended) << "somebody still has the other end of the pipe";
+  EXPECT_TRUE(Unpin(dir_.At("uts")).ok());
+  EXPECT_TRUE(Unpin(dir_.At("user")).ok());
 }
 
 TEST_F(RootUserNamespaceTest, AMappedCopyShiftsOwnersBothWays) {
