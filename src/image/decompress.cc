@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <isa-l/igzip_lib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <cstring>
@@ -76,6 +77,10 @@ class GzipDecompressor final : public Decompressor {
   inflate_state state_;
 };
 
+// 32 MiB: what the image tools' encoders write at their highest level. RFC 8878 asks for 8 MiB; only --ultra and --long
+// write more, and who may say how much memory we take is a bomb.
+constexpr unsigned kZstdWindowLog = 25;
+
 class ZstdDecompressor final : public Decompressor {
  public:
   ~ZstdDecompressor() override { ZSTD_freeDStream(stream_); }
@@ -83,8 +88,7 @@ class ZstdDecompressor final : public Decompressor {
   Status Init() {
     stream_ = ZSTD_createDStream();
     if (stream_ == nullptr) return ResourceExhausted("zstd: out of memory");
-    // 128 MiB: more than any level without --ultra --long writes; a bigger window is a memory bomb.
-    ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, 27);
+    ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, kZstdWindowLog);
     return {};
   }
 
@@ -96,6 +100,12 @@ class ZstdDecompressor final : public Decompressor {
       ZSTD_outBuffer out{space.data, space.size, 0};
       size_t rc = ZSTD_decompressStream(stream_, &out, &in);
       RETURN_IF_ERROR(sink.Produced(out.pos));
+      if (ZSTD_getErrorCode(rc) == ZSTD_error_frameParameter_windowTooLarge) {
+        return ResourceExhausted(
+            fmt::format("a zstd frame has a window of more than {} MiB, all of which would have to be kept in memory: "
+                        "compress it without --ultra or --long",
+                        (1U << kZstdWindowLog) >> 20));
+      }
       if (ZSTD_isError(rc) != 0) return DataLoss(fmt::format("zstd stream is corrupt: {}", ZSTD_getErrorName(rc)));
       in_frame_ = rc != 0;
       full = out.pos == out.size && in_frame_;
