@@ -16,8 +16,8 @@ BOOST_DESCRIBE_STRUCT(PullLimits, (),
 BOOST_DESCRIBE_STRUCT(Platform, (), (os, architecture, variant))
 BOOST_DESCRIBE_STRUCT(SignatureWants, (), (openpgp, sigstore, lookasides))
 BOOST_DESCRIBE_STRUCT(PullJob, (),
-                      (version, reference, archive, archive_image, spool, hosts, credentials, platform, limits,
-                       signatures))
+                      (version, reference, archive, archive_image, spool, import_config, hosts, credentials, platform,
+                       limits, signatures))
 BOOST_DESCRIBE_STRUCT(FetchCommand, (), (diff_id, path))
 BOOST_DESCRIBE_STRUCT(FinishCommand, (), (layers))
 BOOST_DESCRIBE_STRUCT(LayerSource, (), (diff_id, digest, size))

@@ -134,7 +134,7 @@ class PullRun {
     ASSIGN_OR_RETURN(notify_, MakeEventFd());
     claims_.Listen(notify_.get());
     auto host = options_.hosts.find(request_.reference.domain());
-    if (host != options_.hosts.end() && host->second.skip_verify) {
+    if (request_.archive.empty() && host != options_.hosts.end() && host->second.skip_verify) {
       LogWarning("pull {}: the certificate of {} is not checked (skip_verify)", request_.reference.String(),
                  host->first);
     }
@@ -143,6 +143,7 @@ class PullRun {
     job.archive = request_.archive;
     job.archive_image = request_.archive_image;
     job.spool = request_.spool;
+    job.import_config = request_.import_config;
     job.hosts = options_.hosts;
     job.credentials = request_.credentials;
     job.platform = request_.platform;
@@ -447,6 +448,9 @@ class PullRun {
   // The names in the archive are anybody's words.
   Status ReadNames(const ResolvedEvent& event) {
     loaded_.images = event.archive_images;
+    if (!request_.import_config.empty() && !request_.reference.empty()) {
+      loaded_.names.push_back(request_.reference.TaggedName());
+    }
     for (const std::string& text : event.names) {
       ASSIGN_OR_RETURN_WITH(Reference reference, Reference::Parse(text), "the archive names an image");
       loaded_.names.push_back(reference.TaggedName());
