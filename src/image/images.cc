@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/time.h"
@@ -331,6 +332,42 @@ LayerHold Images::Hold(const std::vector<std::string>& digests) {
   hold.ledger_ = ledger_;
   hold.digests_ = digests;
   return hold;
+}
+
+Result<Images::SetAside> Images::SetAsideLayer(const oci::Digest& layer, const std::string& why) {
+  const std::string name = layer.ToString();
+  std::lock_guard lock(writers_);
+  SetAside out;
+  {
+    std::lock_guard ledger(ledger_->mutex);
+    out.in_use = ledger_->counts.count(name) != 0 || (in_use_ && in_use_(name)) || NamedByForeign(name);
+  }
+  if (out.in_use) {
+    RETURN_IF_ERROR(layers_.MarkDamaged(layer, why));
+    return out;
+  }
+  std::vector<std::string> ids;
+  for (const ImageRecord& record : *List()) {
+    if (!Contains(record.layers, name)) continue;
+    out.forgotten.push_back(record);
+    ids.push_back(record.id);
+    LogError("image {} is dropped: its layer {} is damaged; pull it again", record.id, name);
+  }
+  // The images first: killed in between, the layer is one that nobody names.
+  if (!ids.empty()) RETURN_IF_ERROR(Write({}, ids));
+  FaultPoint("image.set_aside.forgotten");
+  ASSIGN_OR_RETURN(out.quarantine, layers_.SetAside(layer));
+  return out;
+}
+
+Status Images::Forget(const ImageRecord& record) {
+  std::lock_guard lock(writers_);
+  if (FindById(*List(), record.id) == nullptr) return {};
+  LogError("image {} is dropped: its manifest or config is damaged; pull it again", record.id);
+  RETURN_IF_ERROR(Write({}, {record.id}));
+  const std::vector<std::string> blobs = {record.id, record.manifest_digest};
+  SweepContent(&blobs);
+  return {};
 }
 
 Status Images::CollectLayers() {

@@ -20,7 +20,8 @@
 
 namespace davit::oci {
 struct ImageConfig;
-}
+class Digest;
+}  // namespace davit::oci
 namespace davit::store {
 class Database;
 class Content;
@@ -135,6 +136,18 @@ class Images {
   // create a container: Resolve, Hold, then Find again; when that still finds the image, the layers stay.
   // Waits for a removal that is under way.
   [[nodiscard]] LayerHold Hold(const std::vector<std::string>& digests);
+
+  // Takes a damaged layer out of use. Nobody needs it: it goes to quarantine, and the images that have it are
+  // forgotten, so that the next pull fetches it again; their other layers stay as long as somebody holds them.
+  // Containers run from it, or somebody holds it: it is marked (store::LayerDriver::MarkDamaged), and the images stay.
+  struct SetAside {
+    bool in_use = false;
+    std::string quarantine;  // where it is now
+    std::vector<ImageRecord> forgotten;
+  };
+  Result<SetAside> SetAsideLayer(const oci::Digest& layer, const std::string& why);
+  // Forgets an image whose manifest or config is damaged, and removes both. Its layers stay as above.
+  Status Forget(const ImageRecord& record);
 
   // Removes layers that neither an image nor a hold nor LayerInUse names; call after a container is gone.
   Status CollectLayers();

@@ -20,7 +20,7 @@ BOOST_DESCRIBE_STRUCT(PullLimits, (),
 BOOST_DESCRIBE_STRUCT(Platform, (), (os, architecture, variant))
 BOOST_DESCRIBE_STRUCT(SignatureWants, (), (openpgp, sigstore, lookasides))
 BOOST_DESCRIBE_STRUCT(PullJob, (),
-                      (version, reference, archive, archive_image, spool, endpoints, hosts, platform, limits,
+                      (version, reference, archive, archive_image, spool, import_config, endpoints, hosts, platform, limits,
                        signatures))
 BOOST_DESCRIBE_STRUCT(FetchCommand, (), (diff_id, path))
 BOOST_DESCRIBE_STRUCT(FinishCommand, (), (layers))

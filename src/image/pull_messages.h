@@ -29,6 +29,8 @@ struct PullJob {
   std::string archive;  // absolute path
   uint32_t archive_image = 0;
   std::string spool;  // directory for what a compressed one unpacks to
+  // Not empty: `archive` is a root filesystem (rootfs_archive.h), and this is the config of the image that it becomes.
+  std::string import_config;
   std::vector<Endpoint> endpoints;
   HostMap hosts;  // for where redirects and token servers lead
   Platform platform;

@@ -22,6 +22,7 @@
 #include "image/out_of_memory.h"
 #include "image/pull_messages.h"
 #include "image/registry.h"
+#include "image/rootfs_archive.h"
 #include "image/sha256.h"
 #include "image/signature_fetch.h"
 #include "sched/start_thread.h"
@@ -184,16 +185,21 @@ class Session {
     commands.detach();
     ASSIGN_OR_RETURN(std::thread progress, sched::StartThread([this] { ReportProgress(); }));
     progress.detach();
-    if (!job_.archive.empty()) {
+    if (!job_.import_config.empty()) {
+      ASSIGN_OR_RETURN(rootfs_, RootfsArchive::Open(job_.archive, job_.import_config, job_.limits.max_layer_bytes));
+    } else if (!job_.archive.empty()) {
       ASSIGN_OR_RETURN(archive_, Archive::Open(job_.archive, job_.spool, job_.limits.max_image_bytes));
       if (job_.archive_image >= archive_->images().size()) {
         return NotFound(fmt::format("{} has {} images", job_.archive, archive_->images().size()));
       }
     }
     ASSIGN_OR_RETURN(std::unique_ptr<ImageSource> source, MakeSource());
-    ASSIGN_OR_RETURN(resolved_, Resolve(*source, archive_ ? "" : reference.ManifestName(), job_.platform));
+    ASSIGN_OR_RETURN(resolved_, Resolve(*source, registry_ ? reference.ManifestName() : "", job_.platform));
     source.reset();
-    if (archive_) {
+    if (rootfs_) {
+      resolved_.event.own_digests = false;
+      resolved_.event.archive_images = 1;
+    } else if (archive_) {
       const Archive::Image& image = archive_->images()[job_.archive_image];
       resolved_.event.names = image.names;
       resolved_.event.own_digests = image.own_digests;
@@ -235,6 +241,7 @@ class Session {
 
   // For one thread.
   Result<std::unique_ptr<ImageSource>> MakeSource() {
+    if (rootfs_) return rootfs_->Source();
     if (archive_) return archive_->Source(job_.archive_image);
     ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, MakeClient());
     return std::unique_ptr<ImageSource>(std::make_unique<RegistrySource>(*registry_, std::move(client)));
@@ -398,8 +405,10 @@ class Session {
   LineReader lines_;  // ReadCommands' once it runs
   int out_fd_;
   PullJob job_;
-  std::unique_ptr<Registry> registry_;  // or
+  // One of them.
+  std::unique_ptr<Registry> registry_;
   std::unique_ptr<Archive> archive_;
+  std::unique_ptr<RootfsArchive> rootfs_;
   ResolvedImage resolved_;
   PipelineCounters counters_;
   std::mutex output_;

@@ -147,6 +147,7 @@ class PullRun {
     job.archive = request_.archive;
     job.archive_image = request_.archive_image;
     job.spool = request_.spool;
+    job.import_config = request_.import_config;
     job.endpoints = endpoints_;
     job.hosts = options_.hosts;
     job.platform = request_.platform;
@@ -462,6 +463,9 @@ class PullRun {
   // The names in the archive are anybody's words.
   Status ReadNames(const ResolvedEvent& event) {
     loaded_.images = event.archive_images;
+    if (!request_.import_config.empty() && !request_.reference.empty()) {
+      loaded_.names.push_back(request_.reference.TaggedName());
+    }
     for (const std::string& text : event.names) {
       ASSIGN_OR_RETURN_WITH(Reference reference, Reference::Parse(text), "the archive names an image");
       loaded_.names.push_back(reference.TaggedName());

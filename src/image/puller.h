@@ -57,7 +57,10 @@ struct PullRequest {
   // Instead of a reference: the absolute path of an archive of images (archive.h) and the number of one in it.
   std::string archive;
   uint32_t archive_image = 0;
-  std::string spool;                // directory for what a compressed archive unpacks to
+  // Not empty: the archive is a root filesystem that becomes an image with this config (oci::MakeImportConfig), under
+  // the name `reference`, which may be empty.
+  std::string import_config;
+  std::string spool;  // directory for what a compressed archive unpacks to
   std::vector<Endpoint> endpoints;  // who is asked, in order; empty: as PullerOptions::hosts says, with no credentials
   Platform platform;
   // Called on the pulling thread, at most some times a second; must not block. May be empty.

@@ -39,6 +39,7 @@ constexpr size_t kMaxMeasured = 10'000'000;
 struct Kept {
   LayerInfo info;
   DiskUsage disk;  // blocks and inodes, where `info` has what the archive said
+  std::optional<uint64_t> content_bytes;
 };
 
 std::string WriteRecord(const Kept& kept) {
@@ -48,6 +49,7 @@ std::string WriteRecord(const Kept& kept) {
   record["entries"] = kept.info.entries;
   record["diskBytes"] = kept.disk.bytes;
   record["diskInodes"] = kept.disk.inodes;
+  if (kept.content_bytes) record["contentBytes"] = *kept.content_bytes;
   return oci::WriteJson(record);
 }
 
@@ -63,6 +65,9 @@ Result<Kept> ReadRecord(const std::string& body) {
   if (document.as_object().contains("diskBytes")) {
     ASSIGN_OR_RETURN(kept.disk.bytes, root.Key("diskBytes").Uint64());
     ASSIGN_OR_RETURN(kept.disk.inodes, root.Key("diskInodes").Uint64());
+  }
+  if (document.as_object().contains("contentBytes")) {
+    ASSIGN_OR_RETURN(kept.content_bytes.emplace(), root.Key("contentBytes").Uint64());
   }
   return kept;
 }
@@ -80,6 +85,9 @@ bool IsDirectory(const std::string& path) {
 // On the directory above a lowerdir, out of the containers' sight.
 constexpr const char* kRootAttribute = "trusted.davit.root";
 constexpr std::string_view kRootUnnamed = "unnamed";
+
+// Intents with it name damaged layers that are in use.
+constexpr std::string_view kDamagedPrefix = "damaged-layer/";
 
 // A name that Commit gives to a layer, whichever hash its diff ID is of.
 bool IsLayerName(std::string_view name) {
@@ -125,6 +133,7 @@ Result<std::string> LayerDriver::Path(const oci::Digest& diff_id) const {
 struct DirectoryLayers::State {
   State(Database& database_in, Trash& trash_in) : database(database_in), trash(trash_in) {}
 
+  std::string root;
   std::string dir;  // <root>/layers
   sys::UniqueFd dir_fd;
   Database& database;
@@ -137,6 +146,7 @@ struct DirectoryLayers::State {
   // What readers see; held for memory only.
   mutable std::mutex mutex;
   std::map<oci::Digest, Kept> layers;
+  std::map<oci::Digest, std::string> damaged;  // in use, and why
   DiskUsage usage;
   std::set<oci::Digest> foreign;  // recorded by a later version; set by Recover, left alone with their directories
 
@@ -157,6 +167,48 @@ struct DirectoryLayers::State {
     usage.bytes -= found->second.disk.bytes;
     usage.inodes -= found->second.disk.inodes;
     layers.erase(found);
+    damaged.erase(diff_id);
+  }
+
+  // The record, and the mark with it.
+  Status DeleteRecord(const oci::Digest& diff_id) {
+    Batch batch;
+    batch.Delete(Kind::kLayer, diff_id.ToString());
+    batch.Delete(Kind::kIntent, std::string(kDamagedPrefix) + diff_id.ToString());
+    return database.Apply(batch, Durability::kDurable);
+  }
+
+  // With `change` held.
+  Result<std::string> SetAside(const oci::Digest& diff_id) {
+    if (!Has(diff_id)) return NotFound(fmt::format("layer {} is not in the store", diff_id.ToString()));
+    const std::string target = fmt::format("{}/quarantine/{}", root, MintId().substr(0, 16));
+    RETURN_IF_ERROR(sys::MakeDirectories(target, 0700));
+    RETURN_IF_ERROR(DeleteRecord(diff_id));
+    FaultPoint("store.layer.set_aside.unrecorded");
+    Erase(diff_id);
+    const std::string path = target + "/" + std::string(diff_id.hex());
+    if (::rename(DirOf(diff_id).c_str(), path.c_str()) != 0 && errno != ENOENT) {
+      const Status failed = ErrnoError(errno, fmt::format("move {} to {}", DirOf(diff_id), path));
+      ::rmdir(target.c_str());
+      return failed;
+    }
+    LogError("layer {} is damaged and was moved to {}", diff_id.ToString(), path);
+    return path;
+  }
+
+  Status LoadMarks() {
+    ASSIGN_OR_RETURN(std::vector<Record> intents, database.LoadAll(Kind::kIntent));
+    for (const Record& intent : intents) {
+      if (!intent.id.starts_with(kDamagedPrefix)) continue;
+      Result<oci::Digest> diff_id = oci::Digest::Parse(intent.id.substr(kDamagedPrefix.size()));
+      if (diff_id.ok() && Has(*diff_id)) {
+        std::lock_guard guard(mutex);
+        damaged[*diff_id] = intent.body;
+      } else {
+        RETURN_IF_ERROR(database.Delete(Kind::kIntent, intent.id, Durability::kAtomic));
+      }
+    }
+    return {};
   }
 
   bool Has(const oci::Digest& diff_id) const {
@@ -203,7 +255,7 @@ struct DirectoryLayers::State {
   // be running from: the record is made again.
   Status Describe(const oci::Digest& diff_id, const Status& why) {
     ASSIGN_OR_RETURN(TreeUsage tree, MeasureTree(DirOf(diff_id), kMaxMeasured));
-    Kept kept{{tree.disk.bytes, tree.disk.inodes}, tree.disk};
+    Kept kept{{tree.disk.bytes, tree.disk.inodes}, tree.disk, std::nullopt};
     LogWarning("layer {}: its record cannot be read ({}) and was made again", diff_id.ToString(), why.message());
     RETURN_IF_ERROR(database.Put(Kind::kLayer, diff_id.ToString(), WriteRecord(kept), Durability::kDurable));
     Insert(diff_id, kept);
@@ -269,6 +321,7 @@ DirectoryLayers::~DirectoryLayers() = default;
 Result<std::unique_ptr<DirectoryLayers>> DirectoryLayers::Open(const std::string& root, Database& database,
                                                                Trash& trash) {
   auto state = std::make_unique<State>(database, trash);
+  state->root = root;
   state->dir = root + "/layers";
   RETURN_IF_ERROR(sys::MakeDirectories(root, 0700));
   RETURN_IF_ERROR(sys::MakeDirectories(state->dir, 0700));
@@ -281,6 +334,7 @@ Result<LayerRecovery> DirectoryLayers::Recover() {
   std::lock_guard guard(state_->change);
   LayerRecovery report;
   RETURN_IF_ERROR(state_->LoadRecords(report).Annotate("recover layers"));
+  RETURN_IF_ERROR(state_->LoadMarks().Annotate("recover layers"));
   RETURN_IF_ERROR(state_->DiscardUnrecorded(report).Annotate("recover layers"));
   state_->trash.Resume();
   return report;
@@ -312,8 +366,11 @@ Status DirectoryLayers::Commit(LayerStaging staging, const LayerInfo& info) {
   RETURN_IF_ERROR(state_->sync->Wait().Annotate(intent));
   FaultPoint("store.layer.commit.synced");
   // Once, here, so that nobody who asks for the store's usage has to walk it.
-  Kept kept{info, {info.size, info.entries}};
-  if (Result<TreeUsage> tree = MeasureTree(staging.dir(), kMaxMeasured); tree.ok()) kept.disk = tree->disk;
+  Kept kept{info, {info.size, info.entries}, std::nullopt};
+  if (Result<TreeUsage> tree = MeasureTree(staging.dir(), kMaxMeasured); tree.ok()) {
+    kept.disk = tree->disk;
+    if (!tree->truncated) kept.content_bytes = tree->content_bytes;
+  }
   if (!info.root_named &&
       ::setxattr(staging.dir().c_str(), kRootAttribute, kRootUnnamed.data(), kRootUnnamed.size(), 0) != 0) {
     return ErrnoError(errno, fmt::format("{}: set {} of {}", intent, kRootAttribute, staging.dir()));
@@ -334,11 +391,18 @@ Status DirectoryLayers::Abandon(LayerStaging staging) {
 
 bool DirectoryLayers::Check(const oci::Digest& diff_id) {
   if (!state_->Has(diff_id)) return false;
+  if (Damaged(diff_id)) {
+    std::lock_guard guard(state_->change);
+    if (!Damaged(diff_id)) return state_->Has(diff_id);
+    Result<std::string> aside = state_->SetAside(diff_id);
+    if (!aside.ok()) LogWarning("layer {}: {}", diff_id.ToString(), aside.status().message());
+    return state_->Has(diff_id);
+  }
   if (IsDirectory(state_->PathOf(diff_id))) return true;
   std::lock_guard guard(state_->change);
   if (IsDirectory(state_->PathOf(diff_id))) return true;  // committed meanwhile
   LogError("layer {} is gone from {}: somebody took it away; it is fetched again", diff_id.ToString(), state_->dir);
-  if (Status dropped = state_->database.Delete(Kind::kLayer, diff_id.ToString(), Durability::kDurable); !dropped.ok()) {
+  if (Status dropped = state_->DeleteRecord(diff_id); !dropped.ok()) {
     LogWarning("layer {}: {}", diff_id.ToString(), dropped.message());
   }
   state_->Erase(diff_id);
@@ -351,14 +415,16 @@ Result<Layer> DirectoryLayers::Find(const oci::Digest& diff_id) const {
   std::lock_guard guard(state_->mutex);
   auto found = state_->layers.find(diff_id);
   if (found == state_->layers.end()) return NotFound(fmt::format("layer {} is not in the store", diff_id.ToString()));
-  return Layer{diff_id, found->second.info, state_->PathOf(diff_id)};
+  return Layer{diff_id, found->second.info, state_->PathOf(diff_id), found->second.disk, found->second.content_bytes};
 }
 
 std::vector<Layer> DirectoryLayers::List() const {
   std::lock_guard guard(state_->mutex);
   std::vector<Layer> layers;
   layers.reserve(state_->layers.size());
-  for (const auto& [diff_id, kept] : state_->layers) layers.push_back({diff_id, kept.info, state_->PathOf(diff_id)});
+  for (const auto& [diff_id, kept] : state_->layers) {
+    layers.push_back({diff_id, kept.info, state_->PathOf(diff_id), kept.disk, kept.content_bytes});
+  }
   return layers;
 }
 
@@ -372,10 +438,32 @@ Status DirectoryLayers::Remove(const oci::Digest& diff_id) {
   std::lock_guard guard(state_->change);
   if (!state_->Has(diff_id)) return {};
   std::string intent = fmt::format("remove layer {}", diff_id.ToString());
-  RETURN_IF_ERROR(state_->database.Delete(Kind::kLayer, diff_id.ToString(), Durability::kDurable).Annotate(intent));
+  RETURN_IF_ERROR(state_->DeleteRecord(diff_id).Annotate(intent));
   FaultPoint("store.layer.remove.unrecorded");
   state_->Erase(diff_id);
   return state_->trash.Discard(state_->DirOf(diff_id)).Annotate(intent);
+}
+
+Status DirectoryLayers::MarkDamaged(const oci::Digest& diff_id, const std::string& why) {
+  std::lock_guard guard(state_->change);
+  if (!state_->Has(diff_id)) return {};
+  RETURN_IF_ERROR(
+      state_->database.Put(Kind::kIntent, std::string(kDamagedPrefix) + diff_id.ToString(), why, Durability::kDurable));
+  LogError("layer {} is damaged, and containers run from it: {}", diff_id.ToString(), why);
+  std::lock_guard memory(state_->mutex);
+  state_->damaged[diff_id] = why;
+  return {};
+}
+
+std::optional<std::string> DirectoryLayers::Damaged(const oci::Digest& diff_id) const {
+  std::lock_guard guard(state_->mutex);
+  auto found = state_->damaged.find(diff_id);
+  return found == state_->damaged.end() ? std::nullopt : std::optional(found->second);
+}
+
+Result<std::string> DirectoryLayers::SetAside(const oci::Digest& diff_id) {
+  std::lock_guard guard(state_->change);
+  return state_->SetAside(diff_id);
 }
 
 PauseDeletion DirectoryLayers::Pause() { return PauseDeletion(state_->trash); }

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,22 +41,25 @@ struct LayerInfo {
   friend bool operator==(const LayerInfo&, const LayerInfo&) = default;
 };
 
-struct Layer {
-  oci::Digest diff_id;
-  LayerInfo info;
-  std::string path;  // the lowerdir
-};
-
-// Of an image's lowerdirs, topmost first and at least one: the one whose owner and mode are those of the image's "/".
-// The topmost whose archive names its root, or the bottom one. Looks at the disk.
-const std::string& RootLayer(const std::vector<std::string>& lowerdirs);
-
 struct DiskUsage {
   uint64_t bytes = 0;
   uint64_t inodes = 0;
 
   friend bool operator==(const DiskUsage&, const DiskUsage&) = default;
 };
+
+struct Layer {
+  oci::Digest diff_id;
+  LayerInfo info;
+  std::string path;  // the lowerdir
+  DiskUsage disk;    // what its directory takes, measured at the commit
+  // Sizes of its regular files, each once, measured then too; not known of layers of earlier versions.
+  std::optional<uint64_t> content_bytes;
+};
+
+// Of an image's lowerdirs, topmost first and at least one: the one whose owner and mode are those of the image's "/".
+// The topmost whose archive names its root, or the bottom one. Looks at the disk.
+const std::string& RootLayer(const std::vector<std::string>& lowerdirs);
 
 // A layer in the making. Move-only; one that is neither committed nor abandoned goes to the trash when
 // it is destroyed. Must not outlive its driver.
@@ -106,8 +110,8 @@ class LayerDriver {
   virtual Status Commit(LayerStaging staging, const LayerInfo& info) = 0;
   virtual Status Abandon(LayerStaging staging) = 0;
 
-  // Has, and its directory is there; looks at the disk. One whose directory somebody took away is forgotten: it can be
-  // fetched again.
+  // Has, and its directory is there and not known to be damaged; looks at the disk. One whose directory somebody took
+  // away is forgotten, one that is damaged is set aside: it can be fetched again.
   virtual bool Check(const oci::Digest& diff_id) = 0;
 
   // These three answer from memory and never wait for the disk.
@@ -122,6 +126,15 @@ class LayerDriver {
 
   // Drops the record, then the data (in the background). OK when there is no such layer.
   virtual Status Remove(const oci::Digest& diff_id) = 0;
+  // ---- Damage (layer_check.h) ----
+  // Containers run from it, so it stays where it is until Check finds it; kept over a restart. OK when there is no such
+  // layer.
+  virtual Status MarkDamaged(const oci::Digest& diff_id, const std::string& why) = 0;
+  // Why, from memory; nullopt: it is not known to be.
+  [[nodiscard]] virtual std::optional<std::string> Damaged(const oci::Digest& diff_id) const = 0;
+  // Forgets the layer and moves its directory to <root>/quarantine; returns where. Mounts of it go on. kNotFound.
+  virtual Result<std::string> SetAside(const oci::Digest& diff_id) = 0;
+
   // Stops background deletion while a pull is running.
   [[nodiscard]] virtual PauseDeletion Pause() = 0;
 };
@@ -142,6 +155,9 @@ class DirectoryLayers final : public LayerDriver {
   [[nodiscard]] std::vector<Layer> List() const override;
   [[nodiscard]] DiskUsage Usage() const override;
   Status Remove(const oci::Digest& diff_id) override;
+  Status MarkDamaged(const oci::Digest& diff_id, const std::string& why) override;
+  [[nodiscard]] std::optional<std::string> Damaged(const oci::Digest& diff_id) const override;
+  Result<std::string> SetAside(const oci::Digest& diff_id) override;
   [[nodiscard]] PauseDeletion Pause() override;
 
  private:

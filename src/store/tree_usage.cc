@@ -43,28 +43,29 @@ void TreeWalk::Count(const std::string& name) {
   struct stat info {};
   if (::fstatat(parent, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return;  // gone meanwhile
   if (!S_ISDIR(info.st_mode)) {
-    Add(info.st_dev, info.st_ino, info.st_nlink, false, info.st_blocks);
+    Add(info);
     return;
   }
   Status entered = levels_.size() < kMaxLevels ? Descend(parent, name) : ResourceExhausted("too many levels");
   if (entered.ok() || entered.code() == StatusCode::kNotFound) return;
-  Add(info.st_dev, info.st_ino, info.st_nlink, true, info.st_blocks);
+  Add(info);
   usage_.truncated = true;
 }
 
-void TreeWalk::Add(dev_t device, ino_t inode, nlink_t links, bool directory, blkcnt_t blocks) {
-  auto bytes = static_cast<uint64_t>(blocks) * 512;
-  if (!directory && links > 1) {
-    if (seen_.count({device, inode}) > 0) return;
+void TreeWalk::Add(const struct ::stat& info) {
+  auto bytes = static_cast<uint64_t>(info.st_blocks) * 512;
+  if (!S_ISDIR(info.st_mode) && info.st_nlink > 1) {
+    if (seen_.count({info.st_dev, info.st_ino}) > 0) return;
     if (seen_.size() >= kMaxSeen) {
       // Each name has its share then; the inode is not counted, which is little beside a hundred thousand.
-      usage_.disk.bytes += bytes / links;
+      usage_.disk.bytes += bytes / info.st_nlink;
       return;
     }
-    seen_.insert({device, inode});
+    seen_.insert({info.st_dev, info.st_ino});
   }
   usage_.disk.bytes += bytes;
   usage_.disk.inodes += 1;
+  if (S_ISREG(info.st_mode)) usage_.content_bytes += static_cast<uint64_t>(info.st_size);
 }
 
 // Enters it and counts it.
@@ -72,7 +73,7 @@ Status TreeWalk::Descend(int parent, const std::string& name) {
   ASSIGN_OR_RETURN(Directory directory, Directory::OpenBelow(parent, name));
   struct stat info {};
   if (::fstat(directory.fd(), &info) != 0) return ErrnoError(errno, "stat");
-  Add(info.st_dev, info.st_ino, info.st_nlink, true, info.st_blocks);
+  Add(info);
   levels_.push_back({info.st_dev, info.st_ino, 0, std::move(directory)});
   CloseUntil(kMaxOpen);
   return {};

@@ -1,6 +1,7 @@
 // What a directory tree takes on the disk. Internal to store/.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <cstddef>
@@ -18,7 +19,8 @@ namespace davit::store {
 
 struct TreeUsage {
   DiskUsage disk;
-  bool truncated = false;  // the true numbers are larger: see Step
+  uint64_t content_bytes = 0;  // sizes of regular files, each once
+  bool truncated = false;      // the true numbers are larger: see Step
 };
 
 // A walk in steps, by descriptor and following no symlink, while the owner may be changing the tree: what vanishes
@@ -46,7 +48,7 @@ class TreeWalk {
 
   TreeWalk() = default;
   void Count(const std::string& name);
-  void Add(dev_t device, ino_t inode, nlink_t links, bool directory, blkcnt_t blocks);
+  void Add(const struct ::stat& info);
   Status Descend(int parent, const std::string& name);
   void Ascend();
   void CloseUntil(size_t keep_open);
