@@ -63,6 +63,17 @@ TEST_F(PullPlanTest, ThoseOfTheRequestAreForItsRegistryAlone) {
   EXPECT_THAT(Users("r.example/a", Request("")), ElementsAre("m.example mirror", "m.example ", "r.example pod"));
   EXPECT_THAT(Users("r.example/a", Request("https://m.example")),
               ElementsAre("m.example pod", "m.example pod", "r.example node"));
+  for (const char* same : {"R.Example", "https://r.example/v1/", "r.example:443", "https://R.EXAMPLE:443/v2/"}) {
+    EXPECT_THAT(Users("r.example/a", Request(same)), ElementsAre("m.example mirror", "m.example ", "r.example pod"));
+  }
+  for (const char* hub : {"docker.io", "https://index.docker.io/v1/", "registry-1.docker.io", "https://Docker.io"}) {
+    EXPECT_THAT(Users("busybox", Request(hub)), ElementsAre("registry-1.docker.io pod")) << hub;
+  }
+  for (const char* other : {"r.example:5000", "r.example.", "x.r.example", "r.example@x.example", "//r.example",
+                            "r.example?", "https://x.example/r.example", "http://r.example:443", "r.example:80"}) {
+    EXPECT_THAT(Users("r.example/a", Request(other)), ElementsAre("m.example mirror", "m.example ", "r.example node"))
+        << other;
+  }
   EXPECT_THAT(Users("r.example/a", Request("x.example")),
               ElementsAre("m.example mirror", "m.example ", "r.example node"));
   // Another host by the administrator's word, and none that the pod's secret is for.

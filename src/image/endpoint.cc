@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <utility>
 
 #include "base/strings.h"
@@ -48,6 +50,18 @@ std::string ApiHost(std::string host) {
   if (size_t scheme = host.find("://"); scheme != std::string::npos) host = host.substr(scheme + 3);
   host = host.substr(0, host.find('/'));
   return IsDockerHub(host) ? "registry-1.docker.io" : host;
+}
+
+bool SameHost(const std::string& one, const std::string& other) {
+  auto plain = [](const std::string& address) {
+    const std::string_view port = address.starts_with("http://") ? ":80" : ":443";
+    std::string host =
+        address.substr(0, address.find('/', address.find("://") == std::string::npos ? 0 : address.find("://") + 3));
+    std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return std::tolower(c); });
+    if (host.ends_with(port)) host.resize(host.size() - port.size());
+    return ApiHost(host);
+  };
+  return plain(one) == plain(other);
 }
 
 bool IsLoopback(std::string_view host_port) {
@@ -113,10 +127,10 @@ bool GiveCredentials(const Credentials& credentials, const std::string& source, 
                      std::vector<Endpoint>& endpoints) {
   if (credentials.empty()) return false;
   const bool named = !credentials.server_address.empty();
-  const std::string owner = ApiHost(named ? credentials.server_address : reference.domain());
+  const std::string& owner = named ? credentials.server_address : reference.domain();
   bool given = false;
   for (Endpoint& endpoint : endpoints) {
-    if (ApiHost(endpoint.Host()) != owner || (endpoint.mirror && !named)) continue;
+    if (!SameHost(endpoint.base, owner) || (endpoint.mirror && !named)) continue;
     endpoint.credentials = credentials;
     endpoint.credentials.server_address.clear();
     endpoint.credentials_source = source;

@@ -51,6 +51,10 @@ using HostMap = std::map<std::string, HostOptions>;
 // without a scheme and a path.
 std::string ApiHost(std::string host);
 
+// Whether two addresses, each with or without a scheme, a path and the port that its scheme has anyway, are of one
+// host. Upper case does not count; all of Docker Hub's names are one.
+[[nodiscard]] bool SameHost(const std::string& one, const std::string& other);
+
 // "localhost", 127.0.0.0/8 or [::1], with or without a port; no other name, whatever it resolves to.
 [[nodiscard]] bool IsLoopback(std::string_view host_port);
 

@@ -1,6 +1,9 @@
 // Whole pulls: Puller, davit-pull and a registry on loopback.
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -497,7 +500,7 @@ TEST_F(RootPullTest, LiesAreDataLossAndLeaveNothing) {
   NEED_FAKE();
   ExpectError(Pull("lie/b:noise"), StatusCode::kDataLoss, "layer sha256:");
   ExpectError(Pull("long/b:one"), StatusCode::kDataLoss, "longer than");
-  ExpectError(Pull("short/b:one"), StatusCode::kDataLoss, "ended after");
+  ExpectError(Pull("short/b:one"), StatusCode::kDataLoss, "bytes there, and");
   ExpectNothingStays();
   ExpectError(Pull("a/b:badid"), StatusCode::kDataLoss, "diff ID");
   ExpectNothingStays(layers_->List().size());
@@ -512,6 +515,73 @@ TEST_F(RootPullTest, GoesOnAfterABrokenTransfer) {
   ASSERT_TRUE(images_->Remove(cut->id).ok());
   Result<ImageRecord> again = Pull("cutnorange/b:noise");
   EXPECT_TRUE(again.ok()) << again.status().ToString();
+}
+
+TEST_F(RootPullTest, ATokenServerThatIsBusyIsAskedAgain) {
+  NEED_FAKE();
+  Result<ImageRecord> image = Pull("tokenbusy/b:one");
+  EXPECT_TRUE(image.ok()) << image.status().ToString();
+  EXPECT_EQ(progress_.retries, 2u);
+}
+
+TEST_F(RootPullTest, ABlobThatTimesOutIsAskedForAgain) {
+  NEED_FAKE();
+  Result<ImageRecord> image = Pull("slow/b:one");
+  EXPECT_TRUE(image.ok()) << image.status().ToString();
+}
+
+// What a blob's first endpoint says that is none of it must not spoil what the next one has.
+TEST_F(RootPullTest, AnAnswerThatIsNotTheBlobLeadsToTheNextEndpoint) {
+  NEED_FAKE();
+  options_.limits.retries = 2;
+  puller_->SetOptions(options_);
+  for (const std::string mode : {"page", "long", "short", "wrongrange"}) {
+    PullRequest request;
+    request.reference = *Reference::Parse(host_ + "/a/b:noise");
+    request.endpoints = *EndpointsFor(request.reference, options_.hosts);
+    request.endpoints.insert(request.endpoints.begin(), request.endpoints[0]);
+    request.endpoints[0].repository = mode + "/b";
+    Result<ImageRecord> image = puller_->Pull(request, Deadline::After(kLong));
+    ASSERT_TRUE(image.ok()) << mode << ": " << image.status().ToString();
+    EXPECT_NE(Log().find("/v2/" + mode + "/b/blobs/"), std::string::npos) << mode;
+    ASSERT_TRUE(images_->Remove(image->id).ok());
+  }
+}
+
+TEST_F(RootPullTest, ABlobThatIsWholeIsTakenHoweverItsConnectionEnds) {
+  NEED_FAKE();
+  options_.limits.retries = 2;
+  puller_->SetOptions(options_);
+  PullRequest request;
+  request.reference = *Reference::Parse(host_ + "/promise/b:noise");
+  request.endpoints = *EndpointsFor(request.reference, options_.hosts);
+  Result<ImageRecord> image = puller_->Pull(request, Deadline::After(kLong));
+  // Its headers promise more than the manifest: refused, and said so.
+  ExpectError(image, StatusCode::kDataLoss, "longer than");
+  image = Pull("chunks/b:noise");
+  EXPECT_TRUE(image.ok()) << image.status().ToString();
+}
+
+TEST_F(RootPullTest, AnEndpointThatIsNotNeededIsNotProbed) {
+  NEED_FAKE();
+  sys::UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(listener.get(), 8), 0);
+  ASSERT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  PullRequest request;
+  request.reference = *Reference::Parse(host_ + "/a/b:one");
+  request.endpoints = *EndpointsFor(request.reference, options_.hosts);
+  request.endpoints.push_back(request.endpoints[0]);
+  request.endpoints[1].base = "https://127.0.0.1:" + std::to_string(ntohs(address.sin_port)) + "/v2";
+  request.endpoints[1].maybe_plain = true;
+  request.endpoints[1].connect_timeout_seconds = 1;
+  Result<ImageRecord> image = puller_->Pull(request, Deadline::After(kLong));
+  ASSERT_TRUE(image.ok()) << image.status().ToString();
+  EXPECT_EQ(::accept(listener.get(), nullptr, nullptr), -1) << "somebody was there";
 }
 
 TEST_F(RootPullTest, AStallIsNamedAndAMirrorIsTriedFirst) {

@@ -98,17 +98,28 @@ Result<std::string> UserAndPassword(const Credentials& credentials) {
 
 // Asks an endpoint that may speak plain HTTP, without a credential, whether it speaks TLS. A certificate that is not
 // trusted, or nobody there, settles nothing: the request itself then says what is wrong.
-void Registry::SettleSchemes(CurlClient& client) {
-  for (Endpoint& endpoint : endpoints_) {
-    if (!endpoint.maybe_plain) continue;
-    endpoint.maybe_plain = false;
+void Registry::SettleScheme(CurlClient& client, size_t endpoint) {
+  std::call_once(settled_[endpoint], [&] {
+    const Endpoint& asked = endpoints_[endpoint];
+    if (!asked.maybe_plain) return;
     HttpRequest probe;
-    probe.url = endpoint.base + "/";
-    probe.tls = endpoint.tls;
-    probe.connect_timeout_seconds = endpoint.connect_timeout_seconds;
+    probe.url = asked.base + "/";
+    probe.tls = asked.tls;
+    probe.connect_timeout_seconds = asked.connect_timeout_seconds;
     Result<HttpResponse> answer = client.Perform(probe, BodySink());
-    if (!answer.ok() && client.no_tls()) endpoint.base.replace(0, endpoint.base.find(':'), "http");
-  }
+    if (!answer.ok() && client.no_tls()) plain_[endpoint] = true;
+  });
+}
+
+std::string Registry::Base(size_t endpoint) const {
+  std::string base = endpoints_[endpoint].base;
+  if (plain_[endpoint]) base.replace(0, base.find(':'), "http");
+  return base;
+}
+
+std::string Registry::Name(size_t endpoint) const {
+  const std::string base = Base(endpoint);
+  return base.ends_with("/v2") ? base.substr(0, base.size() - 3) : base;
 }
 
 struct Registry::Request {
@@ -122,11 +133,19 @@ struct Registry::Followed {
   std::string elsewhere;  // "host:port" that answered, when a redirect led away from the endpoint; empty: itself
 };
 
+// Of a token server: its answer is why there is no answer of the registry.
+struct Registry::Refusal {
+  bool transient = false;
+  std::string retry_after;
+};
+
 Registry::Registry(std::vector<Endpoint> endpoints, HostMap hosts, PullLimits limits)
     : wait([](uint32_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }),
       endpoints_(std::move(endpoints)),
       hosts_(std::move(hosts)),
       limits_(limits),
+      settled_(std::make_unique<std::once_flag[]>(endpoints_.size())),
+      plain_(std::make_unique<std::atomic<bool>[]>(endpoints_.size())),
       authorization_(endpoints_.size()),
       failed_(endpoints_.size()) {}
 
@@ -153,16 +172,16 @@ std::vector<size_t> Registry::Order(For what) const {
 }
 
 void Registry::Tell(size_t endpoint, const std::string& asked_for, const Status& verdict) const {
-  if (on_attempt) on_attempt(endpoint, endpoints_[endpoint].Name(), asked_for, verdict);
+  if (on_attempt) on_attempt(endpoint, Name(endpoint), asked_for, verdict);
 }
 
-std::string Registry::CurrentEndpoint() const { return endpoints_[answered_].Name(); }
+std::string Registry::CurrentEndpoint() const { return Name(answered_); }
 
 // Plain HTTP only where an endpoint was configured so, or for hosts that the configuration names.
 Status Registry::CheckScheme(const Origin& origin) const {
   if (origin.scheme == "https") return {};
-  for (const Endpoint& endpoint : endpoints_) {
-    Result<Origin> own = OriginOf(endpoint.base);
+  for (size_t i = 0; i < endpoints_.size(); ++i) {
+    Result<Origin> own = OriginOf(Base(i));
     if (own.ok() && *own == origin) return {};
   }
   for (const auto& [host, options] : hosts_) {
@@ -175,9 +194,9 @@ Status Registry::CheckScheme(const Origin& origin) const {
 }
 
 void Registry::ApplyTls(const Origin& origin, HttpRequest& request) const {
-  for (const Endpoint& endpoint : endpoints_) {
-    if (Result<Origin> own = OriginOf(endpoint.base); own.ok() && *own == origin) {
-      request.tls = endpoint.tls;
+  for (size_t i = 0; i < endpoints_.size(); ++i) {
+    if (Result<Origin> own = OriginOf(Base(i)); own.ok() && *own == origin) {
+      request.tls = endpoints_[i].tls;
       return;
     }
   }
@@ -193,7 +212,7 @@ Result<Registry::Followed> Registry::Follow(CurlClient& client, size_t endpoint,
                                             const std::string& authorization, const BodySink& sink) {
   const Endpoint& asked = endpoints_[endpoint];
   HttpRequest http;
-  http.url = fmt::format("{}/{}/{}", asked.base, asked.repository, request.path);
+  http.url = fmt::format("{}/{}/{}", Base(endpoint), asked.repository, request.path);
   if (!asked.name_space.empty()) http.url += "?ns=" + UrlEncode(asked.name_space);
   http.max_body = request.max_body;
   http.connect_timeout_seconds = asked.connect_timeout_seconds;
@@ -215,10 +234,13 @@ Result<Registry::Followed> Registry::Follow(CurlClient& client, size_t endpoint,
     if (!redirect || response.redirect_url.empty()) return Followed{std::move(response), left ? origin.host : ""};
     http.url = response.redirect_url;
   }
-  return FailedPrecondition(fmt::format("{}: more than {} redirects", asked.Name(), kMaxRedirects));
+  return FailedPrecondition(fmt::format("{}: more than {} redirects", Name(endpoint), kMaxRedirects));
 }
 
-Result<HttpResponse> Registry::Send(CurlClient& client, size_t endpoint, const Request& request, const BodySink& sink) {
+Result<HttpResponse> Registry::Send(CurlClient& client, size_t endpoint, const Request& request, const BodySink& sink,
+                                    Refusal& refusal) {
+  refusal = Refusal();
+  SettleScheme(client, endpoint);
   std::string authorization;
   {
     std::lock_guard lock(mutex_);
@@ -238,7 +260,7 @@ Result<HttpResponse> Registry::Send(CurlClient& client, size_t endpoint, const R
   }
   std::string challenges(response.Header("www-authenticate"));
   if (response.status != 401 || challenges.empty()) return std::move(response);
-  Result<std::string> fresh = Authorize(client, endpoint, challenges);
+  Result<std::string> fresh = Authorize(client, endpoint, challenges, refusal);
   if (!fresh.ok()) {
     // Nothing to answer with: the registry's own 401 says more.
     if (fresh.code() == StatusCode::kUnauthenticated && fresh.status().message().empty()) return std::move(response);
@@ -253,11 +275,12 @@ Result<HttpResponse> Registry::Send(CurlClient& client, size_t endpoint, const R
   return std::move(followed.response);
 }
 
-Result<std::string> Registry::Authorize(CurlClient& client, size_t endpoint, std::string_view header) {
+Result<std::string> Registry::Authorize(CurlClient& client, size_t endpoint, std::string_view header,
+                                        Refusal& refusal) {
   Status last = Unauthenticated("");
   for (const Challenge& challenge : ParseChallenges(header)) {
     if (challenge.scheme == "bearer" && challenge.params.count("realm") > 0) {
-      Result<std::string> token = FetchToken(client, endpoint, challenge.params);
+      Result<std::string> token = FetchToken(client, endpoint, challenge.params, refusal);
       if (token.ok()) return "Bearer " + *token;
       last = token.status();
     } else if (challenge.scheme == "basic") {
@@ -269,7 +292,7 @@ Result<std::string> Registry::Authorize(CurlClient& client, size_t endpoint, std
 }
 
 Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint,
-                                         const std::map<std::string, std::string>& params) {
+                                         const std::map<std::string, std::string>& params, Refusal& refusal) {
   auto param = [&](const std::string& name) {
     auto it = params.find(name);
     return it == params.end() ? std::string() : it->second;
@@ -299,7 +322,10 @@ Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint,
   }
   ASSIGN_OR_RETURN_WITH(HttpResponse response, client.Perform(request, BodySink()), "token server");
   const std::string where = "token server " + origin.host;
-  if (response.status != 200) return StatusOfAnswer(response, where, "a token for " + scope, !credentials.empty());
+  if (response.status != 200) {
+    refusal = {IsTransientStatus(response.status), std::string(response.Header("retry-after"))};
+    return StatusOfAnswer(response, where, "a token for " + scope, !credentials.empty());
+  }
   Result<boost::json::value> json = oci::ParseJson(response.body, kMaxTokenBytes, 16);
   if (!json.ok()) return FailedPrecondition(fmt::format("{}: {}", where, json.status().message()));
   oci::JsonNode node(*json, "answer");
@@ -330,22 +356,23 @@ bool Registry::Backoff(Status& error, uint32_t& tries, std::string_view retry_af
 }
 
 Result<FetchedManifest> Registry::GetManifest(CurlClient& client, const std::string& name) {
-  std::call_once(settled_, [&] { SettleSchemes(client); });
   Request request{"manifests/" + name, {std::string(kAccept)}, kMaxManifestBytes};
   const bool by_digest = name.find(':') != std::string::npos;
   const std::string asked_for = "manifest " + name;
   Status verdict;
   std::vector<size_t> passed;  // had nothing where another one has it
   for (size_t endpoint : Order(by_digest ? For::kContent : For::kTag)) {
-    const std::string base = endpoints_[endpoint].Name();
     Status error;
     for (uint32_t tries = 0;;) {
-      Result<HttpResponse> response = Send(client, endpoint, request, BodySink());
+      Refusal refusal;
+      Result<HttpResponse> response = Send(client, endpoint, request, BodySink(), refusal);
+      const std::string base = Name(endpoint);
       std::string retry_after;
       bool transient = false;
       if (!response.ok()) {
         error = response.status().Annotate(base);
-        transient = client.transient();
+        transient = client.transient() || refusal.transient;
+        retry_after = refusal.retry_after;
       } else if (response->status == 200) {
         FetchedManifest out;
         out.text = std::move(response->body);
@@ -385,9 +412,10 @@ Result<FetchedManifest> Registry::GetManifest(CurlClient& client, const std::str
 
 Result<FetchedManifest> Registry::GetReferrers(CurlClient& client, const oci::Digest& digest) {
   const size_t endpoint = answered_;
-  const std::string base = endpoints_[endpoint].Name();
+  const std::string base = Name(endpoint);
   Request request{"referrers/" + digest.ToString(), {std::string(kAccept)}, kMaxManifestBytes};
-  Result<HttpResponse> response = Send(client, endpoint, request, BodySink());
+  Refusal refusal;
+  Result<HttpResponse> response = Send(client, endpoint, request, BodySink(), refusal);
   if (!response.ok()) return response.status().Annotate(base);
   if (response->status != 200)
     return StatusOfAnswer(*response, base, request.path, !endpoints_[endpoint].credentials.empty());
@@ -402,45 +430,77 @@ Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest&
                          BlobTransfer& transfer, const std::function<Status(std::string_view)>& sink) {
   uint64_t& done = transfer.done;
   transfer.cut = false;
+  transfer.refused = false;
+  transfer.transient = false;
   transfer.retry_after.clear();
-  const std::string base = endpoints_[endpoint].Name();
+  SettleScheme(client, endpoint);
+  const std::string base = Name(endpoint);
   Request request{"blobs/" + digest.ToString(), {}, 64 << 10};
   if (done > 0) request.headers.push_back(fmt::format("Range: bytes={}-", done));
   const uint64_t start = done;
   // A server that ignores Range sends the blob from its beginning: what we have is dropped again.
   uint64_t skip = 0;
   bool begun = false;
-  Status local;  // an error of ours, which no other endpoint can cure
-  BodySink body = [&](const HttpResponse& response, std::string_view piece) -> Status {
-    if (!begun) {
-      begun = true;
-      if (response.status == 206) {
-        if (!response.Header("content-range").starts_with(fmt::format("bytes {}-", start))) {
-          return local = DataLoss(fmt::format("{}: asked for bytes from {}, got \"{}\"", base, start,
-                                              Printable(response.Header("content-range"))));
-        }
-      } else {
-        skip = start;
+  bool failed = false;  // an error of ours, or of what came
+  // What the headers tell, before a byte is taken that may be of something else: a page of a proxy, say.
+  auto begin = [&](const HttpResponse& response) -> Status {
+    transfer.refused = true;
+    if (response.status == 206) {
+      if (!response.Header("content-range").starts_with(fmt::format("bytes {}-", start))) {
+        return DataLoss(fmt::format("{}: asked for bytes from {}, got \"{}\"", base, start,
+                                    Printable(response.Header("content-range"))));
       }
+    } else {
+      skip = start;
     }
+    const std::optional<uint64_t> length = ParseUint64(response.Header("content-length"));
+    const uint64_t expected = response.status == 206 ? size - start : size;
+    if (length && *length > expected) {
+      return DataLoss(
+          fmt::format("{}: blob {} is longer than the {} bytes that the manifest says", base, digest.ToString(), size));
+    }
+    if (length && *length < expected && response.status != 206) {
+      return DataLoss(fmt::format("{}: blob {} has {} bytes there, and {} as the manifest says", base,
+                                  digest.ToString(), *length, size));
+    }
+    transfer.refused = false;
+    return {};
+  };
+  auto take = [&](const HttpResponse& response, std::string_view piece) -> Status {
+    if (!begun) RETURN_IF_ERROR(begin(response));
+    begun = true;
     uint64_t drop = std::min<uint64_t>(skip, piece.size());
     skip -= drop;
     piece.remove_prefix(drop);
     if (piece.size() > size - done) {
-      return local = DataLoss(fmt::format("{}: blob {} is longer than the {} bytes that the manifest says", base,
-                                          digest.ToString(), size));
+      return DataLoss(
+          fmt::format("{}: blob {} is longer than the {} bytes that the manifest says", base, digest.ToString(), size));
     }
     done += piece.size();
-    return local = sink(piece);
+    return sink(piece);
   };
-  Result<HttpResponse> response = Send(client, endpoint, request, body);
-  if (!response.ok()) return response.status().Annotate(base);
+  BodySink body = [&](const HttpResponse& response, std::string_view piece) -> Status {
+    Status taken = take(response, piece);
+    failed = failed || !taken.ok();
+    return taken;
+  };
+  Refusal refusal;
+  Result<HttpResponse> response = Send(client, endpoint, request, body, refusal);
+  // All that there is has come, however the connection ended; whether it is right, the digest says.
+  if (!response.ok() && begun && !failed && done == size) return {};
+  if (!response.ok()) {
+    transfer.transient = client.transient() || refusal.transient;
+    transfer.retry_after = refusal.retry_after;
+    return response.status().Annotate(base);
+  }
   if (response->status != 200 && response->status != 206) {
+    transfer.transient = IsTransientStatus(response->status);
     transfer.retry_after = response->Header("retry-after");
     return StatusOfAnswer(*response, base, "blob " + digest.ToString(), !endpoints_[endpoint].credentials.empty());
   }
   if (done < size) {
     transfer.cut = true;
+    transfer.transient = true;
     return DataLoss(fmt::format("{}: blob {} ended after {} of {} bytes", base, digest.ToString(), done, size));
   }
   return {};
@@ -470,14 +530,13 @@ Status Registry::GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t
       }
       if (sink_failed) return error;
       if (done > before) tries = 0;
-      const bool transient = client.transient() || transfer.cut || error.code() == StatusCode::kUnavailable ||
-                             (error.code() == StatusCode::kResourceExhausted && done == before);
-      if (!transient || ++total > kMaxTriesWithProgress || !Backoff(error, tries, transfer.retry_after)) break;
+      if (!transfer.transient || ++total > kMaxTriesWithProgress || !Backoff(error, tries, transfer.retry_after)) break;
     }
     Tell(endpoint, asked_for, error);
     verdict = verdict.ok() ? error : Status(error.code(), verdict.message() + "; " + error.message());
-    // What we have may be wrong already. But where it only ended too early the next endpoint goes on.
-    if (error.code() == StatusCode::kDataLoss && !transfer.cut) break;
+    // What we have may be wrong already. But where it only ended too early, or nothing was taken, the next endpoint
+    // goes on.
+    if (error.code() == StatusCode::kDataLoss && !transfer.cut && !transfer.refused) break;
   }
   if (verdict.ok()) return FailedPrecondition("no endpoint that is configured may be asked for " + asked_for);
   return verdict;

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -62,22 +63,30 @@ class Registry {
  private:
   struct Request;
   struct Followed;
+  struct Refusal;
   Registry(std::vector<Endpoint> endpoints, HostMap hosts, PullLimits limits);
   // One request with authentication and redirects; the final answer, whatever its status.
-  Result<HttpResponse> Send(CurlClient& client, size_t endpoint, const Request& request, const BodySink& sink);
+  Result<HttpResponse> Send(CurlClient& client, size_t endpoint, const Request& request, const BodySink& sink,
+                            Refusal& refusal);
   Result<Followed> Follow(CurlClient& client, size_t endpoint, const Request& request, const std::string& authorization,
                           const BodySink& sink);
   // The Authorization header that answers the challenges, or kUnauthenticated.
-  Result<std::string> Authorize(CurlClient& client, size_t endpoint, std::string_view challenges);
-  Result<std::string> FetchToken(CurlClient& client, size_t endpoint, const std::map<std::string, std::string>& params);
+  Result<std::string> Authorize(CurlClient& client, size_t endpoint, std::string_view challenges, Refusal& refusal);
+  Result<std::string> FetchToken(CurlClient& client, size_t endpoint, const std::map<std::string, std::string>& params,
+                                 Refusal& refusal);
   bool Backoff(Status& error, uint32_t& tries, std::string_view retry_after);
-  void SettleSchemes(CurlClient& client);
+  void SettleScheme(CurlClient& client, size_t endpoint);
+  // Endpoint's, with the scheme that was settled.
+  [[nodiscard]] std::string Base(size_t endpoint) const;
+  [[nodiscard]] std::string Name(size_t endpoint) const;
   Status CheckScheme(const Origin& origin) const;
   // TLS for an origin: that of an endpoint or of `hosts`.
   void ApplyTls(const Origin& origin, HttpRequest& request) const;
   struct BlobTransfer {
     uint64_t done = 0;        // bytes that went to the sink, over all tries
     bool cut = false;         // the last try ended too early, as if the blob were shorter
+    bool refused = false;     // the last answer was not the blob, of which its headers told: no byte of it was taken
+    bool transient = false;   // the error of the last try may pass
     std::string retry_after;  // of the last try
   };
   Status TryBlob(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t size, BlobTransfer& transfer,
@@ -86,10 +95,12 @@ class Registry {
   [[nodiscard]] std::vector<size_t> Order(For what) const;
   void Tell(size_t endpoint, const std::string& asked_for, const Status& verdict) const;
 
-  std::vector<Endpoint> endpoints_;  // their schemes are settled by the first GetManifest, before blobs are asked for
+  const std::vector<Endpoint> endpoints_;
   HostMap hosts_;
   PullLimits limits_;
-  std::once_flag settled_;
+  // For each endpoint; who is never asked is never probed either.
+  std::unique_ptr<std::once_flag[]> settled_;
+  std::unique_ptr<std::atomic<bool>[]> plain_;
   std::atomic<size_t> answered_{0};  // the one that had the last manifest
   std::atomic<uint32_t> retries_{0};
   mutable std::mutex mutex_;

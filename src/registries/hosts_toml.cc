@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -29,24 +30,34 @@ bool HasControl(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
 }
 
-// "5s", "1m30s", "500ms" as whole seconds, upwards. nullopt: it is none.
+// "5s", "1m30s", "1.5s", "500ms" as whole seconds, upwards. nullopt: it is none.
 std::optional<uint32_t> Seconds(std::string_view text) {
-  uint64_t milliseconds = 0;
+  constexpr double kMost = kLongestTimeoutSeconds * 1000.0;
+  double milliseconds = 0;
   if (text.empty()) return std::nullopt;
   while (!text.empty()) {
-    const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
-    std::optional<uint64_t> number = ParseUint64(text.substr(0, digits));
-    if (!number || *number > kLongestTimeoutSeconds * 1000) return std::nullopt;
+    const size_t digits = std::min(text.find_first_not_of("0123456789."), text.size());
+    const std::string_view number = text.substr(0, digits);
+    const size_t dot = std::min(number.find('.'), number.size());
+    std::optional<uint64_t> whole = ParseUint64(number.substr(0, dot));
+    if (!whole || *whole > kLongestTimeoutSeconds * 1000) return std::nullopt;
+    auto value = static_cast<double>(*whole);
+    if (dot < number.size()) {
+      const std::string_view part = number.substr(dot + 1);
+      std::optional<uint64_t> fraction = ParseUint64(part);
+      if (!fraction || part.size() > 9) return std::nullopt;
+      value += static_cast<double>(*fraction) / std::pow(10.0, static_cast<double>(part.size()));
+    }
     text.remove_prefix(digits);
-    const size_t letters = std::min(text.find_first_of("0123456789"), text.size());
+    const size_t letters = std::min(text.find_first_of("0123456789."), text.size());
     const std::string_view unit = text.substr(0, letters);
     text.remove_prefix(letters);
-    const uint64_t factor = unit == "ms" ? 1 : unit == "s" ? 1000 : unit == "m" ? 60'000 : unit == "h" ? 3'600'000 : 0;
+    const double factor = unit == "ms" ? 1 : unit == "s" ? 1000 : unit == "m" ? 60'000 : unit == "h" ? 3'600'000 : 0;
     if (factor == 0) return std::nullopt;
-    milliseconds += *number * factor;
+    milliseconds += value * factor;
   }
-  if (milliseconds == 0 || milliseconds > kLongestTimeoutSeconds * 1000) return std::nullopt;
-  return static_cast<uint32_t>((milliseconds + 999) / 1000);
+  if (milliseconds <= 0 || milliseconds > kMost) return std::nullopt;
+  return static_cast<uint32_t>(std::ceil(milliseconds / 1000));
 }
 
 class Reader {
@@ -55,7 +66,8 @@ class Reader {
       : file_(file), directory_(std::filesystem::path(file).parent_path().string()), reference_(reference), own_(own) {}
 
   Result<std::vector<image::Endpoint>> Read(const toml::table& root) {
-    std::vector<std::pair<uint32_t, image::Endpoint>> hosts;  // by the line, for the order of the file counts
+    using Place = std::pair<uint32_t, uint32_t>;
+    std::vector<std::pair<Place, image::Endpoint>> hosts;  // by line and column, for the order of the file counts
     if (const toml::node* node = root.get("host")) {
       const toml::table* table = node->as_table();
       if (table == nullptr) return Wrong(*node, "host: expected [host.\"URL\"] tables");
@@ -65,7 +77,7 @@ class Reader {
         if (host == nullptr)
           return Wrong(value, fmt::format("host \"{}\": expected a table", Printable(std::string(key.str()), 300)));
         ASSIGN_OR_RETURN(image::Endpoint endpoint, Host(std::string(key.str()), *host));
-        hosts.emplace_back(key.source().begin.line, std::move(endpoint));
+        hosts.emplace_back(Place{key.source().begin.line, key.source().begin.column}, std::move(endpoint));
       }
     }
     std::stable_sort(hosts.begin(), hosts.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -87,7 +99,7 @@ class Reader {
       ASSIGN_OR_RETURN(out.base, Base(url, table));
       out.tls = {};
       out.maybe_plain = false;
-      out.mirror = image::ApiHost(out.Host()) != image::ApiHost(reference_.domain());
+      out.mirror = !image::SameHost(out.base, reference_.domain());
       if (out.mirror) out.name_space = reference_.domain();
     }
     out.configured_by = fmt::format("{}:{}", file_, url.empty() ? 1 : table.source().begin.line);
@@ -252,7 +264,10 @@ Result<std::optional<std::vector<image::Endpoint>>> LoadHostsToml(const std::vec
       const std::string file = fmt::format("{}/{}/hosts.toml", directory, name);
       Result<std::string> text = sys::ReadFile(file, config::kMaxFileBytes);
       if (text.code() == StatusCode::kNotFound) continue;
-      if (!text.ok()) return text.status();
+      // A file of the registry's name is nobody's directory.
+      std::error_code error;
+      if (!text.ok() && std::filesystem::is_regular_file(fmt::format("{}/{}", directory, name), error)) continue;
+      if (!text.ok()) return FailedPrecondition(text.status().message());
       ASSIGN_OR_RETURN(std::vector<image::Endpoint> endpoints, ParseHostsToml(*text, file, reference, own));
       return std::optional(std::move(endpoints));
     }
@@ -264,8 +279,10 @@ Status AddCertificates(const std::vector<std::string>& directories, image::Endpo
   if (!endpoint.base.starts_with("https:") || !endpoint.tls.ca_files.empty() || !endpoint.tls.client_cert.empty()) {
     return {};
   }
+  std::vector<std::string> names = DirectoryNames(endpoint.Host());
+  if (image::IsDockerHub(endpoint.Host())) names.emplace_back("docker.io");  // as people know it
   for (const std::string& directory : directories) {
-    for (const std::string& name : DirectoryNames(endpoint.Host())) {
+    for (const std::string& name : names) {
       const std::string path = directory + "/" + name;
       std::vector<std::string> files;
       std::error_code error;

@@ -1,5 +1,6 @@
 #include "registries/hosts_toml.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -40,6 +41,9 @@ server = "https://registry-1.docker.io"
   EXPECT_THAT(Bases(Parse("")), ElementsAre("https://registry-1.docker.io/v2")) << "the registry itself";
   EXPECT_THAT(Bases(Parse("[host.'https://harbor.example/v2/cache']\noverride_path = true\n")),
               ElementsAre("https://harbor.example/v2/cache", "https://registry-1.docker.io/v2"));
+  EXPECT_THAT(Bases(Parse("host = {'https://z.example' = {}, 'https://a.example' = {}}\n")),
+              ElementsAre("https://z.example/v2", "https://a.example/v2", "https://registry-1.docker.io/v2"))
+      << "in one line too";
   EXPECT_THAT(Bases(Parse("server = 'https://only.example'\noverride_path = true\n")),
               ElementsAre("https://only.example"));
 }
@@ -80,6 +84,31 @@ skip_verify = true
   EXPECT_TRUE((*endpoints)[2].content && (*endpoints)[2].tags);
   EXPECT_TRUE((*endpoints)[3].tls.skip_verify && !(*endpoints)[3].mirror);
   EXPECT_EQ((*endpoints)[3].name_space, "");
+}
+
+TEST(HostsTomlTest, TheRegistryItselfIsNoMirrorHoweverItIsWritten) {
+  for (const char* url : {"https://R.example", "https://r.example:443", "r.example/v2", "http://r.example/other"}) {
+    Result<std::vector<image::Endpoint>> endpoints = Parse(fmt::format("[host.'{}']\n", url), "r.example/a:1");
+    ASSERT_TRUE(endpoints.ok()) << url;
+    EXPECT_FALSE((*endpoints)[0].mirror) << url;
+    EXPECT_EQ((*endpoints)[0].name_space, "") << url;
+  }
+  EXPECT_TRUE((*Parse("[host.'http://r.example:443']\n", "r.example/a:1"))[0].mirror);
+}
+
+TEST(HostsTomlTest, TimesAreGos) {
+  auto seconds = [](const std::string& text) {
+    Result<std::vector<image::Endpoint>> endpoints = Parse("[host.'x']\ndial_timeout = '" + text + "'\n");
+    return endpoints.ok() ? (*endpoints)[0].connect_timeout_seconds : 0;
+  };
+  EXPECT_EQ(seconds("1.5s"), 2u);
+  EXPECT_EQ(seconds("0.5m"), 30u);
+  EXPECT_EQ(seconds("1m0.25s"), 61u);
+  EXPECT_EQ(seconds("1h"), 3600u);
+  for (const char* wrong :
+       {"", "1", "s", ".s", "1.2.3s", "1.s", "0s", "61m", "99999999999h", "1.0000000001s", "-1s", "1 s"}) {
+    EXPECT_EQ(seconds(wrong), 0u) << wrong;
+  }
 }
 
 TEST(HostsTomlTest, WhatIsWrongIsNamedWithItsLine) {
@@ -145,6 +174,13 @@ TEST_F(HostsDirsTest, CertificatesLieBesideIt) {
   Put("r.example:5000/lonely.key", "");
   endpoint.tls = {};
   EXPECT_THAT(AddCertificates({directory_.path()}, endpoint).message(), HasSubstr("lonely.cert is not there"));
+}
+
+TEST_F(HostsDirsTest, ThoseOfDockerHubLieUnderTheNameThatPeopleKnow) {
+  Put("docker.io/ca.crt", "");
+  image::Endpoint endpoint = image::RegistryEndpoint(*image::Reference::Parse("busybox"), {});
+  ASSERT_TRUE(AddCertificates({directory_.path()}, endpoint).ok());
+  EXPECT_THAT(endpoint.tls.ca_files, ElementsAre(directory_.path() + "/docker.io/ca.crt"));
 }
 
 }  // namespace

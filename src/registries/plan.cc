@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/strings.h"
@@ -22,15 +23,16 @@ bool Decides(const image::HostMap& own, const std::string& domain) {
 
 Result<image::Endpoint> EndpointAt(const RegistryEntry& entry, const Location& location,
                                    const image::Reference& reference, const image::HostMap& own) {
-  const std::string name = Rewrite(entry, location, reference.Name());
+  const std::string name = Rewrite(entry, location, reference);
   Result<image::Reference> there = image::Reference::Parse(name);
-  if (!there.ok() || there->Name() != name || (there->tag() != "latest") || !there->digest().empty()) {
+  const bool tagged = name.find_first_of(":@", std::min(name.rfind('/'), name.size())) != std::string::npos;
+  if (!there.ok() || !image::Reference::HasRegistry(name) || tagged) {
     return FailedPrecondition(fmt::format("{}: location \"{}\" makes \"{}\" of {}, which is no host[:port]/repository",
                                           entry.where, Printable(location.location, 300), Printable(name, 300),
                                           reference.Name()));
   }
   image::Endpoint out = RegistryEndpoint(*there, own);
-  out.mirror = image::ApiHost(there->domain()) != image::ApiHost(reference.domain());
+  out.mirror = !image::SameHost(there->domain(), reference.domain());
   out.configured_by = entry.where;
   if (location.insecure) {
     out.tls.skip_verify = true;
@@ -59,10 +61,10 @@ Result<Plan> PlanOf(const RegistryEntry& entry, const image::Reference& referenc
 
 Result<Plan> Choose(const Files& files, const image::HostMap& own, const image::Reference& reference) {
   ASSIGN_OR_RETURN(const RegistriesConf conf, LoadRegistriesConf(files.registries_conf));
-  const RegistryEntry* entry = FindEntry(conf, reference.Name());
-  if (entry != nullptr && entry->blocked) {
-    return PermissionDenied(fmt::format("registry {} is blocked by {}", entry->prefix, entry->where));
+  if (const RegistryEntry* block = FindBlock(conf, reference)) {
+    return PermissionDenied(fmt::format("registry {} is blocked by {}", block->prefix, block->where));
   }
+  const RegistryEntry* entry = FindEntry(conf, reference);
   Plan plan;
   if (Decides(own, reference.domain())) {
     ASSIGN_OR_RETURN(plan.endpoints, EndpointsFor(reference, own));

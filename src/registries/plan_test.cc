@@ -72,6 +72,39 @@ TEST_F(PlanTest, ABlockedRegistryIsBlockedWhoeverSpeaksOfIt) {
   EXPECT_TRUE(Make("r.example/good/a").ok());
 }
 
+TEST_F(PlanTest, LocationsMayWriteDockerHubAsPeopleDo) {
+  Conf(
+      "[[registry]]\nprefix='r.example'\nlocation='docker.io'\n"
+      "[[registry]]\nprefix='s.example'\nlocation='index.docker.io/team'\n"
+      "[[registry]]\nprefix='t.example/a:1'\nlocation='u.example/b:1'\n"
+      "[[registry]]\nprefix='t.example/a:2'\nlocation='u.example/b:3'\n"
+      "[[registry]]\nprefix='v.example'\nlocation='mirror/x'\n");
+  EXPECT_THAT(Order("r.example/app"), ElementsAre("https://registry-1.docker.io/v2 library/app"));
+  EXPECT_THAT(Order("s.example/app"), ElementsAre("https://registry-1.docker.io/v2 team/app"));
+  EXPECT_THAT(Order("t.example/a:1"), ElementsAre("https://u.example/v2 b"));
+  EXPECT_THAT(Order("t.example/a:2"), ElementsAre(HasSubstr("no host[:port]/repository"))) << "another tag";
+  EXPECT_THAT(Order("v.example/a"), ElementsAre(HasSubstr("no host[:port]/repository")));
+}
+
+TEST_F(PlanTest, ABlockedRegistryIsNotReachedByAnotherSpelling) {
+  Conf("[[registry]]\nlocation='r.example'\nblocked=true\n[[registry]]\nlocation='s.example/a:bad'\nblocked=true\n");
+  for (const char* name : {"R.example/a", "r.example:443/a", "s.example/a:bad", "S.example:443/a:bad"}) {
+    EXPECT_EQ(Make(name).code(), StatusCode::kPermissionDenied) << name;
+  }
+  EXPECT_TRUE(Make("s.example/a:good").ok());
+}
+
+TEST_F(PlanTest, WhatIsNoFileOfARegistry) {
+  ::mkdir(files_.hosts_dirs[0].c_str(), 0755);
+  ASSERT_TRUE(sys::WriteFileAtomic(files_.hosts_dirs[0] + "/r.example", "a note", 0644, sys::Durability::kAtomic).ok());
+  EXPECT_THAT(Order("r.example/a"), ElementsAre("https://r.example/v2 a"));
+  ASSERT_EQ(::mkdir((files_.hosts_dirs[0] + "/s.example").c_str(), 0755), 0);
+  ASSERT_EQ(::mkdir((files_.hosts_dirs[0] + "/s.example/hosts.toml").c_str(), 0755), 0);
+  EXPECT_EQ(Make("s.example/a").code(), StatusCode::kFailedPrecondition);
+  ASSERT_EQ(::mkdir(files_.registries_conf.c_str(), 0755), 0);
+  EXPECT_EQ(Make("r.example/a").code(), StatusCode::kFailedPrecondition);
+}
+
 TEST_F(PlanTest, MirrorsOfDigestsAndOfTags) {
   Conf(
       "[[registry]]\nlocation='r.example'\n"

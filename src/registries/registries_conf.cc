@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -14,6 +15,18 @@
 
 namespace davit::registries {
 namespace {
+
+bool IsShortName(const std::string& text) {
+  Result<image::Reference> name = image::Reference::Parse(text);
+  return name.ok() && !image::Reference::HasRegistry(text) && text.find_first_of(":@") == std::string::npos;
+}
+bool HasTagOrDigest(std::string_view name) {
+  const size_t slash = name.rfind('/');
+  return name.find_first_of(":@", slash == std::string_view::npos ? 0 : slash) != std::string_view::npos;
+}
+bool IsFullName(const std::string& text) {
+  return image::Reference::Parse(text).ok() && image::Reference::HasRegistry(text) && !HasTagOrDigest(text);
+}
 
 class Reader {
  public:
@@ -45,7 +58,17 @@ class Reader {
       if (table == nullptr) return Wrong(*node, "aliases: expected a table");
       if (table->size() > kMaxEntries) return Wrong(*node, fmt::format("aliases: more than {}", kMaxEntries));
       for (const auto& [key, value] : *table) {
-        ASSIGN_OR_RETURN(out.aliases[std::string(key.str())], Text(value, "aliases"));
+        const std::string name(key.str());
+        ASSIGN_OR_RETURN(std::string target, Text(value, "aliases"));
+        if (!IsShortName(name)) {
+          return Wrong(value,
+                       fmt::format("aliases: \"{}\" is no name without a registry and a tag", Printable(name, 300)));
+        }
+        if (!target.empty() && !IsFullName(target)) {
+          return Wrong(value, fmt::format("aliases: {} = \"{}\": write host[:port]/repository, without a tag", name,
+                                          Printable(target, 300)));
+        }
+        out.aliases[name] = std::move(target);
       }
     }
     if (const toml::node* node = root.get("registry")) RETURN_IF_ERROR(Entries(*node, out.entries));
@@ -84,6 +107,11 @@ class Reader {
     ASSIGN_OR_RETURN(const bool digests, FlagAt(table, "mirror-by-digest-only"));
     if (out.prefix.empty()) out.prefix = out.registry.location;
     while (out.prefix.ends_with('/')) out.prefix.pop_back();
+    // References say docker.io for it.
+    constexpr std::string_view kOldHub = "index.docker.io";
+    if (out.prefix == kOldHub || out.prefix.starts_with(std::string(kOldHub) + "/")) {
+      out.prefix = "docker.io" + out.prefix.substr(kOldHub.size());
+    }
     if (out.prefix.empty()) return Wrong(table, "registry: it has neither a prefix nor a location");
     const bool wild = out.prefix.starts_with("*.");
     if (wild && (out.prefix.size() == 2 || out.prefix.find_first_of("/:@*", 1) != std::string::npos)) {
@@ -187,6 +215,25 @@ size_t Covered(std::string_view prefix, std::string_view name) {
   return name.size() == prefix.size() || name[prefix.size()] == '/' ? prefix.size() : 0;
 }
 
+// "host/path" with one spelling for each host.
+std::string WithPlainHost(std::string_view name) {
+  const size_t slash = std::min(name.find('/'), name.size());
+  std::string host(name.substr(0, slash));
+  std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (host.ends_with(":443")) host.resize(host.size() - 4);
+  if (image::IsDockerHub(host)) host = "docker.io";
+  return host + std::string(name.substr(slash));
+}
+
+// The star is no part of a name: "a.example" says more than "*.example".
+size_t Weight(std::string_view prefix) { return prefix.size() - (prefix.starts_with('*') ? 1 : 0); }
+
+bool Covers(const RegistryEntry& entry, const image::Reference& reference) {
+  return Covered(entry.prefix, reference.Name()) != 0 ||
+         (!reference.tag().empty() && entry.prefix == reference.TaggedName()) ||
+         (!reference.digest().empty() && entry.prefix == reference.DigestedName());
+}
+
 }  // namespace
 
 Result<RegistriesConf> ParseRegistriesConf(std::string_view text, const std::string& file) {
@@ -216,7 +263,8 @@ Result<RegistriesConf> LoadRegistriesConf(const std::string& path) {
   const std::string directory = path + ".d";
   std::error_code error;
   for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().extension() == ".conf") files.push_back(it->path().string());
+    std::error_code gone;
+    if (it->path().extension() == ".conf" && !it->is_directory(gone)) files.push_back(it->path().string());
     if (files.size() > kMaxConfDropins) {
       return ResourceExhausted(fmt::format("{}: more than {} files", directory, kMaxConfDropins));
     }
@@ -228,7 +276,7 @@ Result<RegistriesConf> LoadRegistriesConf(const std::string& path) {
   for (const std::string& file : files) {
     Result<std::string> text = sys::ReadFile(file, config::kMaxFileBytes);
     if (text.code() == StatusCode::kNotFound) continue;
-    if (!text.ok()) return text.status();
+    if (!text.ok()) return FailedPrecondition(text.status().message());
     ASSIGN_OR_RETURN(RegistriesConf read, ParseRegistriesConf(*text, file));
     Merge(out, std::move(read));
   }
@@ -239,26 +287,54 @@ Result<image::ShortNames> ShortNamesOf(const RegistriesConf& conf, const std::st
   if (!conf.search || conf.search->empty()) return image::ShortNames(default_registry);
   for (const std::string& registry : *conf.search) {
     Result<image::Reference> name = image::Reference::Parse(registry + "/a");
-    if (name.ok() && image::Reference::HasRegistry(registry + "/a") && registry.find('/') == std::string::npos) continue;
+    if (name.ok() && image::Reference::HasRegistry(registry + "/a") && registry.find('/') == std::string::npos)
+      continue;
     return FailedPrecondition(
         fmt::format("unqualified-search-registries: \"{}\" is no host[:port]", Printable(registry, 300)));
   }
   return image::ShortNames(*conf.search, conf.aliases, conf.mode == ShortNameMode::kEnforcing);
 }
 
-const RegistryEntry* FindEntry(const RegistriesConf& conf, std::string_view name) {
+const RegistryEntry* FindEntry(const RegistriesConf& conf, const image::Reference& reference) {
   const RegistryEntry* best = nullptr;
   for (const RegistryEntry& entry : conf.entries) {
-    if (Covered(entry.prefix, name) == 0) continue;
-    if (best == nullptr || entry.prefix.size() > best->prefix.size()) best = &entry;
+    if (!Covers(entry, reference)) continue;
+    if (best == nullptr || Weight(entry.prefix) > Weight(best->prefix)) best = &entry;
   }
   return best;
 }
 
-std::string Rewrite(const RegistryEntry& entry, const Location& location, std::string_view name) {
-  const size_t covered = Covered(entry.prefix, name);
-  if (covered == 0 || location.location.empty()) return std::string(name);
-  return location.location + std::string(name.substr(covered));
+const RegistryEntry* FindBlock(const RegistriesConf& conf, const image::Reference& reference) {
+  const RegistryEntry* best = FindEntry(conf, reference);
+  if (best != nullptr && best->blocked) return best;
+  const std::string name = WithPlainHost(reference.Name());
+  size_t longest = 0;
+  for (const RegistryEntry& entry : conf.entries) {
+    const std::string prefix = WithPlainHost(entry.prefix);
+    const bool as_written = Covers(entry, reference);
+    const bool covers = as_written || Covered(prefix, name) != 0 ||
+                        (!reference.tag().empty() && prefix == name + ":" + reference.tag()) ||
+                        (!reference.digest().empty() && prefix == name + "@" + reference.digest());
+    if (!covers) continue;
+    // Of two that mean the same host the one that is written like the reference counts.
+    const size_t weight = 2 * Weight(prefix) + (as_written ? 1 : 0);
+    if (weight <= longest) continue;
+    longest = weight;
+    best = &entry;
+  }
+  return best != nullptr && best->blocked ? best : nullptr;
+}
+
+std::string Rewrite(const RegistryEntry& entry, const Location& location, const image::Reference& reference) {
+  const std::string name = reference.Name();
+  if (location.location.empty() || !Covers(entry, reference)) return name;
+  if (size_t covered = Covered(entry.prefix, name); covered != 0) return location.location + name.substr(covered);
+  for (const std::string& tail : {":" + reference.tag(), "@" + reference.digest()}) {
+    if (tail.size() > 1 && location.location.ends_with(tail)) {
+      return location.location.substr(0, location.location.size() - tail.size());
+    }
+  }
+  return location.location;
 }
 
 }  // namespace davit::registries

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "image/reference.h"
 #include "image/short_names.h"
 
 namespace davit::registries {
@@ -31,7 +32,7 @@ struct Location {
 
 // One [[registry]].
 struct RegistryEntry {
-  std::string prefix;  // "host[:port][/path]" or "*.domain"
+  std::string prefix;  // "host[:port][/path]", a whole name with ":tag" or "@digest", or "*.domain"
   Location registry;
   std::vector<Location> mirrors;  // in order
   bool blocked = false;
@@ -58,9 +59,13 @@ Result<RegistriesConf> LoadRegistriesConf(const std::string& path);
 // `default_registry`. kFailedPrecondition naming a search registry that is no host.
 Result<image::ShortNames> ShortNamesOf(const RegistriesConf& conf, const std::string& default_registry);
 
-// The entry with the longest prefix that "host[:port]/repository" lies under, or null.
-const RegistryEntry* FindEntry(const RegistriesConf& conf, std::string_view name);
-// `name` with what the prefix stands for replaced by the location.
-std::string Rewrite(const RegistryEntry& entry, const Location& location, std::string_view name);
+// The entry with the longest prefix that the reference lies under, or null.
+const RegistryEntry* FindEntry(const RegistriesConf& conf, const image::Reference& reference);
+// The entry that blocks the reference, or null. Unlike FindEntry it knows a registry by any spelling of its host: in
+// upper case, with the port that https has anyway, and Docker Hub by each of its names.
+const RegistryEntry* FindBlock(const RegistriesConf& conf, const image::Reference& reference);
+// "host[:port]/repository" of the reference with what the prefix stands for replaced by the location. A tag or digest
+// of the location that is the reference's own is left out.
+std::string Rewrite(const RegistryEntry& entry, const Location& location, const image::Reference& reference);
 
 }  // namespace davit::registries

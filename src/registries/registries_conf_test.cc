@@ -24,8 +24,9 @@ std::string Error(std::string_view text) {
 }
 // Where the image goes: "prefix -> rewritten", or "-".
 std::string Where(const RegistriesConf& conf, std::string_view name) {
-  const RegistryEntry* entry = FindEntry(conf, name);
-  return entry == nullptr ? "-" : entry->prefix + " -> " + Rewrite(*entry, entry->registry, name);
+  const image::Reference reference = *image::Reference::Parse(name);
+  const RegistryEntry* entry = FindEntry(conf, reference);
+  return entry == nullptr ? "-" : entry->prefix + " -> " + Rewrite(*entry, entry->registry, reference);
 }
 
 TEST(RegistriesConfTest, TheLongestPrefixCountsAtItsBoundary) {
@@ -66,9 +67,79 @@ location = "mirror.example"
       << "no location: as named";
   EXPECT_EQ(Where(conf, "example.com/c"), "-");
   EXPECT_EQ(Where(conf, "badexample.com/c"), "-");
-  const RegistryEntry* deep = FindEntry(conf, "a.deep.example.com/c");
+  const image::Reference reference = *image::Reference::Parse("a.deep.example.com/c");
+  const RegistryEntry* deep = FindEntry(conf, reference);
   ASSERT_NE(deep, nullptr);
-  EXPECT_EQ(Rewrite(*deep, deep->mirrors[0], "a.deep.example.com/c"), "mirror.example/c");
+  EXPECT_EQ(Rewrite(*deep, deep->mirrors[0], reference), "mirror.example/c");
+}
+
+TEST(RegistriesConfTest, APrefixMayBeOneTagOrDigest) {
+  const std::string digest = "@sha256:" + std::string(64, 'a');
+  const RegistriesConf conf = Conf(
+      "[[registry]]\nprefix='r.example/app:2'\nlocation='m.example/app:2'\n"
+      "[[registry]]\nprefix='r.example/app" +
+      digest +
+      "'\nlocation='m.example/by/digest'\n"
+      "[[registry]]\nprefix='r.example/app'\nlocation='r.example/app'\n");
+  EXPECT_EQ(Where(conf, "r.example/app:2"), "r.example/app:2 -> m.example/app");
+  EXPECT_EQ(Where(conf, "r.example/app:1"), "r.example/app -> r.example/app");
+  EXPECT_EQ(Where(conf, "r.example/app:22"), "r.example/app -> r.example/app");
+  EXPECT_EQ(Where(conf, "r.example/app:1" + digest), "r.example/app" + digest + " -> m.example/by/digest");
+}
+
+TEST(RegistriesConfTest, ABlockedRegistryIsBlockedInAnySpelling) {
+  const RegistriesConf conf = Conf(R"(
+[[registry]]
+location = "r.example"
+blocked = true
+[[registry]]
+location = "docker.io"
+blocked = true
+[[registry]]
+location = "index.docker.io/team"
+[[registry]]
+location = "Upper.Example/sub"
+blocked = true
+[[registry]]
+location = "apps.example/app:bad"
+blocked = true
+[[registry]]
+location = "*.example"
+[[registry]]
+location = "two.example"
+blocked = true
+[[registry]]
+location = "two.example:443"
+)");
+  auto blocked = [&](std::string_view name) { return FindBlock(conf, *image::Reference::Parse(name)) != nullptr; };
+  EXPECT_TRUE(blocked("r.example/a"));
+  EXPECT_TRUE(blocked("R.Example/a"));
+  EXPECT_TRUE(blocked("r.example:443/a"));
+  EXPECT_TRUE(blocked("busybox"));
+  EXPECT_TRUE(blocked("registry-1.docker.io/library/busybox"));
+  EXPECT_TRUE(blocked("upper.example/sub/a"));
+  EXPECT_TRUE(blocked("apps.example/app:bad"));
+  EXPECT_TRUE(blocked("Apps.example/app:bad"));
+  EXPECT_TRUE(blocked("two.example/a"));
+  EXPECT_FALSE(blocked("two.example:443/a")) << "it has an entry of its own";
+  EXPECT_FALSE(blocked("apps.example/app:good"));
+  EXPECT_FALSE(blocked("upper.example/a"));
+  EXPECT_FALSE(blocked("team/app"));
+  EXPECT_FALSE(blocked("r.example:5000/a"));
+}
+
+TEST(RegistriesConfTest, AnAliasIsOfAFullName) {
+  EXPECT_THAT(Error("[aliases]\n\na = 'team/app'\n"), HasSubstr("r.conf:3: aliases: a = \"team/app\": write host"));
+  EXPECT_THAT(Error("[aliases]\na = 'b'\n"), HasSubstr("write host"));
+  EXPECT_THAT(Error("[aliases]\na = 'r.example/a:1'\n"), HasSubstr("without a tag"));
+  EXPECT_THAT(Error("[aliases]\n'r.example/a' = 'r.example/b'\n"), HasSubstr("is no name without"));
+  EXPECT_THAT(Error("[aliases]\n'a:1' = 'r.example/b'\n"), HasSubstr("is no name without"));
+  EXPECT_EQ(Conf("[aliases]\n'team/a' = 'r.example:5000/b'\nb = ''\nc = 'docker.io/library/c'\n").aliases.size(), 3u);
+}
+
+TEST(RegistriesConfTest, WindowsFilesAndMarksOfEditors) {
+  EXPECT_EQ(Conf("\xEF\xBB\xBF[[registry]]\r\nlocation = 'a.example' # \xC3\xA4\r\n").entries.size(), 1u);
+  EXPECT_THAT(Error("[[registry]]\nlocation = 'a\xFF'\n"), HasSubstr("r.conf"));
 }
 
 TEST(RegistriesConfTest, MirrorsKeepTheirOrderAndWhatTheyServe) {
@@ -172,6 +243,10 @@ TEST(RegistriesConfTest, DropinsReplaceEntriesAndAddAliases) {
   EXPECT_THAT(conf->entries[0].where, HasSubstr("20.conf:1"));
   EXPECT_EQ(conf->aliases.size(), 2u);
   EXPECT_EQ(conf->search->front(), "one.example");
+  ASSERT_EQ(::mkdir((path + ".d/35.conf").c_str(), 0755), 0);
+  EXPECT_TRUE(LoadRegistriesConf(path).ok()) << "directories are not read";
+  ASSERT_EQ(::mkdir((path + "2").c_str(), 0755), 0);
+  EXPECT_EQ(LoadRegistriesConf(path + "2").code(), StatusCode::kFailedPrecondition);
   ASSERT_TRUE(sys::WriteFileAtomic(path + ".d/40.conf", "[[", 0644, sys::Durability::kAtomic).ok());
   EXPECT_THAT(LoadRegistriesConf(path).status().message(), HasSubstr("40.conf:1"));
 }

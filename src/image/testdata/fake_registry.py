@@ -62,6 +62,8 @@ class Handler(BaseHTTPRequestHandler):
             log.write(json.dumps({"port": self.server.server_port, "path": self.path, "auth": auth, "body": body,
                                   "range": self.headers.get("Range")}) + "\n")
         if self.path.startswith("/token"):
+            if self.path.startswith("/token/busy") and count("tokens") <= 2:
+                return self.error(503 if count("busytokens") == 1 else 429, "come again", {"Retry-After": "0"})
             if "refresh_token" in body:
                 return self.answer(200, json.dumps({"access_token": "fresh"}).encode())
             return self.answer(200, json.dumps({"token": "user" if auth == BASIC else "anonymous"}).encode())
@@ -81,6 +83,9 @@ class Handler(BaseHTTPRequestHandler):
         if mode == "token" and auth not in ("Bearer user", "Bearer fresh", "Bearer given"):
             challenge = 'Bearer realm="%s/token",service="fake",scope="repository:x:pull,push"' % self.base(ports[0])
             return self.error(401, "authentication required", {"WWW-Authenticate": challenge})
+        if mode == "tokenbusy" and not (auth or "").startswith("Bearer "):
+            return self.error(401, "authentication required",
+                              {"WWW-Authenticate": 'Bearer realm="%s/token/busy",service="fake"' % self.base(ports[0])})
         if mode == "basic" and auth != BASIC:
             return self.error(401, "authentication required", {"WWW-Authenticate": 'Basic realm="fake"'})
         if mode == "denied":
@@ -132,6 +137,31 @@ class Handler(BaseHTTPRequestHandler):
             data += b"x" * 100
         if mode == "short" and not config:
             data = data[:-10]
+        if mode == "page" and not config:  # of a proxy that has its own idea of what was asked for
+            return self.answer(200, b"<html>please log in</html>")
+        if mode == "slow" and not config and count("slow") == 1:
+            return self.error(408, "too slow")
+        if mode == "promise" and not config:  # all of it, and then less than was promised
+            if self.headers.get("Range"):
+                return self.error(416, "there is no more")
+            self.answer(200, data, length=len(data) + 7)
+            self.close_connection = True
+            return None
+        if mode == "chunks" and not config:  # no length, and no last chunk
+            if self.headers.get("Range"):
+                return self.error(416, "there is no more")
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            self.close_connection = True
+            return None
+        if mode == "wrongrange" and not config:
+            if self.headers.get("Range"):
+                return self.answer(206, data[1:], {"Content-Range": "bytes 1-%d/%d" % (len(data) - 1, len(data))})
+            self.answer(200, data[:len(data) // 2], length=len(data))
+            self.close_connection = True
+            return None
         if mode == "drip" and not config:  # never silent, and never done
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
