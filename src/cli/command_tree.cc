@@ -259,6 +259,24 @@ void AddImageCommands(CLI::App& app, Invocation& to) {
         [&to, input, quiet] { to.action = [input, quiet](const Context& c) { return ImageLoad(c, *input, *quiet); }; });
   }
   {
+    CLI::App& command =
+        Command(image, "import", "Make an image of one layer of a root filesystem: a tar, packed or not.",
+                "davit image import -c 'CMD [\"/bin/app\"]' rootfs.tar.gz example.org/app:1");
+    auto options = std::make_shared<ImageImportOptions>();
+    command
+        .add_option("-c,--change", options->changes,
+                    "instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, "
+                    "LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME or WORKDIR")
+        ->type_size(1)
+        ->allow_extra_args(false);
+    command.add_option("-m,--message", options->message, "comment in the image's history");
+    command.add_option("--platform", options->platform, "OS/ARCHITECTURE[/VARIANT]; the node's unless given");
+    command.add_flag("-q,--quiet", options->quiet, "no progress");
+    command.add_option("FILE", options->input, "file; - for standard input")->required();
+    command.add_option("REFERENCE", options->reference, "name of the image; none: its id alone");
+    command.callback([&to, options] { to.action = [options](const Context& c) { return ImageImport(c, *options); }; });
+  }
+  {
     CLI::App& command = Command(image, "list", "List images.", "davit image list -o json");
     command.alias("ls");
     auto filter = std::make_shared<std::string>();
@@ -275,6 +293,19 @@ void AddImageCommands(CLI::App& app, Invocation& to) {
     command.add_option("REF", *reference, "image reference or id")->required();
     command.callback(
         [&to, reference] { to.action = [reference](const Context& c) { return ImageStatus(c, *reference); }; });
+  }
+  {
+    CLI::App& command = Command(image, "verify",
+                                "Check that images are what their digests say. What is damaged is taken out of use: a "
+                                "pull fetches just it. Exits with 1 when there is damage.",
+                                "davit image verify");
+    auto images = std::make_shared<Ids>();
+    auto quiet = std::make_shared<bool>(false);
+    command.add_option("IMAGE", *images, "image references or ids; all images when there are none");
+    command.add_flag("-q,--quiet", *quiet, "no progress");
+    command.callback([&to, images, quiet] {
+      to.action = [images, quiet](const Context& c) { return ImageVerify(c, *images, *quiet); };
+    });
   }
   {
     CLI::App& command = Command(image, "remove", "Remove images.", "davit image remove redis:7");
@@ -349,6 +380,18 @@ void AddCommands(CLI::App& app, Invocation& to) {
   CLI::App& events =
       Command(app, "events", "Show what happens to pods and containers, until a signal.", "davit -o json events");
   events.callback([&to] { to.action = [](const Context& c) { return Events(c); }; });
+  {
+    CLI::App& df = Command(app, "df", "Show whose each byte of the store is, and what can be freed.", "davit df -v");
+    auto details = std::make_shared<bool>(false);
+    auto wait = std::make_shared<int64_t>(10);
+    df.add_flag("-v,--verbose", *details, "every image, layer, container and directory");
+    df.add_option("--wait", *wait, "seconds to wait for a measurement that goes on; then lower bounds are shown")
+        ->check(CLI::Range(0, 3600))
+        ->capture_default_str();
+    df.callback([&to, details, wait] {
+      to.action = [details, wait](const Context& c) { return DiskFree(c, *details, *wait); };
+    });
+  }
   CLI::App& info = Command(app, "info", "Show the runtime and its condition.", "davit info");
   info.callback([&to] { to.action = [](const Context& c) { return Info(c); }; });
   CLI::App& version = Command(app, "runtimeversion", "Show the runtime's version.", "davit runtimeversion");

@@ -99,6 +99,7 @@ struct ImageConfig {
   bool accept_unnamed_signatures = false;                     // sigstore bundles that say a digest and no name
   std::string auth_file;                                      // credentials for any registry; empty: none
   std::string auth_dir;                                       // <namespace>.json of it goes before; empty: none
+  std::string preload_dir = "/usr/share/davit/preload";       // archives that are loaded at the start; empty: none
   std::vector<std::string> pinned;                            // globs (* and ?) over references, never collected
   std::map<std::string, RegistryConfig> registries;           // by "host[:port]"
 };
