@@ -119,6 +119,11 @@ DAVIT_RPC(images, ImageStatus, "get image status")
 DAVIT_RPC(images, RemoveImage, "remove image")
 #undef DAVIT_RPC
 
+Result<control::v1::DiskUsageResponse> Client::Call(const control::v1::DiskUsageRequest& request) {
+  return stubs_->Do(socket_path_, "measure the store", stubs_->control, &control::v1::ControlService::Stub::DiskUsage,
+                    request);
+}
+
 Result<cri::StopContainerResponse> Client::Call(const cri::StopContainerRequest& request) {
   return stubs_->Do(socket_path_, "stop container", stubs_->runtime, &cri::RuntimeService::Stub::StopContainer, request,
                     Millis(std::max<int64_t>(0, std::min<int64_t>(request.timeout(), 86400)) * 1000));
@@ -167,6 +172,33 @@ Result<control::v1::PullImageProgress> Client::Load(
   RETURN_IF_ERROR(ToStatus(reader->Finish(), socket_path_, what));
   if (message.image_ref().empty()) return Internal(what + ": the server named no image");
   return message;
+}
+
+Result<control::v1::PullImageProgress> Client::Import(
+    const control::v1::ImportImageRequest& request,
+    const std::function<void(const control::v1::PullImageProgress&)>& progress) {
+  ::grpc::ClientContext context;
+  stubs_->LimitIfSet(context);
+  auto reader = stubs_->control.ImportImage(&context, request);
+  control::v1::PullImageProgress message;
+  while (reader->Read(&message)) progress(message);
+  const std::string what = "import " + Printable(request.archive());
+  RETURN_IF_ERROR(ToStatus(reader->Finish(), socket_path_, what));
+  if (message.image_ref().empty()) return Internal(what + ": the server named no image");
+  return message;
+}
+
+Result<control::v1::VerifyImagesReport> Client::Verify(
+    const control::v1::VerifyImagesRequest& request,
+    const std::function<void(const control::v1::VerifyImagesProgress&)>& progress) {
+  ::grpc::ClientContext context;
+  stubs_->LimitIfSet(context);
+  auto reader = stubs_->control.VerifyImages(&context, request);
+  control::v1::VerifyImagesProgress message;
+  while (reader->Read(&message)) progress(message);
+  RETURN_IF_ERROR(ToStatus(reader->Finish(), socket_path_, "verify images"));
+  if (!message.has_report()) return Internal("verify images: the server sent no report");
+  return message.report();
 }
 
 Status Client::Events(const std::function<bool(const cri::ContainerEventResponse&)>& event) {

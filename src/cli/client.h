@@ -67,9 +67,15 @@ class VersionResponse;
 }  // namespace runtime::v1
 
 namespace davit::control::v1 {
+class DiskUsageRequest;
+class DiskUsageResponse;
 class PullImageProgress;
+class ImportImageRequest;
 class LoadImageRequest;
 class PullImageRequest;
+class VerifyImagesProgress;
+class VerifyImagesReport;
+class VerifyImagesRequest;
 }  // namespace davit::control::v1
 
 namespace davit::cli {
@@ -121,6 +127,9 @@ class Client {
   // No limit unless one was set explicitly: a pull takes as long as it takes.
   Result<cri::PullImageResponse> Call(const cri::PullImageRequest& request);
 
+  // kUnimplemented where another CRI runtime is behind the socket.
+  Result<control::v1::DiskUsageResponse> Call(const control::v1::DiskUsageRequest& request);
+
   // Pulls with progress; the image's ID. kUnimplemented when the endpoint has no davit.control.
   Result<std::string> Pull(const control::v1::PullImageRequest& request,
                            const std::function<void(const control::v1::PullImageProgress&)>& progress);
@@ -128,6 +137,14 @@ class Client {
   Result<control::v1::PullImageProgress> Load(
       const control::v1::LoadImageRequest& request,
       const std::function<void(const control::v1::PullImageProgress&)>& progress);
+
+  Result<control::v1::PullImageProgress> Import(
+      const control::v1::ImportImageRequest& request,
+      const std::function<void(const control::v1::PullImageProgress&)>& progress);
+  // What was found. Going away ends it.
+  Result<control::v1::VerifyImagesReport> Verify(
+      const control::v1::VerifyImagesRequest& request,
+      const std::function<void(const control::v1::VerifyImagesProgress&)>& progress);
 
   // Until `event` returns false or the server ends the stream: then with its error. No limit unless one was
   // set explicitly.

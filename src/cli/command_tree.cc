@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
+#include "cli/take_over.h"
+
 namespace davit::cli {
 namespace {
 
@@ -263,6 +265,52 @@ void AddImageCommands(CLI::App& app, Invocation& to) {
         [&to, input, quiet] { to.action = [input, quiet](const Context& c) { return ImageLoad(c, *input, *quiet); }; });
   }
   {
+    CLI::App& command =
+        Command(image, "import",
+                "Make an image of one layer of a root filesystem (a tar, packed or not), or take over the images of "
+                "another engine on this node.",
+                "davit image import -c 'CMD [\"/bin/app\"]' rootfs.tar.gz example.org/app:1\n"
+                "davit image import --from containers-storage\n"
+                "davit image import --from containerd docker.io/library/redis:7");
+    auto options = std::make_shared<ImageImportOptions>();
+    command
+        .add_option("-c,--change", options->changes,
+                    "instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, "
+                    "LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME or WORKDIR")
+        ->type_size(1)
+        ->allow_extra_args(false);
+    command.add_option("-m,--message", options->message, "comment in the image's history");
+    command.add_option("--platform", options->platform, "OS/ARCHITECTURE[/VARIANT]; the node's unless given");
+    command.add_flag("-q,--quiet", options->quiet, "no progress");
+    auto other = std::make_shared<TakeOverOptions>();
+    auto words = std::make_shared<Ids>();
+    command.add_option(
+        "--from", other->from,
+        "the engine whose images are taken over: containers-storage (podman, buildah, CRI-O) or containerd");
+    command.add_option(
+        "--store", other->where,
+        "with --from: directory of containers-storage or socket of containerd; the usual one unless given");
+    command.add_option("--namespace", other->name_space, "with --from containerd: its namespace")
+        ->capture_default_str();
+    command.add_option(
+        "FILE", *words,
+        "file (- for standard input) and after it the name of the image (none: its id alone); with --from "
+        "the images, all that have a name when there are none");
+    command.callback([&to, options, other, words] {
+      if (!other->from.empty()) {
+        other->images = *words;
+        other->quiet = options->quiet;
+        to.action = [other](const Context& c) { return ImageTakeOver(c, *other); };
+        return;
+      }
+      if (words->empty()) throw CLI::RequiredError("FILE");
+      if (words->size() > 2) throw CLI::ExtrasError(std::vector<std::string>(words->begin() + 2, words->end()));
+      options->input = words->front();
+      if (words->size() == 2) options->reference = words->back();
+      to.action = [options](const Context& c) { return ImageImport(c, *options); };
+    });
+  }
+  {
     CLI::App& command = Command(image, "list", "List images.", "davit image list -o json");
     command.alias("ls");
     auto filter = std::make_shared<std::string>();
@@ -279,6 +327,19 @@ void AddImageCommands(CLI::App& app, Invocation& to) {
     command.add_option("REF", *reference, "image reference or id")->required();
     command.callback(
         [&to, reference] { to.action = [reference](const Context& c) { return ImageStatus(c, *reference); }; });
+  }
+  {
+    CLI::App& command = Command(image, "verify",
+                                "Check that images are what their digests say. What is damaged is taken out of use: a "
+                                "pull fetches just it. Exits with 1 when there is damage.",
+                                "davit image verify");
+    auto images = std::make_shared<Ids>();
+    auto quiet = std::make_shared<bool>(false);
+    command.add_option("IMAGE", *images, "image references or ids; all images when there are none");
+    command.add_flag("-q,--quiet", *quiet, "no progress");
+    command.callback([&to, images, quiet] {
+      to.action = [images, quiet](const Context& c) { return ImageVerify(c, *images, *quiet); };
+    });
   }
   {
     CLI::App& command = Command(image, "remove", "Remove images.", "davit image remove redis:7");
@@ -353,6 +414,18 @@ void AddCommands(CLI::App& app, Invocation& to) {
   CLI::App& events =
       Command(app, "events", "Show what happens to pods and containers, until a signal.", "davit -o json events");
   events.callback([&to] { to.action = [](const Context& c) { return Events(c); }; });
+  {
+    CLI::App& df = Command(app, "df", "Show whose each byte of the store is, and what can be freed.", "davit df -v");
+    auto details = std::make_shared<bool>(false);
+    auto wait = std::make_shared<int64_t>(10);
+    df.add_flag("-v,--verbose", *details, "every image, layer, container and directory");
+    df.add_option("--wait", *wait, "seconds to wait for a measurement that goes on; then lower bounds are shown")
+        ->check(CLI::Range(0, 3600))
+        ->capture_default_str();
+    df.callback([&to, details, wait] {
+      to.action = [details, wait](const Context& c) { return DiskFree(c, *details, *wait); };
+    });
+  }
   CLI::App& info = Command(app, "info", "Show the runtime and its condition.", "davit info");
   info.callback([&to] { to.action = [](const Context& c) { return Info(c); }; });
   CLI::App& version = Command(app, "runtimeversion", "Show the runtime's version.", "davit runtimeversion");

@@ -94,6 +94,17 @@ struct ImagePullOptions {
 Result<int> ImagePull(const Context& context, const ImagePullOptions& options);
 // `input`: a file, a directory or "-" for standard input.
 Result<int> ImageLoad(const Context& context, const std::string& input, bool quiet);
+struct ImageImportOptions {
+  std::vector<std::string> changes;
+  std::string message;
+  std::string platform;
+  std::string input;  // a file, or "-" for standard input
+  std::string reference;
+  bool quiet = false;
+};
+Result<int> ImageImport(const Context& context, const ImageImportOptions& options);
+// 1 when damage was found, or something could not be looked at.
+Result<int> ImageVerify(const Context& context, const std::vector<std::string>& images, bool quiet);
 Result<int> ImageList(const Context& context, const std::string& filter, bool quiet);
 Result<int> ImageStatus(const Context& context, const std::string& reference);
 Result<int> ImageRemove(const Context& context, const std::vector<std::string>& references);
@@ -103,6 +114,8 @@ Result<int> ImageRemove(const Context& context, const std::vector<std::string>& 
 Result<int> PortForward(const Context& context, const std::string& pod, const std::vector<std::string>& ports);
 // One line for each event, until a signal or the end of the stream.
 Result<int> Events(const Context& context);
+// `details`: every image, layer, container and directory. Waits so long for a measurement that is going on.
+Result<int> DiskFree(const Context& context, bool details, int64_t wait_seconds);
 Result<int> Info(const Context& context);
 Result<int> RuntimeVersion(const Context& context);
 

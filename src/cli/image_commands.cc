@@ -182,23 +182,30 @@ class Spool {
   std::string path_;
 };
 
+// As davitd sees it; `spool` keeps what came from standard input. `command`: the words before a file's name.
+Result<std::string> ArchivePath(const std::string& input, std::string_view command, std::optional<Spool>& spool) {
+  const std::string verb(command.substr(0, command.find(' ')));
+  if (input == "-") {
+    if (::isatty(STDIN_FILENO) != 0) {
+      return InvalidArgument(
+          fmt::format("standard input is a terminal: name a file (davit image {} FILE), or pipe one in", command));
+    }
+    ASSIGN_OR_RETURN(spool, Spool::OfStdin());
+    return spool->path();
+  }
+  char* absolute = ::realpath(input.c_str(), nullptr);
+  if (absolute == nullptr) return ErrnoError(errno, verb + " " + Printable(input));
+  std::string path = absolute;
+  std::free(absolute);
+  return path;
+}
+
 }  // namespace
 
 Result<int> ImageLoad(const Context& context, const std::string& input, bool quiet) {
   std::optional<Spool> spool;
   control::v1::LoadImageRequest request;
-  if (input == "-") {
-    if (::isatty(STDIN_FILENO) != 0) {
-      return InvalidArgument("standard input is a terminal: name a file (davit image load -i FILE), or pipe one in");
-    }
-    ASSIGN_OR_RETURN(spool, Spool::OfStdin());
-    request.set_archive(spool->path());
-  } else {
-    char* absolute = ::realpath(input.c_str(), nullptr);
-    if (absolute == nullptr) return ErrnoError(errno, "load " + Printable(input));
-    request.set_archive(absolute);
-    std::free(absolute);
-  }
+  ASSIGN_OR_RETURN(*request.mutable_archive(), ArchivePath(input, "load -i", spool));
   boost::json::array loaded;
   for (uint32_t number = 0, images = 1; number < images; ++number) {
     request.set_image(number);
@@ -218,6 +225,33 @@ Result<int> ImageLoad(const Context& context, const std::string& input, bool qui
     if (last.names().empty()) PrintLine(quiet ? last.image_ref() : "Loaded image ID: " + last.image_ref());
   }
   if (context.out.json) PrintLine(boost::json::serialize(loaded));
+  return 0;
+}
+
+Result<int> ImageImport(const Context& context, const ImageImportOptions& options) {
+  if (options.input.find("://") != std::string::npos) {
+    return InvalidArgument(fmt::format("\"{}\" is a URL: fetch it and pipe it in (curl -L {} | davit image import -)",
+                                       Printable(options.input), Printable(options.input)));
+  }
+  std::optional<Spool> spool;
+  control::v1::ImportImageRequest request;
+  ASSIGN_OR_RETURN(*request.mutable_archive(), ArchivePath(options.input, "import", spool));
+  for (const std::string& change : options.changes) request.add_changes(change);
+  request.set_message(options.message.empty() && spool ? "imported from a pipe" : options.message);
+  request.set_platform(options.platform);
+  request.set_reference(options.reference);
+  std::optional<PullDisplay> display;
+  if (!options.quiet) display.emplace("importing", spool ? "standard input" : options.input);
+  ASSIGN_OR_RETURN(control::v1::PullImageProgress last, context.client.Import(request, [&](const auto& progress) {
+    if (display) display->Update(progress);
+  }));
+  display.reset();
+  if (context.out.json) {
+    boost::json::array names(last.names().begin(), last.names().end());
+    PrintLine(boost::json::serialize(boost::json::object{{"id", last.image_ref()}, {"names", std::move(names)}}));
+  } else {
+    PrintLine(last.image_ref());
+  }
   return 0;
 }
 

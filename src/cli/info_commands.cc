@@ -1,3 +1,5 @@
+#include <boost/json.hpp>
+
 #include "base/strings.h"
 #include "cli/commands.h"
 #include "cli/table.h"
@@ -7,7 +9,7 @@ namespace davit::cli {
 
 Result<int> Info(const Context& context) {
   cri::StatusRequest request;
-  request.set_verbose(context.out.json);
+  request.set_verbose(true);
   ASSIGN_OR_RETURN(cri::StatusResponse response, context.client.Call(request));
   if (context.out.json) {
     RETURN_IF_ERROR(PrintJson(response));
@@ -24,6 +26,13 @@ Result<int> Info(const Context& context) {
       if (!more.empty()) text += ": " + more;
     }
     fields.Add(condition.type(), text);
+  }
+  if (auto preload = response.info().find("preload"); preload != response.info().end()) {
+    boost::json::error_code error;
+    const boost::json::value parsed = boost::json::parse(preload->second, error);
+    const boost::json::object* object = error ? nullptr : parsed.if_object();
+    const boost::json::value* summary = object == nullptr ? nullptr : object->if_contains("summary");
+    if (summary != nullptr && summary->is_string()) fields.Add("Preload", Sanitise(summary->as_string()));
   }
   std::vector<std::string> handlers;
   for (const cri::RuntimeHandler& handler : response.runtime_handlers()) {

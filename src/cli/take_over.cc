@@ -53,8 +53,8 @@ Result<std::string> RunTool(std::vector<std::string> argv, const std::string& pa
   spawn.env = sys::MinimalEnvironment();
   Result<sys::CommandResult> run = sys::RunCommand(spawn, "", kMaxToolOutput, Deadline::After(kExportBudget));
   if (run.code() == StatusCode::kNotFound) {
-    return FailedPrecondition(fmt::format("{} is not installed; it reads the other engine's images (package {})",
-                                          spawn.argv[0], package));
+    return FailedPrecondition(
+        fmt::format("{} is not installed; it reads the other engine's images (package {})", spawn.argv[0], package));
   }
   if (!run.ok()) return run.status();
   if (run->exit.signal == 0 && run->exit.code == 0) return std::move(run->out);

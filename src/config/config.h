@@ -100,10 +100,11 @@ struct ImageConfig {
   std::string registries_conf = "/etc/containers/registries.conf";  // with drop-ins in <it>.d; empty: none
   // Of <host>/hosts.toml, *.crt, *.cert and *.key; empty: none.
   std::vector<std::string> hosts_dirs = {"/etc/containerd/certs.d", "/etc/docker/certs.d", "/etc/containers/certs.d"};
-  std::string auth_file;                             // credentials for any registry; empty: none
-  std::string auth_dir;                              // <namespace>.json of it goes before; empty: none
-  std::vector<std::string> pinned;                   // globs (* and ?) over references, never collected
-  std::map<std::string, RegistryConfig> registries;  // by "host[:port]"
+  std::string auth_file;                                 // credentials for any registry; empty: none
+  std::string auth_dir;                                  // <namespace>.json of it goes before; empty: none
+  std::string preload_dir = "/usr/share/davit/preload";  // archives that are loaded at the start; empty: none
+  std::vector<std::string> pinned;                       // globs (* and ?) over references, never collected
+  std::map<std::string, RegistryConfig> registries;      // by "host[:port]"
 };
 
 struct NetworkConfig {

@@ -170,6 +170,8 @@ std::vector<Field> ImageFields(ImageConfig& c) {
                    "directory with credentials NAMESPACE.json for the pods of a namespace; empty: none"),
       Flag("accept_unnamed_signatures", c.accept_unnamed_signatures,
            "whether a sigstore bundle counts that signs a digest and names no image"),
+      OptionalPath("preload_dir", c.preload_dir,
+                   "directory of archives and OCI layouts that are loaded at the start, each once; empty: none"),
       List(
           "pinned", c.pinned, [&c] { return CheckGlobs(c.pinned); },
           "patterns (* and ?) of image references that are never removed to free space"),

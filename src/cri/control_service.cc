@@ -1,11 +1,10 @@
 #include "cri/control_service.h"
 
 #include <memory>
-#include <mutex>
-#include <optional>
 
 #include "base/strings.h"
 #include "cri/convert.h"
+#include "cri/latest_stream.h"
 #include "cri/reactors.h"
 
 namespace davit::cri {
@@ -35,22 +34,10 @@ PullImageProgress ToMessage(const image::PullProgress& in, bool explain) {
   return out;
 }
 
-// One client that watches a pull. Only the newest news waits: a slow client skips, it never slows the
-// pull. Shared by gRPC, until OnDone, and by the engine's callbacks, until the pull has ended.
-class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress> {
+class ProgressStream final : public LatestStream<PullImageProgress> {
  public:
   explicit ProgressStream(bool explain) : explain_(explain) {}
-
-  // Must be held by gRPC's side as long as it may call back.
-  void Keep(std::shared_ptr<ProgressStream> self) { self_ = std::move(self); }
-
-  void Progress(const image::PullProgress& now) {
-    std::lock_guard lock(mutex_);
-    if (done_ || finished_) return;
-    waiting_ = ToMessage(now, explain_);
-    Pump();
-  }
-
+  void Progress(const image::PullProgress& now) { Show(ToMessage(now, explain_)); }
   void End(const Result<image::ImageRecord>& result) {
     EndWith(result.status(), [&](PullImageProgress& last) { last.set_image_ref(result->id); });
   }
@@ -62,71 +49,58 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
     });
   }
 
-  // `fill` makes the last message, after success.
-  template <class Fill>
-  void EndWith(const Status& status, Fill fill) {
-    std::lock_guard lock(mutex_);
-    if (done_) return;
-    finished_ = status;
-    if (status.ok()) {
-      waiting_ = waiting_.value_or(PullImageProgress());
-      fill(*waiting_);
-    } else if (!explain_) {
-      waiting_.reset();
-    }
-    Pump();
-  }
-
-  // The client is there, as far as gRPC has told.
-  bool Wanted() {
-    std::lock_guard lock(mutex_);
-    return !cancelled_;
-  }
-  void OnCancel() override {
-    std::lock_guard lock(mutex_);
-    cancelled_ = true;
-  }
-
-  void OnWriteDone(bool ok) override {
-    std::lock_guard lock(mutex_);
-    writing_ = false;
-    if (!ok) waiting_.reset();  // the client has gone
-    Pump();
-  }
-
-  void OnDone() override {
-    std::shared_ptr<ProgressStream> last;
-    {
-      std::lock_guard lock(mutex_);
-      done_ = true;
-      last = std::move(self_);
-    }
-  }
-
  private:
-  void Pump() {
-    if (writing_) return;
-    if (waiting_) {
-      current_ = std::move(*waiting_);
-      waiting_.reset();
-      writing_ = true;
-      StartWrite(&current_);
-    } else if (finished_ && !ended_) {
-      ended_ = true;
-      Finish(ToGrpc(*finished_));
-    }
-  }
-
   const bool explain_;
-  std::mutex mutex_;
-  bool cancelled_ = false;
-  std::optional<PullImageProgress> waiting_;
-  std::optional<Status> finished_;
-  PullImageProgress current_;  // the one being written
-  bool writing_ = false;
-  bool ended_ = false;
-  bool done_ = false;
-  std::shared_ptr<ProgressStream> self_;
+};
+
+const char* KindName(engine::Damage::Kind kind) {
+  switch (kind) {
+    case engine::Damage::Kind::kManifest:
+      return "manifest";
+    case engine::Damage::Kind::kConfig:
+      return "config";
+    case engine::Damage::Kind::kLayer:
+      break;
+  }
+  return "layer";
+}
+
+void Fill(const engine::VerifyReport& in, control::v1::VerifyImagesReport& out) {
+  out.set_images(in.images);
+  out.set_layers(in.layers);
+  out.set_bytes_read(in.bytes_read);
+  out.set_first_time(in.first_time);
+  for (const engine::Damage& damage : in.damage) {
+    control::v1::VerifyImagesReport::Damage* to = out.add_damage();
+    to->set_kind(KindName(damage.kind));
+    to->set_digest(damage.digest);
+    for (const std::string& name : damage.images) to->add_images(name);
+    for (const store::LayerDamage& path : damage.damaged) {
+      control::v1::VerifyImagesReport::Path* named = to->add_paths();
+      named->set_path(Printable(path.path, 4096));  // a proto string is UTF-8
+      named->set_what(Printable(path.what, 1024));
+    }
+    to->set_damages(damage.damages);
+    to->set_in_use(damage.in_use);
+    to->set_quarantine(damage.quarantine);
+  }
+  for (const std::string& text : in.unchecked) out.add_unchecked(Printable(text, 1024));
+}
+
+class VerifyStream final : public LatestStream<control::v1::VerifyImagesProgress> {
+ public:
+  void Progress(const engine::VerifyProgress& now) {
+    if (!Ready()) return;  // it comes with each file
+    control::v1::VerifyImagesProgress message;
+    message.set_layers_done(now.layers_done);
+    message.set_layers_total(now.layers_total);
+    message.set_bytes_read(now.bytes_read);
+    message.set_bytes_total(now.bytes_total);
+    Show(std::move(message));
+  }
+  void End(const Result<engine::VerifyReport>& result) {
+    EndWith(result.status(), [&](control::v1::VerifyImagesProgress& last) { Fill(*result, *last.mutable_report()); });
+  }
 };
 
 }  // namespace
@@ -156,6 +130,37 @@ class ProgressStream final : public ::grpc::ServerWriteReactor<PullImageProgress
       request->archive(), request->image(), [stream](const image::PullProgress& now) { stream->Progress(now); },
       [stream] { return stream->Wanted(); },
       [stream](const Result<image::Puller::Loaded>& result) { stream->EndLoad(result); });
+  return stream.get();
+}
+
+::grpc::ServerWriteReactor<PullImageProgress>* ControlService::ImportImage(
+    ::grpc::CallbackServerContext*, const control::v1::ImportImageRequest* request) {
+  if (!request->archive().starts_with('/')) {
+    return new RefusedStream<PullImageProgress>(InvalidArgument("archive is no absolute path"));
+  }
+  auto stream = std::make_shared<ProgressStream>(false);
+  stream->Keep(stream);
+  engine::Engine::ImportSettings settings;
+  settings.archive = request->archive();
+  settings.reference = request->reference();
+  settings.changes = {request->changes().begin(), request->changes().end()};
+  settings.message = request->message();
+  settings.platform = request->platform();
+  engine_.ImportImage(
+      settings, [stream](const image::PullProgress& now) { stream->Progress(now); },
+      [stream] { return stream->Wanted(); },
+      [stream](const Result<image::Puller::Loaded>& result) { stream->EndLoad(result); });
+  return stream.get();
+}
+
+::grpc::ServerWriteReactor<control::v1::VerifyImagesProgress>* ControlService::VerifyImages(
+    ::grpc::CallbackServerContext*, const control::v1::VerifyImagesRequest* request) {
+  auto stream = std::make_shared<VerifyStream>();
+  stream->Keep(stream);
+  engine_.VerifyImages(
+      {request->images().begin(), request->images().end()},
+      [stream](const engine::VerifyProgress& now) { stream->Progress(now); }, [stream] { return stream->Wanted(); },
+      [stream](const Result<engine::VerifyReport>& result) { stream->End(result); });
   return stream.get();
 }
 

@@ -16,6 +16,12 @@ class ControlService final : public ::davit::control::v1::ControlService::Callba
       ::grpc::CallbackServerContext*, const ::davit::control::v1::PullImageRequest*) override;
   ::grpc::ServerWriteReactor<::davit::control::v1::PullImageProgress>* LoadImage(
       ::grpc::CallbackServerContext*, const ::davit::control::v1::LoadImageRequest*) override;
+  ::grpc::ServerWriteReactor<::davit::control::v1::PullImageProgress>* ImportImage(
+      ::grpc::CallbackServerContext*, const ::davit::control::v1::ImportImageRequest*) override;
+  ::grpc::ServerWriteReactor<::davit::control::v1::VerifyImagesProgress>* VerifyImages(
+      ::grpc::CallbackServerContext*, const ::davit::control::v1::VerifyImagesRequest*) override;
+  ::grpc::ServerUnaryReactor* DiskUsage(::grpc::CallbackServerContext*, const ::davit::control::v1::DiskUsageRequest*,
+                                        ::davit::control::v1::DiskUsageResponse*) override;
 
  private:
   engine::Engine& engine_;

@@ -59,6 +59,9 @@ RuntimeService::Reactor* RuntimeService::Status(Context* context, const v1::Stat
   }
   response->mutable_features()->set_supplemental_groups_policy(true);
   response->mutable_features()->set_mount_options(true);
+  if (const std::string preload = engine_.PreloadSummary(); request->verbose() && !preload.empty()) {
+    (*response->mutable_info())["preload"] = PreloadInfo(preload);
+  }
   if (request->verbose()) {
     (*response->mutable_info())["config"] = ConfigInfo(engine_.Configuration());
     (*response->mutable_info())["network"] = engine_.NetworkStatusJson();

@@ -23,6 +23,10 @@ std::string ConfigInfo(const config::Config& config) {
   return boost::json::serialize(info);
 }
 
+std::string PreloadInfo(const std::string& summary) {
+  return boost::json::serialize(boost::json::object{{"summary", summary}});
+}
+
 std::string PodInfo(const pod::PodRecord& record) {
   boost::json::object info = {
       {"runtimeHandler", record.runtime_handler},

@@ -10,6 +10,8 @@
 namespace davit::cri {
 
 std::string ConfigInfo(const config::Config& config);
+// `summary` is for people.
+std::string PreloadInfo(const std::string& summary);
 std::string PodInfo(const pod::PodRecord& record);
 // `runtime_spec` is the bundle's config.json, or "null".
 std::string ContainerInfo(const container::ContainerRecord& record, const std::string& runtime_spec);

@@ -46,6 +46,10 @@ Result<std::vector<std::string>> Engine::State::LayerPaths(const std::vector<std
   std::vector<std::string> paths;
   for (auto layer = diff_ids.rbegin(); layer != diff_ids.rend(); ++layer) {
     ASSIGN_OR_RETURN(oci::Digest diff_id, oci::Digest::Parse(*layer));
+    if (std::optional<std::string> why = layers->Damaged(diff_id)) {
+      return DataLoss("layer " + *layer + " of the image is damaged (" + *why +
+                      "): pull the image again (davit image pull), which fetches just this layer");
+    }
     ASSIGN_OR_RETURN(std::string path, layers->Path(diff_id));
     paths.push_back(std::move(path));
   }

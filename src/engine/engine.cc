@@ -145,6 +145,7 @@ Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Engine::~Engine() = default;
 
 Engine::State::~State() {
+  if (verification) verification->NoteCleanStop();
   // Sessions first: they call into everything. Then no new tasks, and the running ones to their end.
   stream_server.reset();
   if (sync_execs) sync_execs->Stop();
@@ -247,6 +248,11 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
     // A piece of a large one; the others have their turn before the next.
     if (usage.ok() && usage->unfinished) raw->writable_usage->Want(id);
   });
+  raw->disk = std::make_unique<DiskMeasure>(config.root, [raw] {
+    std::vector<std::string> names;
+    for (const store::Layer& layer : raw->layers->List()) names.emplace_back(layer.diff_id.hex());
+    return names;
+  });
   EventOptions events;
   events.queue = static_cast<size_t>(config.api.event_queue);
   raw->events = std::make_unique<EventLog>(events);
@@ -289,6 +295,14 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
                                                 MakePullerOptions(config.image, programs.pull));
   RETURN_IF_ERROR(raw->puller->Recover());
   raw->trash->Resume();
+  ASSIGN_OR_RETURN(raw->preload,
+                   Preload::Create(*raw->database, config.image.preload_dir,
+                                   [raw](const std::string& path, uint32_t image, const image::PullCancel& cancel) {
+                                     return raw->LoadPreloaded(path, image, cancel);
+                                   }));
+  raw->verification = std::make_unique<Verification>(*raw->database, *raw->content, *raw->layers, *raw->images);
+  raw->verification->OnForgotten([raw](const std::string& image) { raw->preload->ImageLost(image); });
+  RETURN_IF_ERROR(raw->verification->ResumeAfter(raw->boot_id));
 
   ASSIGN_OR_RETURN(raw->loop, sched::EventLoop::Start("davit-events"));
   network::CniOptions cni;
@@ -338,6 +352,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   stream.max_sessions = std::min(static_cast<size_t>(config.stream.max_sessions), affordable);
   stream.max_waiting = std::min(stream.max_waiting, std::max<size_t>(4, stream.max_sessions / 4));
   ASSIGN_OR_RETURN(raw->stream_server, stream::Server::Start(stream, *raw->stream_backend));
+  raw->preload->Start();
   return std::unique_ptr<Engine>(new Engine(std::move(state)));
 }
 
@@ -369,6 +384,7 @@ std::string Engine::Losses() const {
   if (rows.size() > kNamed) text += "; and " + std::to_string(rows.size() - kNamed) + " more";
   return text;
 }
+std::string Engine::PreloadSummary() const { return state_->preload->Summary(); }
 EventLog& Engine::Events() { return *state_->events; }
 const config::Config& Engine::Configuration() const { return state_->config; }
 bool Engine::SystemdCgroups() const { return state_->systemd_cgroups; }

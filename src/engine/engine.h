@@ -18,9 +18,11 @@
 #include "base/result.h"
 #include "config/config.h"
 #include "container/spec.h"
+#include "engine/disk_report.h"
 #include "engine/events.h"
 #include "engine/snapshot.h"
 #include "engine/stats.h"
+#include "engine/verification.h"
 #include "image/images.h"
 #include "image/puller.h"
 #include "network/network.h"
@@ -121,11 +123,29 @@ class Engine {
   // policies are asked when a container is made of it, by its name.
   void LoadImage(const std::string& archive, uint32_t number, PullProgress progress, PullWanted wanted,
                  Done<image::Puller::Loaded> done);
+  // A root filesystem, a tar on the node packed or not, becomes an image of one layer. `archive` is an absolute path.
+  // kInvalidArgument naming a change, the reference or the platform.
+  struct ImportSettings {
+    std::string archive;
+    std::string reference;             // empty: no name
+    std::vector<std::string> changes;  // oci/import_config.h
+    std::string message;               // of its history
+    std::string platform;              // "OS/ARCHITECTURE[/VARIANT]"; empty: this node's
+  };
+  void ImportImage(const ImportSettings& settings, PullProgress progress, PullWanted wanted,
+                   Done<image::Puller::Loaded> done);
   void RemoveImage(const std::string& text, Done<Nothing> done);
   [[nodiscard]] image::Images& Images();
   Result<store::FilesystemUsage> ImageFilesystem();
   // What the containers wrote, as far as it has been measured: in the same filesystem.
   [[nodiscard]] store::DiskUsage WritableLayers() const;
+
+  // Whether these images, all when there are none, are what their digests say (engine/verification.h).
+  void VerifyImages(const std::vector<std::string>& images, std::function<void(const VerifyProgress&)> progress,
+                    PullWanted wanted, Done<VerifyReport> done);
+
+  // Whose each byte of the store is, as far as it is known now.
+  Result<DiskReport> Disk();
 
   // ---- Events ----
   [[nodiscard]] EventLog& Events();
@@ -144,6 +164,8 @@ class Engine {
   [[nodiscard]] Status StorageReadiness() const;
   // What of davitd's own records could not be used at its start, for people; empty: nothing.
   [[nodiscard]] std::string Losses() const;
+  // How far the preload directory is, and what of it could not be loaded, for people; empty: there is none.
+  [[nodiscard]] std::string PreloadSummary() const;
   [[nodiscard]] std::vector<HandlerInfo> Handlers() const;
   [[nodiscard]] const config::Config& Configuration() const;
   [[nodiscard]] bool SystemdCgroups() const;

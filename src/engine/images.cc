@@ -12,6 +12,7 @@
 #include "base/time.h"
 #include "engine/pull_plan.h"
 #include "engine/state.h"
+#include "oci/import_config.h"
 
 namespace davit::engine {
 namespace {
@@ -37,6 +38,40 @@ bool IsPinned(const config::ImageConfig& config, const image::Reference& referen
     return ::fnmatch(glob.c_str(), reference.String().c_str(), 0) == 0 ||
            ::fnmatch(glob.c_str(), reference.FamiliarName().c_str(), 0) == 0;
   });
+}
+
+Result<oci::Platform> ParsePlatform(const std::string& text) {
+  if (text.empty()) return oci::HostPlatform();
+  const std::vector<std::string> parts = Split(text, '/');
+  const bool good =
+      (parts.size() == 2 || parts.size() == 3) && std::all_of(parts.begin(), parts.end(), [](const std::string& part) {
+        return !part.empty() && part.size() <= 64 &&
+               part.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_.-") == std::string::npos;
+      });
+  if (!good) {
+    return InvalidArgument("platform \"" + Printable(text, 80) +
+                           "\" is not OS/ARCHITECTURE[/VARIANT], as in linux/arm64");
+  }
+  return oci::NormalizePlatform({parts[1], parts[0], parts.size() == 3 ? parts[2] : "", ""});
+}
+
+Result<image::PullRequest> ToRequest(const Engine::ImportSettings& settings, const std::string& default_registry) {
+  image::PullRequest request;
+  request.archive = settings.archive;
+  if (!settings.reference.empty()) {
+    ASSIGN_OR_RETURN(request.reference, image::Reference::Parse(settings.reference, default_registry));
+    if (!request.reference.digest().empty()) {
+      return InvalidArgument("import: \"" + Printable(settings.reference, 300) +
+                             "\" has a digest, and what is imported gets its own: give it a name and a tag");
+    }
+  }
+  oci::ImportSettings config;
+  config.changes = settings.changes;
+  config.comment = settings.message.empty() ? "imported from " + Printable(settings.archive, 300) : settings.message;
+  config.created = FormatRfc3339Nano(WallNanos());
+  ASSIGN_OR_RETURN(config.platform, ParsePlatform(settings.platform));
+  ASSIGN_OR_RETURN(request.import_config, oci::MakeImportConfig(config));
+  return request;
 }
 
 }  // namespace
@@ -89,7 +124,7 @@ Result<image::ImageRecord> Engine::State::PresentByDigest(const image::Reference
   }
   for (const std::string& layer : found.layers) {
     ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(layer));
-    if (!layers->Check(digest)) return NotFound("layer " + layer);
+    if (layers->Damaged(digest) || !layers->Check(digest)) return NotFound("layer " + layer);
   }
   return found;
 }
@@ -111,6 +146,7 @@ Result<image::ImageRecord> Engine::State::PullNow(image::PullRequest& request, c
     }
   }
   for (const std::string& note : plan.notes) text += "; " + note;
+  text += preload->Hint();  // the image may be among those that come
   return Status(pulled.code(), text);
 }
 
@@ -202,6 +238,7 @@ void Engine::State::PullOne(const image::Reference& reference, const Pull& pull,
       if (pulled.ok()) {
         if (IsPinned(state->config.image, request.reference)) pulled = state->images->SetPinned(pulled->id, true);
       }
+      if (pulled.ok()) state->verification->Release(false);
       if (pulled.ok()) {
         LogInfo("pulled {} in {} ms: {}", request.reference.String(), (WallNanos() - begin) / 1'000'000, pulled->id);
       }
@@ -214,13 +251,50 @@ void Engine::State::PullOne(const image::Reference& reference, const Pull& pull,
 void Engine::LoadImage(const std::string& archive, uint32_t number, PullProgress progress, PullWanted wanted,
                        Done<image::Puller::Loaded> done) {
   State* state = state_.get();
-  const std::string key = "archive " + archive + " " + std::to_string(number);
-  const uint64_t client = state->pull_waiters.Enter(key, std::move(wanted));
   image::PullRequest request;
   request.archive = archive;
   request.archive_image = number;
-  request.spool = state->config.root;
   request.on_progress = std::move(progress);
+  state->LoadNow("archive " + archive + " " + std::to_string(number), std::move(request), std::move(wanted),
+                 std::move(done));
+}
+
+void Engine::ImportImage(const ImportSettings& settings, PullProgress progress, PullWanted wanted,
+                         Done<image::Puller::Loaded> done) {
+  State* state = state_.get();
+  Result<image::PullRequest> request = ToRequest(settings, state->config.image.default_registry);
+  if (!request.ok()) return done(request.status());
+  request->on_progress = std::move(progress);
+  static std::atomic<uint64_t> number = 0;  // two imports of one file are two images
+  state->LoadNow("import " + std::to_string(++number), std::move(*request), std::move(wanted), std::move(done));
+}
+
+Result<image::Puller::Loaded> Engine::State::LoadPreloaded(const std::string& path, uint32_t image,
+                                                           const image::PullCancel& cancel) {
+  image::PullRequest request;
+  request.archive = path;
+  request.archive_image = image;
+  request.spool = config.root;
+  request.cancel = &cancel;
+  Result<image::Puller::Loaded> loaded = puller->Load(request, Deadline::After(kPullBudget));
+  if (!loaded.ok()) {
+    if (Status swept = images->CollectLayers(); !swept.ok()) LogWarning("layers: {}", swept.message());
+    return loaded;
+  }
+  for (const std::string& name : loaded->names) {
+    Result<image::Reference> reference = image::Reference::Parse(name, config.image.default_registry);
+    if (!reference.ok() || !IsPinned(config.image, *reference)) continue;
+    ASSIGN_OR_RETURN(loaded->record, images->SetPinned(loaded->record.id, true));
+    break;
+  }
+  return loaded;
+}
+
+void Engine::State::LoadNow(const std::string& key, image::PullRequest request, PullWanted wanted,
+                            Done<image::Puller::Loaded> done) {
+  State* state = this;
+  request.spool = state->config.root;
+  const uint64_t client = state->pull_waiters.Enter(key, std::move(wanted));
   // Archives wait for each other and for no registry.
   state->pull_slots.Post("archives", [state, key, client, request, done = std::move(done)]() mutable {
     Result<image::Puller::Loaded> loaded = [&]() -> Result<image::Puller::Loaded> {
@@ -230,6 +304,7 @@ void Engine::LoadImage(const std::string& archive, uint32_t number, PullProgress
       return state->puller->Load(request, Deadline::After(kPullBudget));
     }();
     if (loaded.ok()) {
+      state->verification->Release(false);
       LogInfo("loaded {} from {}", loaded->record.id, Printable(request.archive, 300));
     } else if (Status swept = state->images->CollectLayers(); !swept.ok()) {
       // Unlike a pull, which the kubelet repeats: what came of a bad archive is of no use.
@@ -250,6 +325,11 @@ void Engine::RemoveImage(const std::string& text, Done<Nothing> done) {
       done(status.Annotate("remove image"));
     }
   });
+}
+
+void Engine::VerifyImages(const std::vector<std::string>& images, std::function<void(const VerifyProgress&)> progress,
+                          PullWanted wanted, Done<VerifyReport> done) {
+  state_->verification->Start(images, {std::move(progress), std::move(wanted)}, std::move(done));
 }
 
 Status Engine::TrustReadiness() const { return state_->trust->Ready(); }

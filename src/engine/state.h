@@ -10,10 +10,12 @@
 #include "container/containers.h"
 #include "engine/counters.h"
 #include "engine/cpu_rates.h"
+#include "engine/disk_report.h"
 #include "engine/engine.h"
 #include "engine/events.h"
 #include "engine/exits.h"
 #include "engine/pod_interfaces.h"
+#include "engine/preload.h"
 #include "engine/pull_slots.h"
 #include "engine/pull_waiters.h"
 #include "engine/records.h"
@@ -22,6 +24,7 @@
 #include "engine/stream_backend.h"
 #include "engine/sync_execs.h"
 #include "engine/trust_gate.h"
+#include "engine/verification.h"
 #include "engine/writable_usage.h"
 #include "network/cni_network.h"
 #include "pod/sandboxes.h"
@@ -122,6 +125,9 @@ struct Engine::State {
   CpuRates cpu_rates;
   PodInterfaces pod_interfaces{kMaxOpenInterfaces};
   std::unique_ptr<WritableUsage> writable_usage;
+  std::unique_ptr<DiskMeasure> disk;
+  std::unique_ptr<Preload> preload;
+  std::unique_ptr<Verification> verification;  // tells preload what it finds: ends before it
   // Its own: statistics must not wait behind execs.
   sched::ThreadPool stats_pool{"davit-stats", 2};
 
@@ -207,6 +213,10 @@ struct Engine::State {
                  Done<image::ImageRecord> done);
   void PullOne(const image::Reference& reference, const Pull& pull, Done<image::ImageRecord> done);
   Result<image::ImageRecord> PresentByDigest(const image::Reference& reference);
+  // Blocks.
+  Result<image::Puller::Loaded> LoadPreloaded(const std::string& path, uint32_t image, const image::PullCancel& cancel);
+  // An archive, on a thread of the pulls. `key`: what clients wait for (PullWaiters).
+  void LoadNow(const std::string& key, image::PullRequest request, PullWanted wanted, Done<image::Puller::Loaded> done);
   Result<image::ImageRecord> PullNow(image::PullRequest& request, const image::Credentials& credentials,
                                      const std::string& pod_namespace, Deadline deadline);
   Status WatchExit(const container::ContainerRecord& record);

@@ -1,31 +1,17 @@
 #include "engine/writable_usage.h"
 
-#include <pthread.h>
-#include <sched.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <system_error>
 
 #include "base/log.h"
+#include "sched/idle_worker.h"
 
 namespace davit::engine {
 namespace {
 
 constexpr size_t kMaxQueued = 16384;
 constexpr int kRestFactor = 9;
-
-// Best effort: of the calling thread. ioprio_set(2) has no wrapper; class 3 is "idle".
-void BecomeIdle() {
-  ::pthread_setname_np(::pthread_self(), "davit-usage");
-  sched_param param{};
-  ::sched_setscheduler(0, SCHED_BATCH, &param);
-  ::setpriority(PRIO_PROCESS, 0, 19);
-  ::syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, 3 << 13);
-}
 
 }  // namespace
 
@@ -53,7 +39,7 @@ void WritableUsage::Want(const ContainerId& id) {
 }
 
 void WritableUsage::Run() {
-  BecomeIdle();
+  sched::BecomeIdle("davit-usage");
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });

@@ -57,7 +57,9 @@ std::optional<std::vector<std::string>> JsonList(std::string_view text) {
   return list;
 }
 
-boost::json::array ToArray(const std::vector<std::string>& list) { return boost::json::array(list.begin(), list.end()); }
+boost::json::array ToArray(const std::vector<std::string>& list) {
+  return boost::json::array(list.begin(), list.end());
+}
 
 class Config {
  public:

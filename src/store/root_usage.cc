@@ -117,6 +117,7 @@ Result<RootWalk> RootWalk::Begin(const std::string& root, const std::vector<std:
   std::optional<std::vector<std::string>> top = NamesIn(root);
   if (!top) return NotFound("measure " + root + ": it cannot be read");
   std::vector<std::string> databases;
+  std::vector<std::string> records;  // and the lists of layers, which were made after the layers were measured
   for (const std::string& name : *top) {
     const std::string path = root + "/" + name;
     if (name == "layers" || name == "containers" || name == "quarantine") {
@@ -132,6 +133,8 @@ Result<RootWalk> RootWalk::Begin(const std::string& root, const std::vector<std:
           state->Add(Owner::kStaging, entry, below);
         } else if (name != "layers" || known.count(entry) == 0) {
           state->Add(Owner::kUnknown, name + "/" + entry, below);
+        } else {
+          records.push_back(below + "/checksums");
         }
       }
       continue;
@@ -139,6 +142,8 @@ Result<RootWalk> RootWalk::Begin(const std::string& root, const std::vector<std:
     const std::optional<Owner> owner = OwnerOf(name);
     if (owner == Owner::kDatabase) {
       databases.push_back(path);
+    } else if (owner == Owner::kRecords) {
+      records.push_back(path);
     } else if (owner) {
       state->Add(*owner, *owner == Owner::kStaging ? name : "", path);
     } else {
@@ -146,8 +151,10 @@ Result<RootWalk> RootWalk::Begin(const std::string& root, const std::vector<std:
     }
   }
   // One after the other: they are one part.
-  if (!databases.empty()) state->parts.push_back({Owner::kDatabase, "", {}, true});
-  for (std::string& path : databases) state->places.push_back({std::move(path), state->parts.size() - 1});
+  for (auto& [owner, paths] : {std::pair(Owner::kDatabase, &databases), std::pair(Owner::kRecords, &records)}) {
+    if (!paths->empty()) state->parts.push_back({owner, "", {}, true});
+    for (std::string& path : *paths) state->places.push_back({std::move(path), state->parts.size() - 1});
+  }
   return RootWalk(std::move(state));
 }
 
