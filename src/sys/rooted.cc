@@ -17,11 +17,12 @@ constexpr size_t kMaxPath = 4096;
 constexpr int kMaxLinks = 40;  // as the kernel counts (path_resolution(7))
 
 // A descriptor, or -1 with errno.
-int OpenBelow(int root_fd, const std::string& path, int flags, unsigned mode) {
+int OpenBelow(int root_fd, const std::string& path, int flags, unsigned mode,
+              uint64_t resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS) {
   open_how how = {};
   how.flags = static_cast<uint64_t>(static_cast<unsigned>(flags | O_CLOEXEC));
   if ((flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) != 0) how.mode = mode;  // any other use is EINVAL
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  how.resolve = resolve;
   // EAGAIN: something was renamed or mounted during the walk, and ".." could not be proved safe.
   constexpr int kMaxAttempts = 128;
   for (int attempt = 0;; ++attempt) {
@@ -82,6 +83,13 @@ Result<UniqueFd> MakeDirectoriesLimited(int root_fd, const std::string& path, un
 Result<UniqueFd> OpenInRoot(int root_fd, const std::string& path, int flags, unsigned mode) {
   RETURN_IF_ERROR(CheckPath(path));
   UniqueFd fd(OpenBelow(root_fd, path, flags, mode));
+  if (!fd.valid()) return ErrnoError(errno, "open " + Printable(path, kMaxPath));
+  return fd;
+}
+
+Result<UniqueFd> OpenBeneath(int root_fd, const std::string& path, int flags) {
+  RETURN_IF_ERROR(CheckPath(path));
+  UniqueFd fd(OpenBelow(root_fd, path, flags, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV));
   if (!fd.valid()) return ErrnoError(errno, "open " + Printable(path, kMaxPath));
   return fd;
 }
