@@ -70,6 +70,8 @@ namespace davit::control::v1 {
 class PullImageProgress;
 class LoadImageRequest;
 class PullImageRequest;
+class SaveImagesChunk;
+class SaveImagesRequest;
 }  // namespace davit::control::v1
 
 namespace davit::cli {
@@ -128,6 +130,10 @@ class Client {
   Result<control::v1::PullImageProgress> Load(
       const control::v1::LoadImageRequest& request,
       const std::function<void(const control::v1::PullImageProgress&)>& progress);
+
+  // Until the end of the archive; an error of `chunk` ends it and is returned. OK: it is whole.
+  Status Save(const control::v1::SaveImagesRequest& request,
+              const std::function<Status(const control::v1::SaveImagesChunk&)>& chunk);
 
   // Until `event` returns false or the server ends the stream: then with its error. No limit unless one was
   // set explicitly.

@@ -93,6 +93,14 @@ struct ImagePullOptions {
 Result<int> ImagePull(const Context& context, const ImagePullOptions& options);
 // `input`: a file, a directory or "-" for standard input.
 Result<int> ImageLoad(const Context& context, const std::string& input, bool quiet);
+struct ImageSaveOptions {
+  std::vector<std::string> images;
+  std::string output = "-";               // standard output
+  std::string format = "docker-archive";  // oci-archive, oci-dir
+  bool compress = false;
+  bool quiet = false;
+};
+Result<int> ImageSave(const Context& context, const ImageSaveOptions& options);
 Result<int> ImageList(const Context& context, const std::string& filter, bool quiet);
 Result<int> ImageStatus(const Context& context, const std::string& reference);
 Result<int> ImageRemove(const Context& context, const std::vector<std::string>& references);

@@ -16,6 +16,8 @@ class ControlService final : public ::davit::control::v1::ControlService::Callba
       ::grpc::CallbackServerContext*, const ::davit::control::v1::PullImageRequest*) override;
   ::grpc::ServerWriteReactor<::davit::control::v1::PullImageProgress>* LoadImage(
       ::grpc::CallbackServerContext*, const ::davit::control::v1::LoadImageRequest*) override;
+  ::grpc::ServerWriteReactor<::davit::control::v1::SaveImagesChunk>* SaveImages(
+      ::grpc::CallbackServerContext*, const ::davit::control::v1::SaveImagesRequest*) override;  // save_stream.cc
 
  private:
   engine::Engine& engine_;

@@ -199,8 +199,7 @@ Result<std::unique_ptr<LayerTar>> LayerTar::Open(const std::string& directory, s
   if (!journal.ok()) return journal.status();
   tar->journal_ = std::move(*journal);
   ASSIGN_OR_RETURN(tar->fs_, sys::OpenBeneath(top.get(), "fs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  Result<sys::UniqueFd> replaced =
-      sys::OpenBeneath(top.get(), kReplacedDirectory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  Result<sys::UniqueFd> replaced = sys::OpenBeneath(top.get(), kReplacedDirectory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (replaced.ok()) {
     tar->replaced_ = std::move(*replaced);
   } else if (replaced.code() != StatusCode::kNotFound) {
@@ -252,8 +251,8 @@ Status LayerTar::Look() {
   }
 }
 
-// Whether the content of the tar's file of that number, which was at `path` then, is in replaced/, and its path there or
-// in fs/.
+// Whether the content of the tar's file of that number, which was at `path` then, is in replaced/, and its path there
+// or in fs/.
 std::pair<bool, std::string> LayerTar::Locate(const std::string& path, uint64_t file) const {
   if (replaced_names_.empty()) return {false, path};
   const Replaced* first = nullptr;

@@ -1,8 +1,8 @@
 // LayerTar: the tar of a layer, made again of its journal (layer_journal.h) and its directory.
 //
-// The journal is not believed: it is read with the caps of its writer, in some hundred KiB, names are resolved below the
-// layer's own directories with openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS), and what comes out is compared with the
-// diff ID. So one that is cut short or lies costs the export, and nothing else.
+// The journal is not believed: it is read with the caps of its writer, in some hundred KiB, names are resolved below
+// the layer's own directories with openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS), and what comes out is compared with
+// the diff ID. So one that is cut short or lies costs the export, and nothing else.
 #pragma once
 
 #include <cstdint>
@@ -66,8 +66,8 @@ class LayerTar {
   using Sink = std::function<Status(std::string_view)>;
 
   // `directory`: the layer's (<root>/layers/<hex>). Reads the whole journal once.
-  //   kFailedPrecondition  there is none (a layer of an earlier version), or the tar cannot be made again: the text says why
-  //   kDataLoss            it is damaged; kUnimplemented: of a later version
+  //   kFailedPrecondition  there is none (a layer of an earlier version), or the tar cannot be made again: the text
+  //   says why kDataLoss            it is damaged; kUnimplemented: of a later version
   // `go_on` is asked now and then, here and while writing; its error ends the work. May be empty.
   static Result<std::unique_ptr<LayerTar>> Open(const std::string& directory, std::function<Status()> go_on);
 

@@ -33,8 +33,7 @@ uint32_t JournalChecksum(uint32_t before, std::string_view bytes) {
 Result<std::unique_ptr<LayerJournal>> LayerJournal::Create(const std::string& directory,
                                                            std::function<Status(uint64_t)> charge) {
   ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::Open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  sys::UniqueFd file(
-      ::openat(fd.get(), kJournalFile, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  sys::UniqueFd file(::openat(fd.get(), kJournalFile, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!file.valid()) return ErrnoError(errno, fmt::format("create {}/{}", directory, kJournalFile));
   std::unique_ptr<LayerJournal> journal(new LayerJournal(std::move(fd), std::move(file), std::move(charge)));
   RETURN_IF_ERROR(journal->Begin());

@@ -43,18 +43,18 @@ enum class JournalRecord : char {
 };
 
 // Caps, of the writer and of the reader.
-inline constexpr size_t kMaxJournalRun = 512 << 10;              // bytes in one kBytes
-inline constexpr size_t kMaxJournalPath = 4000;                  // below PATH_MAX with the directory in front
-inline constexpr size_t kMaxJournalReason = 300;                 // bytes
-inline constexpr uint64_t kMaxJournalReplaced = 65'536;          // names
-inline constexpr size_t kMaxJournalReplacedBytes = 8 << 20;      // of these names
+inline constexpr size_t kMaxJournalRun = 512 << 10;                // bytes in one kBytes
+inline constexpr size_t kMaxJournalPath = 4000;                    // below PATH_MAX with the directory in front
+inline constexpr size_t kMaxJournalReason = 300;                   // bytes
+inline constexpr uint64_t kMaxJournalReplaced = 65'536;            // names
+inline constexpr size_t kMaxJournalReplacedBytes = 8 << 20;        // of these names
 inline constexpr uint64_t kMaxJournalBytes = uint64_t{512} << 20;  // compressed
 
 // CRC-32 of gzip and zlib, which names the file that has changed; the diff ID says whether anything has.
 uint32_t JournalChecksum(uint32_t before, std::string_view bytes);
 
-// Not thread-safe. A layer that it cannot describe is described as such: what is wrong with a journal never fails a pull,
-// but a disk that takes no more does.
+// Not thread-safe. A layer that it cannot describe is described as such: what is wrong with a journal never fails a
+// pull, but a disk that takes no more does.
 class LayerJournal final : public TarTap {
  public:
   // `directory` holds the layer's; made in it: the journal and, when something is replaced, the directory for that.

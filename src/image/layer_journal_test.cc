@@ -157,7 +157,7 @@ TEST_F(RootLayerJournalTest, AllKindsOfEntriesComeAgain) {
 TEST_F(RootLayerJournalTest, WhatIsReplacedComesAgain) {
   TarBuilder tar;
   tar.Dir("d/").File("d/f", "first").File("d/f", "second, which is longer").File("d/f", "third").File("g", "of g");
-  tar.Link("h", '1', "g").File("g", "another g");          // h goes on as it was
+  tar.Link("h", '1', "g").File("g", "another g");                                  // h goes on as it was
   tar.File("d/sub/x", "below").File("d/sub/y", "").Link("d/sub", '2', "nowhere");  // a directory with content
   tar.File("d/sub", "now a file").Dir("d/sub").File("d/sub/x", "again");
   tar.File("d", "a file in place of all");
@@ -241,7 +241,8 @@ TEST_F(RootLayerJournalTest, ADamagedJournalIsDataLoss) {
 TEST_F(RootLayerJournalTest, ALyingJournalReadsNothingOutsideTheLayer) {
   std::filesystem::create_symlink(dir_.path(), layer() + "/fs/out");
   std::filesystem::create_directory(layer() + "/replaced");
-  for (const std::string name : {"../../outside", "../journal", "../replaced", "/etc/passwd", "out/outside", "", ".", ".."}) {
+  for (const std::string name :
+       {"../../outside", "../journal", "../replaced", "/etc/passwd", "out/outside", "", ".", ".."}) {
     std::filesystem::remove(layer() + "/journal");
     Result<std::unique_ptr<LayerJournal>> journal = LayerJournal::Create(layer(), {});
     ASSERT_TRUE(journal.ok());

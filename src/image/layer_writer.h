@@ -58,8 +58,8 @@ class LayerWriter {
   static Result<std::unique_ptr<LayerWriter>> Create(const std::string& root, std::string name,
                                                      LayerWriterLimits limits);
 
-  // Before the first entry, whose reader has the journal as its tap: notes there where the content of files is, and what
-  // entries replace is kept. `journal` outlives this.
+  // Before the first entry, whose reader has the journal as its tap: notes there where the content of files is, and
+  // what entries replace is kept. `journal` outlives this.
   void SetJournal(LayerJournal* journal) { journal_ = journal; }
 
   // All entries of the archive, up to its end; then Finish. The source is not drained.
