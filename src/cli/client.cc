@@ -201,6 +201,19 @@ Result<control::v1::VerifyImagesReport> Client::Verify(
   return message.report();
 }
 
+Status Client::Save(const control::v1::SaveImagesRequest& request,
+                    const std::function<Status(const control::v1::SaveImagesChunk&)>& chunk) {
+  ::grpc::ClientContext context;
+  stubs_->LimitIfSet(context);
+  auto reader = stubs_->control.SaveImages(&context, request);
+  control::v1::SaveImagesChunk message;
+  Status taken;
+  while (taken.ok() && reader->Read(&message)) taken = chunk(message);
+  if (!taken.ok()) context.TryCancel();
+  ::grpc::Status end = reader->Finish();
+  return taken.ok() ? ToStatus(end, socket_path_, "save") : taken.Annotate("save");
+}
+
 Status Client::Events(const std::function<bool(const cri::ContainerEventResponse&)>& event) {
   ::grpc::ClientContext context;
   stubs_->LimitIfSet(context);

@@ -76,6 +76,8 @@ class PullImageRequest;
 class VerifyImagesProgress;
 class VerifyImagesReport;
 class VerifyImagesRequest;
+class SaveImagesChunk;
+class SaveImagesRequest;
 }  // namespace davit::control::v1
 
 namespace davit::cli {
@@ -145,6 +147,9 @@ class Client {
   Result<control::v1::VerifyImagesReport> Verify(
       const control::v1::VerifyImagesRequest& request,
       const std::function<void(const control::v1::VerifyImagesProgress&)>& progress);
+  // Until the end of the archive; an error of `chunk` ends it and is returned. OK: it is whole.
+  Status Save(const control::v1::SaveImagesRequest& request,
+              const std::function<Status(const control::v1::SaveImagesChunk&)>& chunk);
 
   // Until `event` returns false or the server ends the stream: then with its error. No limit unless one was
   // set explicitly.

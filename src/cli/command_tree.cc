@@ -311,6 +311,24 @@ void AddImageCommands(CLI::App& app, Invocation& to) {
     });
   }
   {
+    CLI::App& command = Command(image, "save",
+                                "Save images into one archive, which davit, docker, podman and skopeo load again under "
+                                "the same ids.",
+                                "davit image save -o images.tar redis:7 nginx:1\n"
+                                "  davit image save --format oci-dir -o layout redis:7\n"
+                                "  davit image save redis:7 | ssh node2 davit image load");
+    auto options = std::make_shared<ImageSaveOptions>();
+    // Not the -o of all other commands: here it is what it is in docker and podman.
+    command.add_option("-o,--output", options->output, "file, or directory of oci-dir; - for standard output");
+    command.add_option("--format", options->format, "docker-archive, oci-archive or oci-dir")
+        ->check(CLI::IsMember({"docker-archive", "oci-archive", "oci-dir"}))
+        ->capture_default_str();
+    command.add_flag("--compress", options->compress, "the layers with gzip; the ids stay");
+    command.add_flag("-q,--quiet", options->quiet, "no progress");
+    command.add_option("IMAGE", options->images, "image references or ids")->required();
+    command.callback([&to, options] { to.action = [options](const Context& c) { return ImageSave(c, *options); }; });
+  }
+  {
     CLI::App& command = Command(image, "list", "List images.", "davit image list -o json");
     command.alias("ls");
     auto filter = std::make_shared<std::string>();

@@ -105,6 +105,14 @@ struct ImageImportOptions {
 Result<int> ImageImport(const Context& context, const ImageImportOptions& options);
 // 1 when damage was found, or something could not be looked at.
 Result<int> ImageVerify(const Context& context, const std::vector<std::string>& images, bool quiet);
+struct ImageSaveOptions {
+  std::vector<std::string> images;
+  std::string output = "-";               // standard output
+  std::string format = "docker-archive";  // oci-archive, oci-dir
+  bool compress = false;
+  bool quiet = false;
+};
+Result<int> ImageSave(const Context& context, const ImageSaveOptions& options);
 Result<int> ImageList(const Context& context, const std::string& filter, bool quiet);
 Result<int> ImageStatus(const Context& context, const std::string& reference);
 Result<int> ImageRemove(const Context& context, const std::vector<std::string>& references);

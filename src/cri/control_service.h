@@ -22,6 +22,8 @@ class ControlService final : public ::davit::control::v1::ControlService::Callba
       ::grpc::CallbackServerContext*, const ::davit::control::v1::VerifyImagesRequest*) override;
   ::grpc::ServerUnaryReactor* DiskUsage(::grpc::CallbackServerContext*, const ::davit::control::v1::DiskUsageRequest*,
                                         ::davit::control::v1::DiskUsageResponse*) override;
+  ::grpc::ServerWriteReactor<::davit::control::v1::SaveImagesChunk>* SaveImages(
+      ::grpc::CallbackServerContext*, const ::davit::control::v1::SaveImagesRequest*) override;  // save_stream.cc
 
  private:
   engine::Engine& engine_;

@@ -23,6 +23,7 @@
 #include "engine/snapshot.h"
 #include "engine/stats.h"
 #include "engine/verification.h"
+#include "image/image_export.h"
 #include "image/images.h"
 #include "image/puller.h"
 #include "network/network.h"
@@ -134,6 +135,10 @@ class Engine {
   };
   void ImportImage(const ImportSettings& settings, PullProgress progress, PullWanted wanted,
                    Done<image::Puller::Loaded> done);
+  // Writes images (references or ids) into `sink`, on a thread of idle priority; the images stay while it runs.
+  // `wanted` as for pulls, and asked often. ExportImages() has the errors; kNotFound for a name.
+  void SaveImages(const std::vector<std::string>& names, bool docker, bool gzip,
+                  std::shared_ptr<image::ExportSink> sink, PullWanted wanted, Done<Nothing> done);
   void RemoveImage(const std::string& text, Done<Nothing> done);
   [[nodiscard]] image::Images& Images();
   Result<store::FilesystemUsage> ImageFilesystem();

@@ -141,7 +141,8 @@ struct Engine::State {
   PullSlots pull_slots{pull_pool, 6};  // before the pool, which it uses: destroyed after it
   sched::ThreadPool pull_pool{"davit-pull", 16};
   sched::ThreadPool image_pool{"davit-image", 2};
-  std::mutex strands_lock;  // guards the pointer: timers may fire while the engine ends
+  sched::ThreadPool save_pool{"davit-save", 2};  // each waits for a client that reads
+  std::mutex strands_lock;                       // guards the pointer: timers may fire while the engine ends
   std::unique_ptr<sched::Strands> strands;
 
   std::unique_ptr<StreamBackend> stream_backend;

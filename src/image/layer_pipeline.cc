@@ -8,6 +8,7 @@
 
 #include "image/byte_ring.h"
 #include "image/decompress.h"
+#include "image/layer_journal.h"
 #include "image/out_of_memory.h"
 #include "image/sha256.h"
 #include "image/tar_reader.h"
@@ -89,8 +90,15 @@ Result<UnpackedLayer> Untar(const LayerJob& job, const PullLimits& limits, Pipel
   tar_limits.max_entries = limits.max_layer_entries;
   TarReader tar(source, tar_limits);
   ASSIGN_OR_RETURN(std::unique_ptr<LayerWriter> writer, LayerWriter::Create(job.path, "layer", writer_limits));
+  std::unique_ptr<LayerJournal> journal;
+  if (!job.journal.empty()) {
+    ASSIGN_OR_RETURN(journal, LayerJournal::Create(job.journal, writer_limits.charge));
+    tar.SetTap(journal.get());
+    writer->SetJournal(journal.get());
+  }
   RETURN_IF_ERROR(writer->WriteAll(tar));
   RETURN_IF_ERROR(tar.Drain());
+  if (journal) RETURN_IF_ERROR(journal->Finish());
   const std::set<std::string>& implicit = writer->implicit_directories();
   const std::set<std::string>& whiteouts = writer->whiteout_directories();
   return UnpackedLayer{writer->totals(),

@@ -18,6 +18,7 @@ struct LayerJob {
   oci::Descriptor blob;
   oci::Digest diff_id;  // empty: there is none to compare with, as for an artifact's packed directory
   std::string path;     // empty directory
+  std::string journal;  // directory for the layer's journal (layer_journal.h); empty: none is written
 };
 
 // Shared by all layers of a pull.

@@ -203,20 +203,57 @@ Status LayerWriter::MakeParents(const std::string& parent) {
   return {};
 }
 
+// Also sets cached_physical_.
+Result<sys::UniqueFd> LayerWriter::OpenParent(const std::string& parent) {
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+  if (journal_ != nullptr) {
+    Result<sys::UniqueFd> fd = sys::OpenBeneath(root_.get(), parent, kFlags);
+    if (fd.ok()) {
+      cached_physical_ = parent;
+      return fd;
+    }
+    // Not there, or there is a symbolic link on the way.
+  }
+  Result<sys::UniqueFd> fd = sys::OpenInRoot(root_.get(), parent, kFlags);
+  if (journal_ != nullptr && fd.ok()) cached_physical_ = WhereItIs(fd->get());
+  return fd;
+}
+
+// The path in the layer of a directory that was reached through symbolic links.
+std::string LayerWriter::WhereItIs(int directory) {
+  auto path_of = [](int fd) {
+    std::string path(8192, '\0');
+    const ssize_t n = ::readlink(fmt::format("/proc/self/fd/{}", fd).c_str(), path.data(), path.size());
+    path.resize(n > 0 ? static_cast<size_t>(n) : 0);
+    return path;
+  };
+  const std::string root = path_of(root_.get());
+  const std::string path = path_of(directory);
+  if (!root.empty() && path == root) return {};
+  if (!root.empty() && path.starts_with(root + "/")) return path.substr(root.size() + 1);
+  journal_->Inexact("a path with symbolic links could not be resolved");
+  return {};
+}
+
+std::string LayerWriter::Physical(const Place& place) const {
+  if (place.parent == root_.get() || cached_physical_.empty()) return place.base;
+  return cached_physical_ + "/" + place.base;
+}
+
 Result<int> LayerWriter::Parent(const std::string& parent) {
   if (parent.empty()) {
     // The root itself: never cached, its descriptor is there anyway.
     return root_.get();
   }
   if (cached_fd_.valid() && cached_parent_ == parent) return cached_fd_.get();
-  Result<sys::UniqueFd> fd = sys::OpenInRoot(root_.get(), parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  Result<sys::UniqueFd> fd = OpenParent(parent);
   if (!fd.ok()) {
     if (fd.code() != StatusCode::kNotFound) {
       return InvalidArgument(fmt::format("\"{}\" of {} is not a directory of the layer ({})", Printable(parent), name_,
                                          fd.status().message()));
     }
     RETURN_IF_ERROR(MakeParents(parent));
-    fd = sys::OpenInRoot(root_.get(), parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = OpenParent(parent);
     if (!fd.ok()) return fd.status().Annotate(name_);
   }
   struct stat st {};
@@ -242,7 +279,11 @@ Result<LayerWriter::Place> LayerWriter::Locate(const std::string& clean) {
 
 // Removes what an earlier entry of the same name left.
 Status LayerWriter::Replace(const Place& place) {
-  RETURN_IF_ERROR(RemoveAt(place.parent, place.base).Annotate(name_));
+  bool kept = false;
+  if (journal_ != nullptr) {
+    ASSIGN_OR_RETURN_WITH(kept, journal_->SetAside(place.parent, place.base, Physical(place)), name_);
+  }
+  if (!kept) RETURN_IF_ERROR(RemoveAt(place.parent, place.base).Annotate(name_));
   // The removed name can have been a directory (or link) on the way to the cached parent.
   if (cached_fd_.valid() && place.parent != cached_fd_.get()) {
     cached_fd_.reset();
@@ -284,9 +325,11 @@ Status LayerWriter::Write(const TarEntry& entry, TarReader& tar) {
 Status LayerWriter::WriteData(const TarEntry& entry, const Place& place, TarReader& tar, int fd) {
   size_t next = 0;    // of the extents
   uint64_t room = 0;  // in the extent that is being filled
+  uint32_t checksum = 0;
   while (true) {
     ASSIGN_OR_RETURN(std::string_view piece, tar.Data());
     if (piece.empty()) break;
+    if (journal_ != nullptr) checksum = JournalChecksum(checksum, piece);
     while (!piece.empty()) {
       if (entry.sparse && room == 0) {
         if (next == entry.extents.size()) return Internal(fmt::format("\"{}\": data behind its map", place.clean));
@@ -303,7 +346,9 @@ Status LayerWriter::WriteData(const TarEntry& entry, const Place& place, TarRead
     }
   }
   if (entry.sparse && ::ftruncate(fd, static_cast<off_t>(entry.size)) != 0) return Failed(errno, "extend", place.clean);
-  return {};
+  if (journal_ == nullptr) return {};
+  if (entry.sparse) return journal_->File(Physical(place), entry.extents, checksum);
+  return journal_->File(Physical(place), entry.size, checksum);
 }
 
 Status LayerWriter::WriteRegular(const TarEntry& entry, const Place& place, TarReader& tar) {
@@ -411,8 +456,10 @@ Status LayerWriter::WriteHardLink(const TarEntry& entry, const Place& place) {
     struct stat there {};
     if (::fstatat(place.parent, place.base.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_ino == st.st_ino)
       return {};
-    // The target may lie below what is being replaced; then the second link fails with ENOENT.
+    // The target may lie below what is being replaced; then it is not there any more.
     RETURN_IF_ERROR(Replace(place));
+    dir = sys::OpenInRoot(root_.get(), split.parent.empty() ? "." : split.parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (!dir.ok()) return Failed(ENOENT, "link", place.clean);
     if (::linkat(dir->get(), split.base.c_str(), place.parent, place.base.c_str(), 0) != 0)
       return Failed(errno, "link", place.clean);
   }

@@ -32,6 +32,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "image/layer_journal.h"
 #include "image/pull_messages.h"
 #include "image/tar_reader.h"
 #include "sys/unique_fd.h"
@@ -56,6 +57,10 @@ class LayerWriter {
   // `root` is the layer's directory: empty, and this class's alone while it lives. `name` is for errors.
   static Result<std::unique_ptr<LayerWriter>> Create(const std::string& root, std::string name,
                                                      LayerWriterLimits limits);
+
+  // Before the first entry, whose reader has the journal as its tap: notes there where the content of files is, and
+  // what entries replace is kept. `journal` outlives this.
+  void SetJournal(LayerJournal* journal) { journal_ = journal; }
 
   // All entries of the archive, up to its end; then Finish. The source is not drained.
   // kInvalidArgument naming the entry, kResourceExhausted for caps and a full filesystem (naming it).
@@ -89,6 +94,9 @@ class LayerWriter {
   };
   LayerWriter(sys::UniqueFd root, std::string path, std::string name, LayerWriterLimits limits);
   Result<int> Parent(const std::string& parent);
+  Result<sys::UniqueFd> OpenParent(const std::string& parent);
+  std::string WhereItIs(int directory);
+  [[nodiscard]] std::string Physical(const Place& place) const;
   Status MakeParents(const std::string& parent);
   Result<Place> Locate(const std::string& clean);
   Status WriteData(const TarEntry& entry, const Place& place, TarReader& tar, int fd);
@@ -115,6 +123,7 @@ class LayerWriter {
   std::string path_;
   std::string name_;
   LayerWriterLimits limits_;
+  LayerJournal* journal_ = nullptr;
   LayerTotals totals_;
   std::vector<std::string> warnings_;
   std::set<std::string> implicit_;
@@ -126,6 +135,7 @@ class LayerWriter {
   std::map<std::string, DirectoryTime> directories_;
   // The parent of the last entry: archives list a directory's files one after another.
   std::string cached_parent_;
+  std::string cached_physical_;  // the same without symbolic links; with a journal only
   sys::UniqueFd cached_fd_;
   bool cached_setgid_ = false;
   uint64_t unchecked_bytes_ = UINT64_MAX;  // since the last look at free space

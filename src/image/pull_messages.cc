@@ -22,7 +22,7 @@ BOOST_DESCRIBE_STRUCT(SignatureWants, (), (openpgp, sigstore, lookasides))
 BOOST_DESCRIBE_STRUCT(PullJob, (),
                       (version, reference, archive, archive_image, spool, import_config, endpoints, hosts, platform, limits,
                        signatures))
-BOOST_DESCRIBE_STRUCT(FetchCommand, (), (diff_id, path))
+BOOST_DESCRIBE_STRUCT(FetchCommand, (), (diff_id, path, journal))
 BOOST_DESCRIBE_STRUCT(FinishCommand, (), (layers))
 BOOST_DESCRIBE_STRUCT(LayerSource, (), (diff_id, digest, size))
 BOOST_DESCRIBE_STRUCT(ResolvedEvent, (),

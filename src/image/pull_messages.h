@@ -41,7 +41,8 @@ struct PullJob {
 // Further lines on stdin.
 struct FetchCommand {
   std::string diff_id;
-  std::string path;  // empty directory, this layer's
+  std::string path;     // empty directory, this layer's
+  std::string journal;  // the directory around it, for its journal (layer_journal.h); empty: none is written
 };
 struct FinishCommand {
   uint32_t layers = 0;  // that were asked for: a check

@@ -302,7 +302,7 @@ class Session {
     LayerEvent event;
     event.diff_id = command.diff_id;
     if (file.path.empty()) {
-      LayerJob job{file.blob, {}, command.path};
+      LayerJob job{file.blob, {}, command.path, ""};
       job.blob.media_type = oci::kMediaDockerLayerGzip;  // of which the bytes alone decide the compression
       ASSIGN_OR_RETURN(UnpackedLayer unpacked, UnpackLayer(job, job_.limits, counters_, fetch));
       return EventOf(command.diff_id, std::move(unpacked));
@@ -321,7 +321,7 @@ class Session {
     auto blob = resolved_.blobs.find(command.diff_id);
     if (blob == resolved_.blobs.end())
       return InvalidArgument(fmt::format("no layer {} in this image", Printable(command.diff_id)));
-    LayerJob layer{blob->second, {}, command.path};
+    LayerJob layer{blob->second, {}, command.path, command.journal};
     ASSIGN_OR_RETURN(layer.diff_id, oci::Digest::Parse(command.diff_id));
     ASSIGN_OR_RETURN(std::unique_ptr<ImageSource> source, MakeSource());
     ASSIGN_OR_RETURN(

@@ -299,7 +299,7 @@ class PullRun {
       }
       ASSIGN_OR_RETURN(store::LayerStaging staging, layers_.Begin(position.diff));
       FaultPoint("image.pull.staging");
-      FetchCommand command{diff_id, staging.fs()};
+      FetchCommand command{diff_id, staging.fs(), image_.artifact ? "" : staging.dir()};
       staged_.emplace(diff_id, std::move(staging));
       progress_.bytes_total += position.blob_size;
       ++asked_;

@@ -154,11 +154,17 @@ Result<std::string_view> TarReader::Take(size_t max) {
   return out;
 }
 
+Result<std::string_view> TarReader::TakeTapped(size_t max) {
+  ASSIGN_OR_RETURN(std::string_view piece, Take(max));
+  if (tap_ != nullptr && !piece.empty()) RETURN_IF_ERROR(tap_->Raw(piece));
+  return piece;
+}
+
 // False at the end of the source before the first byte of the block.
 Result<bool> TarReader::ReadBlock(char* block) {
   size_t have = 0;
   while (have < kBlock) {
-    ASSIGN_OR_RETURN(std::string_view piece, Take(kBlock - have));
+    ASSIGN_OR_RETURN(std::string_view piece, TakeTapped(kBlock - have));
     if (piece.empty()) {
       if (have == 0) return false;
       return DataLoss(fmt::format("tar ends within a header after \"{}\"", Printable(current_)));
@@ -172,8 +178,8 @@ Result<bool> TarReader::ReadBlock(char* block) {
 Status TarReader::SkipData() {
   uint64_t left = data_left_ + padding_left_;
   while (left > 0) {
-    if (piece_.empty() && source_.Skip(left)) break;
-    ASSIGN_OR_RETURN(std::string_view piece, Take(left));
+    if (tap_ == nullptr && piece_.empty() && source_.Skip(left)) break;
+    ASSIGN_OR_RETURN(std::string_view piece, TakeTapped(left));
     if (piece.empty()) return DataLoss(fmt::format("tar ends within the data of \"{}\"", Printable(current_)));
     left -= piece.size();
   }
@@ -192,7 +198,7 @@ Result<std::string_view> TarReader::Data() {
 
 Status TarReader::Drain() {
   while (true) {
-    ASSIGN_OR_RETURN(std::string_view piece, Take(SIZE_MAX));
+    ASSIGN_OR_RETURN(std::string_view piece, TakeTapped(SIZE_MAX));
     if (piece.empty()) return {};
   }
 }
@@ -208,6 +214,7 @@ Result<std::string> TarReader::ReadExtended(uint64_t size, std::string_view what
   text.reserve(size);
   while (text.size() < size) {
     ASSIGN_OR_RETURN(std::string_view piece, Data());
+    if (tap_ != nullptr) RETURN_IF_ERROR(tap_->Raw(piece));
     text.append(piece);
   }
   RETURN_IF_ERROR(SkipData());

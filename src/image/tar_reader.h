@@ -45,10 +45,20 @@ struct TarLimits {
   uint64_t max_entries = 10'000'000;
 };
 
+// Is given every byte of an archive, in order, but what Data() hands out.
+class TarTap {
+ public:
+  virtual ~TarTap() = default;
+  virtual Status Raw(std::string_view bytes) = 0;  // an error ends the reading
+};
+
 class TarReader {
  public:
   // `source` outlives this.
   explicit TarReader(ByteSource& source, TarLimits limits = {}) : source_(source), limits_(limits) {}
+
+  // Before the first Next; `tap` outlives this.
+  void SetTap(TarTap* tap) { tap_ = tap; }
 
   // The next entry, or nullopt at the end of the archive; what is left of the last entry's data is
   // skipped. kInvalidArgument for a malformed header, kDataLoss when the stream ends too early,
@@ -69,6 +79,7 @@ class TarReader {
  private:
   struct Extended;
   Result<std::string_view> Take(size_t max);
+  Result<std::string_view> TakeTapped(size_t max);
   Result<bool> ReadBlock(char* block);
   Result<std::string> ReadExtended(uint64_t size, std::string_view what);
   Status SkipData();
@@ -82,6 +93,7 @@ class TarReader {
 
   ByteSource& source_;
   TarLimits limits_;
+  TarTap* tap_ = nullptr;
   std::string_view piece_;  // into the source: what is left of its last piece
   uint64_t data_left_ = 0;
   uint32_t padding_left_ = 0;

@@ -2,7 +2,7 @@
 // under a key of that stack, which is what "diff ID" means in this file then (image/layer_stack.h).
 //
 // LayerDriver is the interface (overlay directories today, single-file layers on newer kernels later);
-// DirectoryLayers keeps each layer as a directory tree that overlayfs takes as a lowerdir:
+// DirectoryLayers keeps each layer as a directory tree that overlayfs takes as a lowerdir, its journal beside fs/:
 //
 //   <root>/layers/<hex of the diff ID>/fs/      a layer; present and recorded, or not a layer. The directory above has
 //                                               the attribute trusted.davit.root="unnamed" where the archive has no "/"

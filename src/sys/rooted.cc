@@ -17,17 +17,21 @@ constexpr size_t kMaxPath = 4096;
 constexpr int kMaxLinks = 40;  // as the kernel counts (path_resolution(7))
 
 // A descriptor, or -1 with errno.
-int OpenBelow(int root_fd, const std::string& path, int flags, unsigned mode) {
-  open_how how = {};
+int OpenAs(int root_fd, const std::string& path, int flags, open_how how) {
   how.flags = static_cast<uint64_t>(static_cast<unsigned>(flags | O_CLOEXEC));
-  if ((flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) != 0) how.mode = mode;  // any other use is EINVAL
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
   // EAGAIN: something was renamed or mounted during the walk, and ".." could not be proved safe.
   constexpr int kMaxAttempts = 128;
   for (int attempt = 0;; ++attempt) {
     int fd = static_cast<int>(::syscall(SYS_openat2, root_fd, path.c_str(), &how, sizeof how));
     if (fd >= 0 || (errno != EAGAIN && errno != EINTR) || attempt == kMaxAttempts) return fd;
   }
+}
+
+int OpenBelow(int root_fd, const std::string& path, int flags, unsigned mode) {
+  open_how how = {};
+  if ((flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) != 0) how.mode = mode;  // any other use is EINVAL
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  return OpenAs(root_fd, path, flags, how);
 }
 
 Status CheckPath(const std::string& path) {
@@ -82,6 +86,15 @@ Result<UniqueFd> MakeDirectoriesLimited(int root_fd, const std::string& path, un
 Result<UniqueFd> OpenInRoot(int root_fd, const std::string& path, int flags, unsigned mode) {
   RETURN_IF_ERROR(CheckPath(path));
   UniqueFd fd(OpenBelow(root_fd, path, flags, mode));
+  if (!fd.valid()) return ErrnoError(errno, "open " + Printable(path, kMaxPath));
+  return fd;
+}
+
+Result<UniqueFd> OpenBeneath(int root_fd, const std::string& path, int flags) {
+  RETURN_IF_ERROR(CheckPath(path));
+  open_how how = {};
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+  UniqueFd fd(OpenAs(root_fd, path, flags, how));
   if (!fd.valid()) return ErrnoError(errno, "open " + Printable(path, kMaxPath));
   return fd;
 }

@@ -23,6 +23,7 @@ from davit_test.stage import Stage  # noqa: E402
 from davit_test.suite import options, reported, stage_of  # noqa: E402
 
 import images  # noqa: E402
+import saved_images  # noqa: E402
 from busybox import busybox  # noqa: E402
 from oci_image import Entry, Image, Layer, digest_of, write_layout  # noqa: E402
 
@@ -71,6 +72,16 @@ class Cases:
         assert self.client.exec_sync(box, "cat", "/etc/mark").strip() == mark
         assert "gone" not in self.client.exec_sync(box, "ls", "/etc").split()
         self.client.remove_everything()
+
+    def runs_odd(self, reference: str) -> None:
+        """An image of saved_images."""
+        pod = pod_config("odd", log_directory=str(self.stage.logs("odd")))
+        pod_id = self.client.run_pod(pod)
+        box = self.client.create(pod_id, container_config("main", reference, "sleep", "1000", log_path="m.log"), pod)
+        self.client.start(box)
+        shown = self.client.exec_sync(box, "cat", "/odd/again", "/odd/tree").strip()
+        self.client.remove_everything()
+        assert shown == "seconda file now", shown
 
     def empty(self) -> None:
         for image in self.client.images():
@@ -196,6 +207,7 @@ def main() -> int:
         report.run("an OCI layout directory, whose index has platforms", cases.layout)
         report.run("several images in one file, with shared layers, with two names and with none", cases.many)
         report.run("what is no archive, cut, flipped, climbing or badly named", cases.evil)
+        saved_images.run(report, cases)
         report.run("nothing is left behind", lambda: stage.engine.check_leaks(before))
     return report.finish()
 
