@@ -39,6 +39,13 @@ bool IsPinned(const config::ImageConfig& config, const image::Reference& referen
   });
 }
 
+// `tried` and then `now`.
+std::vector<image::PullAttempt> Together(std::vector<image::PullAttempt> tried,
+                                         const std::vector<image::PullAttempt>& now) {
+  for (const image::PullAttempt& attempt : now) image::AddAttempt(tried, attempt);
+  return tried;
+}
+
 }  // namespace
 
 // Looks now and then whether anybody wants the pull, for as long as it lives; ends it otherwise.
@@ -121,15 +128,39 @@ void Engine::PullImage(const std::string& text, const image::Credentials& creden
     done(names.status());
     return;
   }
-  state_->PullFirst(std::move(*names), 0, {}, {credentials, pod_namespace, std::move(progress), std::move(wanted)},
-                    std::move(done));
+  image::Credentials own = credentials;
+  // The kubelet, which knows nothing of other registries, picks them for Docker Hub's image of this name.
+  if (names->size() > 1 && !own.empty() && own.server_address.empty()) own.server_address = "docker.io";
+  state_->PullFirst(std::move(*names), 0, {},
+                    {std::move(own), pod_namespace, std::move(progress), std::move(wanted), {}}, std::move(done));
 }
 
 // A name without a registry may be in several: the first that has it counts.
 void Engine::State::PullFirst(std::vector<image::Reference> names, size_t next, Status said, const Pull& pull,
                               Done<image::ImageRecord> done) {
   const image::Reference name = names[next];
-  auto then = [this, names = std::move(names), next, said, pull,
+  struct Latest {
+    std::mutex mutex;
+    std::vector<image::PullAttempt> attempts;
+  };
+  auto latest = std::make_shared<Latest>();
+  Pull one = pull;
+  if (pull.progress) {
+    one.progress = [latest, tried = pull.tried, progress = pull.progress](const image::PullProgress& now) {
+      {
+        std::lock_guard lock(latest->mutex);
+        latest->attempts = now.attempts;
+      }
+      if (tried.empty()) {
+        progress(now);
+        return;
+      }
+      image::PullProgress all = now;
+      all.attempts = Together(tried, now.attempts);
+      progress(all);
+    };
+  }
+  auto then = [this, names = std::move(names), next, said, pull, latest,
                done = std::move(done)](const Result<image::ImageRecord>& result) mutable {
     if (result.ok()) {
       done(result);
@@ -140,9 +171,14 @@ void Engine::State::PullFirst(std::vector<image::Reference> names, size_t next, 
       done(said);
       return;
     }
-    PullFirst(std::move(names), next + 1, said, pull, std::move(done));
+    Pull more = pull;
+    {
+      std::lock_guard lock(latest->mutex);
+      more.tried = Together(std::move(more.tried), latest->attempts);
+    }
+    PullFirst(std::move(names), next + 1, said, more, std::move(done));
   };
-  PullOne(name, pull, std::move(then));
+  PullOne(name, one, std::move(then));
 }
 
 void Engine::State::PullOne(const image::Reference& reference, const Pull& pull, Done<image::ImageRecord> done) {
