@@ -55,11 +55,13 @@ Result<oci::Platform> ParsePlatform(const std::string& text) {
   return oci::NormalizePlatform({parts[1], parts[0], parts.size() == 3 ? parts[2] : "", ""});
 }
 
-Result<image::PullRequest> ToRequest(const Engine::ImportSettings& settings, const std::string& default_registry) {
+Result<image::PullRequest> ToRequest(const Engine::ImportSettings& settings, const image::ShortNames& names) {
   image::PullRequest request;
   request.archive = settings.archive;
   if (!settings.reference.empty()) {
-    ASSIGN_OR_RETURN(request.reference, image::Reference::Parse(settings.reference, default_registry));
+    // The first of its meanings: what the name is looked up by from then on.
+    ASSIGN_OR_RETURN(std::vector<image::Reference> meanings, names.Candidates(settings.reference));
+    request.reference = std::move(meanings.front());
     if (!request.reference.digest().empty()) {
       return InvalidArgument("import: \"" + Printable(settings.reference, 300) +
                              "\" has a digest, and what is imported gets its own: give it a name and a tag");
@@ -72,6 +74,13 @@ Result<image::PullRequest> ToRequest(const Engine::ImportSettings& settings, con
   ASSIGN_OR_RETURN(config.platform, ParsePlatform(settings.platform));
   ASSIGN_OR_RETURN(request.import_config, oci::MakeImportConfig(config));
   return request;
+}
+
+// `tried` and then `now`.
+std::vector<image::PullAttempt> Together(std::vector<image::PullAttempt> tried,
+                                         const std::vector<image::PullAttempt>& now) {
+  for (const image::PullAttempt& attempt : now) image::AddAttempt(tried, attempt);
+  return tried;
 }
 
 }  // namespace
@@ -157,15 +166,39 @@ void Engine::PullImage(const std::string& text, const image::Credentials& creden
     done(names.status());
     return;
   }
-  state_->PullFirst(std::move(*names), 0, {}, {credentials, pod_namespace, std::move(progress), std::move(wanted)},
-                    std::move(done));
+  image::Credentials own = credentials;
+  // The kubelet, which knows nothing of other registries, picks them for Docker Hub's image of this name.
+  if (names->size() > 1 && !own.empty() && own.server_address.empty()) own.server_address = "docker.io";
+  state_->PullFirst(std::move(*names), 0, {},
+                    {std::move(own), pod_namespace, std::move(progress), std::move(wanted), {}}, std::move(done));
 }
 
 // A name without a registry may be in several: the first that has it counts.
 void Engine::State::PullFirst(std::vector<image::Reference> names, size_t next, Status said, const Pull& pull,
                               Done<image::ImageRecord> done) {
   const image::Reference name = names[next];
-  auto then = [this, names = std::move(names), next, said, pull,
+  struct Latest {
+    std::mutex mutex;
+    std::vector<image::PullAttempt> attempts;
+  };
+  auto latest = std::make_shared<Latest>();
+  Pull one = pull;
+  if (pull.progress) {
+    one.progress = [latest, tried = pull.tried, progress = pull.progress](const image::PullProgress& now) {
+      {
+        std::lock_guard lock(latest->mutex);
+        latest->attempts = now.attempts;
+      }
+      if (tried.empty()) {
+        progress(now);
+        return;
+      }
+      image::PullProgress all = now;
+      all.attempts = Together(tried, now.attempts);
+      progress(all);
+    };
+  }
+  auto then = [this, names = std::move(names), next, said, pull, latest,
                done = std::move(done)](const Result<image::ImageRecord>& result) mutable {
     if (result.ok()) {
       done(result);
@@ -176,9 +209,14 @@ void Engine::State::PullFirst(std::vector<image::Reference> names, size_t next, 
       done(said);
       return;
     }
-    PullFirst(std::move(names), next + 1, said, pull, std::move(done));
+    Pull more = pull;
+    {
+      std::lock_guard lock(latest->mutex);
+      more.tried = Together(std::move(more.tried), latest->attempts);
+    }
+    PullFirst(std::move(names), next + 1, said, more, std::move(done));
   };
-  PullOne(name, pull, std::move(then));
+  PullOne(name, one, std::move(then));
 }
 
 void Engine::State::PullOne(const image::Reference& reference, const Pull& pull, Done<image::ImageRecord> done) {
@@ -262,7 +300,7 @@ void Engine::LoadImage(const std::string& archive, uint32_t number, PullProgress
 void Engine::ImportImage(const ImportSettings& settings, PullProgress progress, PullWanted wanted,
                          Done<image::Puller::Loaded> done) {
   State* state = state_.get();
-  Result<image::PullRequest> request = ToRequest(settings, state->config.image.default_registry);
+  Result<image::PullRequest> request = ToRequest(settings, state->images->names());
   if (!request.ok()) return done(request.status());
   request->on_progress = std::move(progress);
   static std::atomic<uint64_t> number = 0;  // two imports of one file are two images

@@ -208,6 +208,7 @@ struct Engine::State {
     std::string pod_namespace;
     Engine::PullProgress progress;
     PullWanted wanted;
+    std::vector<image::PullAttempt> tried;  // by the names before
   };
   // `said`: by the names before `next`.
   void PullFirst(std::vector<image::Reference> names, size_t next, Status said, const Pull& pull,

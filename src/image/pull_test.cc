@@ -407,6 +407,19 @@ TEST_F(RootPullTest, ALoopbackRegistryIsAskedInPlainHttpWhereItSpeaksNoTls) {
   }
 }
 
+TEST(AddAttemptTest, WhatFailedIsKept) {
+  std::vector<PullAttempt> attempts;
+  AddAttempt(attempts, {"e", "", "", "manifest", "404"});
+  for (int i = 0; i < 500; ++i) AddAttempt(attempts, {"e", "", "", std::to_string(i), "OK"});
+  AddAttempt(attempts, {"e", "", "", "last", "cut"});
+  ASSERT_EQ(attempts.size(), kMaxAttempts);
+  EXPECT_EQ(attempts.front().verdict, "404");
+  EXPECT_EQ(attempts[1].asked_for, "438");
+  EXPECT_EQ(attempts.back().asked_for, "last");
+  for (int i = 0; i < 500; ++i) AddAttempt(attempts, {"e", "", "", std::to_string(i), "cut"});
+  EXPECT_EQ(attempts.size(), kMaxAttempts);
+}
+
 TEST_F(RootPullTest, TellsWhatIsNotThere) {
   NEED_FAKE();
   ExpectError(Pull("a/b:absent"), StatusCode::kNotFound, "manifest unknown");
@@ -522,6 +535,12 @@ TEST_F(RootPullTest, ATokenServerThatIsBusyIsAskedAgain) {
   Result<ImageRecord> image = Pull("tokenbusy/b:one");
   EXPECT_TRUE(image.ok()) << image.status().ToString();
   EXPECT_EQ(progress_.retries, 2u);
+}
+
+TEST_F(RootPullTest, WhatATokenServerMayNotSay) {
+  NEED_FAKE();
+  ExpectError(Pull("tokenzero/b:one"), StatusCode::kFailedPrecondition, "no token in its answer");
+  ExpectError(Pull("norealm/b:one"), StatusCode::kFailedPrecondition, "malformed URL");
 }
 
 TEST_F(RootPullTest, ABlobThatTimesOutIsAskedForAgain) {

@@ -87,6 +87,15 @@ class LayerClaims {
 
 }  // namespace
 
+void AddAttempt(std::vector<PullAttempt>& attempts, PullAttempt attempt) {
+  if (attempts.size() >= kMaxAttempts) {
+    auto well = std::find_if(attempts.begin(), attempts.end(), [](const auto& one) { return one.verdict == "OK"; });
+    if (well == attempts.end()) return;
+    attempts.erase(well);
+  }
+  attempts.push_back(std::move(attempt));
+}
+
 Result<std::unique_ptr<PullCancel>> PullCancel::Create() {
   ASSIGN_OR_RETURN(sys::UniqueFd fd, MakeEventFd());
   return std::unique_ptr<PullCancel>(new PullCancel(std::move(fd)));
@@ -206,10 +215,9 @@ class PullRun {
 
   Status OnAttempt(AttemptEvent event) {
     if (event.endpoint >= endpoints_.size()) return Internal("davit-pull asked an endpoint that it was not given");
-    if (progress_.attempts.size() == kMaxAttempts) return {};
     const Endpoint& endpoint = endpoints_[event.endpoint];
-    progress_.attempts.push_back({event.name + "/" + endpoint.repository, endpoint.configured_by,
-                                  endpoint.credentials_source, std::move(event.asked_for), std::move(event.verdict)});
+    AddAttempt(progress_.attempts, {event.name + "/" + endpoint.repository, endpoint.configured_by,
+                                    endpoint.credentials_source, std::move(event.asked_for), std::move(event.verdict)});
     Report();
     return {};
   }

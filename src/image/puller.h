@@ -36,9 +36,11 @@ struct PullProgress {
   uint32_t layers_total = 0;    // of the image
   uint32_t layers_present = 0;  // were on the node already
   uint32_t retries = 0;
-  std::vector<PullAttempt> attempts;  // who was asked, in order; the first kMaxAttempts
+  std::vector<PullAttempt> attempts;  // who was asked, in order; see AddAttempt
 };
 inline constexpr size_t kMaxAttempts = 64;
+// Of more than kMaxAttempts the first that went well makes room: what failed says why a pull did.
+void AddAttempt(std::vector<PullAttempt>& attempts, PullAttempt attempt);
 
 // Ends a pull from any thread. Must outlive the Pull it is given to.
 class PullCancel {

@@ -219,7 +219,9 @@ Result<Registry::Followed> Registry::Follow(CurlClient& client, size_t endpoint,
   ASSIGN_OR_RETURN(const Origin first, OriginOf(http.url));
   bool left = false;  // for another origin; what comes then is that one's choice, also a way back
   for (int hop = 0; hop <= kMaxRedirects; ++hop) {
-    ASSIGN_OR_RETURN(Origin origin, OriginOf(http.url));
+    Result<Origin> named = OriginOf(http.url);
+    if (!named.ok()) return FailedPrecondition("a redirect: " + named.status().message());
+    const Origin& origin = *named;
     left = left || origin != first;
     RETURN_IF_ERROR(CheckScheme(origin));
     http.headers = request.headers;
@@ -300,7 +302,10 @@ Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint,
   const Endpoint& asker = endpoints_[endpoint];
   const Credentials& credentials = asker.credentials;
   const std::string realm = param("realm");
-  ASSIGN_OR_RETURN_WITH(Origin origin, OriginOf(realm), "token server");
+  Result<Origin> named = OriginOf(realm);
+  // The registry's fault, and not that of who pulls.
+  if (!named.ok()) return FailedPrecondition("token server: " + named.status().message());
+  const Origin& origin = *named;
   RETURN_IF_ERROR(CheckScheme(origin).Annotate("token server"));
   // The scope that we need, not the one asked for: a registry cannot make us fetch a token for more.
   const std::string scope = "repository:" + asker.repository + ":pull";
@@ -331,7 +336,8 @@ Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint,
   oci::JsonNode node(*json, "answer");
   std::string token = node.Key("token").StringOr("").value_or("");
   if (token.empty()) token = node.Key("access_token").StringOr("").value_or("");
-  if (token.empty() || token.find_first_of("\r\n") != std::string::npos) {
+  const bool printable = std::all_of(token.begin(), token.end(), [](unsigned char c) { return c > 0x20 && c < 0x7f; });
+  if (token.empty() || !printable) {
     return FailedPrecondition(fmt::format("{}: no token in its answer", where));
   }
   return token;

@@ -12,7 +12,7 @@
 #include "base/strings.h"
 #include "config/config.h"
 #include "config/toml.h"
-#include "sys/unique_fd.h"
+#include "registries/read_file.h"
 
 namespace davit::registries {
 namespace {
@@ -262,12 +262,12 @@ Result<std::optional<std::vector<image::Endpoint>>> LoadHostsToml(const std::vec
   for (const std::string& directory : directories) {
     for (const std::string& name : names) {
       const std::string file = fmt::format("{}/{}/hosts.toml", directory, name);
-      Result<std::string> text = sys::ReadFile(file, config::kMaxFileBytes);
+      Result<std::string> text = ReadRegularFile(file);
       if (text.code() == StatusCode::kNotFound) continue;
       // A file of the registry's name is nobody's directory.
       std::error_code error;
       if (!text.ok() && std::filesystem::is_regular_file(fmt::format("{}/{}", directory, name), error)) continue;
-      if (!text.ok()) return FailedPrecondition(text.status().message());
+      if (!text.ok()) return text.status();
       ASSIGN_OR_RETURN(std::vector<image::Endpoint> endpoints, ParseHostsToml(*text, file, reference, own));
       return std::optional(std::move(endpoints));
     }

@@ -101,6 +101,9 @@ TEST_F(PlanTest, WhatIsNoFileOfARegistry) {
   ASSERT_EQ(::mkdir((files_.hosts_dirs[0] + "/s.example").c_str(), 0755), 0);
   ASSERT_EQ(::mkdir((files_.hosts_dirs[0] + "/s.example/hosts.toml").c_str(), 0755), 0);
   EXPECT_EQ(Make("s.example/a").code(), StatusCode::kFailedPrecondition);
+  ASSERT_EQ(::mkdir((files_.hosts_dirs[0] + "/t.example").c_str(), 0755), 0);
+  ASSERT_EQ(::mkfifo((files_.hosts_dirs[0] + "/t.example/hosts.toml").c_str(), 0600), 0);
+  EXPECT_EQ(Make("t.example/a").code(), StatusCode::kFailedPrecondition) << "nobody writes into it";
   ASSERT_EQ(::mkdir(files_.registries_conf.c_str(), 0755), 0);
   EXPECT_EQ(Make("r.example/a").code(), StatusCode::kFailedPrecondition);
 }

@@ -11,7 +11,7 @@
 #include "base/strings.h"
 #include "config/config.h"
 #include "config/toml.h"
-#include "sys/unique_fd.h"
+#include "registries/read_file.h"
 
 namespace davit::registries {
 namespace {
@@ -274,9 +274,9 @@ Result<RegistriesConf> LoadRegistriesConf(const std::string& path) {
   }
   std::sort(files.begin() + 1, files.end());
   for (const std::string& file : files) {
-    Result<std::string> text = sys::ReadFile(file, config::kMaxFileBytes);
+    Result<std::string> text = ReadRegularFile(file);
     if (text.code() == StatusCode::kNotFound) continue;
-    if (!text.ok()) return FailedPrecondition(text.status().message());
+    if (!text.ok()) return text.status();
     ASSIGN_OR_RETURN(RegistriesConf read, ParseRegistriesConf(*text, file));
     Merge(out, std::move(read));
   }

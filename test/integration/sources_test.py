@@ -76,6 +76,12 @@ ROWS = [
         conf='[[registry]]\nprefix = "docker.io/library"\nlocation = "{plain}/src"\n', asked=[("{plain}/src/hub", "OK")]),
     Row("registries.conf: blocked", "{plain}/src/app:1",
         conf='\n[[registry]]\nlocation = "{plain}"\nblocked = true\n', error="is blocked by"),
+    Row("registries.conf: blocked, by one tag", "{plain}/src/app:1",
+        conf='[[registry]]\nlocation = "{plain}/src/app:1"\nblocked = true\n', error="is blocked by"),
+    Row("registries.conf: blocked, in another spelling", "LOCALHOST:5000/src/app:1",
+        conf='[[registry]]\nlocation = "localhost:5000"\nblocked = true\n', error="is blocked by"),
+    Row("registries.conf: blocked, by another name of Docker Hub", "registry-1.docker.io/library/app:1",
+        conf='[[registry]]\nlocation = "docker.io"\nblocked = true\n', error="is blocked by"),
     Row("registries.conf: only a part is blocked", "{plain}/src/app:1",
         conf='[[registry]]\nlocation = "{plain}/other"\nblocked = true\n', asked=[("{plain}/src/app", "OK")]),
     Row("registries.conf: insecure: no certificate is checked", "{secure}/src/app:1",
@@ -149,6 +155,9 @@ ROWS = [
     Row("a manifest that is not what its digest says is asked for elsewhere", f"{AWAY}/src/app@{{digest}}",
         hosts={AWAY: 'server = "http://{plain}"\n[host."http://{fake}/garbage"]\n'},
         asked=[("{fake}/garbage", "digest"), ("{plain}", "OK")]),
+    Row("a mirror with a layer that is too long", f"{AWAY}/src/app:1",
+        hosts={AWAY: 'server = "http://{plain}"\n[host."http://{fake}/long"]\n'}, asked=[("{fake}/long", "OK")],
+        told=["longer than"]),
     Row("a mirror that answers 500", f"{AWAY}/src/app:1",
         hosts={AWAY: 'server = "http://{plain}"\n[host."http://{fake}/broken"]\n'},
         asked=[("{fake}/broken", "500"), ("{plain}", "OK")]),
@@ -298,6 +307,16 @@ def short_names(sources: Sources) -> None:
     assert not client.images()
     client.pull("other:1")
     assert [i["repoTags"] for i in client.images()] == [[f"{plain}/src/app:1"]]
+    # Who was asked for the names before is told as well, and gets no credentials that may be another's.
+    secure = sources.names["secure"]
+    begin(f'unqualified-search-registries = ["{secure}", "{plain}"]\n[[registry]]\nlocation = "{secure}"\ninsecure = true\n')
+    done = sources.davit("-o", "json", "image", "pull", "--explain", "--creds", "user:word", "src/app:1")
+    assert done.returncode == 0, done.stderr
+    manifests = [a for a in json.loads(done.stdout)["attempts"] if a["askedFor"].startswith("manifest")]
+    asked = [secure in a["endpoint"] for a in manifests]
+    assert asked[0] and len(asked) > 1 and not any(asked[1:]), manifests
+    assert "wants credentials" in manifests[0]["verdict"] and manifests[0]["credentials"] == "", manifests
+    assert [i["repoTags"] for i in client.images()] == [[f"{plain}/src/app:1"]], client.images()
     begin('short-name-mode = "enforcing"\n' + search)
     done = sources.davit("image", "pull", "src/app:1")
     assert done.returncode != 0 and "may be any of" in done.stderr, done.stderr
@@ -324,6 +343,7 @@ def main() -> int:
                 stage.pusher.push(image, "src/hub", "1")
                 Pusher(secure.url, "user", "word", secure.ca).push(image, "src/app", "1")
                 fake.add("/short/v2/src/app", image, Fault.BLOB_SHORT)
+                fake.add("/long/v2/src/app", image, Fault.BLOB_LONG)
                 fake.add("/garbage/v2/src/app", image, Fault.NOT_JSON)
                 fake.add("/broken/v2/src/app", image, Fault.SERVER_ERROR)
                 sources = Sources(stage, secure, mirror, fake, digest)

@@ -62,6 +62,8 @@ class Handler(BaseHTTPRequestHandler):
             log.write(json.dumps({"port": self.server.server_port, "path": self.path, "auth": auth, "body": body,
                                   "range": self.headers.get("Range")}) + "\n")
         if self.path.startswith("/token"):
+            if self.path.startswith("/token/zero"):
+                return self.answer(200, json.dumps({"token": "user\0x"}).encode())
             if self.path.startswith("/token/busy") and count("tokens") <= 2:
                 return self.error(503 if count("busytokens") == 1 else 429, "come again", {"Retry-After": "0"})
             if "refresh_token" in body:
@@ -86,6 +88,9 @@ class Handler(BaseHTTPRequestHandler):
         if mode == "tokenbusy" and not (auth or "").startswith("Bearer "):
             return self.error(401, "authentication required",
                               {"WWW-Authenticate": 'Bearer realm="%s/token/busy",service="fake"' % self.base(ports[0])})
+        if mode in ("tokenzero", "norealm") and auth != "Bearer user\0x":
+            realm = self.base(ports[0]) + "/token/zero" if mode == "tokenzero" else "//nowhere"
+            return self.error(401, "authentication required", {"WWW-Authenticate": 'Bearer realm="%s"' % realm})
         if mode == "basic" and auth != BASIC:
             return self.error(401, "authentication required", {"WWW-Authenticate": 'Basic realm="fake"'})
         if mode == "denied":

@@ -10,6 +10,7 @@ import enum
 import http.server
 import json
 import socketserver
+import sys
 import threading
 
 from oci_image import Image, digest_of
@@ -37,6 +38,11 @@ class Fault(enum.Enum):
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
     request_queue_size = 64
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Who has seen enough of a lie goes away in the middle of it."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class FakeRegistry:
