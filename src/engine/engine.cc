@@ -302,7 +302,10 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
                                    }));
   raw->verification = std::make_unique<Verification>(*raw->database, *raw->content, *raw->layers, *raw->images);
   raw->verification->OnForgotten([raw](const std::string& image) { raw->preload->ImageLost(image); });
-  RETURN_IF_ERROR(raw->verification->ResumeAfter(raw->boot_id));
+  // A full disk is no reason not to start.
+  if (Status resumed = raw->verification->ResumeAfter(raw->boot_id); !resumed.ok()) {
+    LogWarning("what was to be verified is not known: {}", resumed.message());
+  }
 
   ASSIGN_OR_RETURN(raw->loop, sched::EventLoop::Start("davit-events"));
   network::CniOptions cni;

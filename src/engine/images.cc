@@ -7,6 +7,7 @@
 #include <atomic>
 #include <functional>
 
+#include "base/ids.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/time.h"
@@ -303,8 +304,8 @@ void Engine::ImportImage(const ImportSettings& settings, PullProgress progress, 
   Result<image::PullRequest> request = ToRequest(settings, state->images->names());
   if (!request.ok()) return done(request.status());
   request->on_progress = std::move(progress);
-  static std::atomic<uint64_t> number = 0;  // two imports of one file are two images
-  state->LoadNow("import " + std::to_string(++number), std::move(*request), std::move(wanted), std::move(done));
+  // Two imports of one file are two images.
+  state->LoadNow("import " + MintId(), std::move(*request), std::move(wanted), std::move(done));
 }
 
 Result<image::Puller::Loaded> Engine::State::LoadPreloaded(const std::string& path, uint32_t image,

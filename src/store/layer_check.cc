@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <optional>
 
 #include "base/fault.h"
@@ -26,7 +27,8 @@ namespace {
 constexpr std::string_view kHeader = "davit-checksums 1\n";
 constexpr size_t kSumDigits = 16;
 constexpr size_t kPiece = 1 << 20;
-constexpr size_t kMaxLine = 64 << 10;  // a path of 4 KiB, each byte escaped, fits
+constexpr size_t kMaxLine = 64 << 10;   // a path of 4 KiB, each byte escaped, fits
+constexpr size_t kMaxLinked = 100'000;  // 15 MB
 constexpr size_t kWalkStep = 10'000;
 
 std::string ListOf(const Layer& layer) { return layer.path + "/../checksums"; }
@@ -134,14 +136,17 @@ class Tree {
     }
     RETURN_IF_ERROR(AddAttributes(fmt::format("/proc/self/fd/{}/{}", directory, name), hash));
     if (S_ISLNK(info.st_mode)) RETURN_IF_ERROR(AddTarget(directory, name, hash));
-    if (S_ISREG(info.st_mode)) RETURN_IF_ERROR(AddContent(directory, name, hash));
-    ++findings_entries_;
+    if (S_ISREG(info.st_mode)) {
+      ASSIGN_OR_RETURN(const std::string content, ContentOf(directory, name, info));
+      hash.AddText(content);
+    }
+    ++entries_;
     if (!progress_(0)) return Cancelled("cancelled");
     return Sum{hash.Hex().substr(0, kSumDigits), S_ISDIR(info.st_mode)};
   }
   Result<Sum> OfRoot() { return Of(root_.get(), "."); }
 
-  [[nodiscard]] uint64_t entries() const { return findings_entries_; }
+  [[nodiscard]] uint64_t entries() const { return entries_; }
   [[nodiscard]] uint64_t bytes() const { return bytes_; }
 
  private:
@@ -175,11 +180,22 @@ class Tree {
     return {};
   }
 
-  Status AddContent(int directory, const std::string& name, Hash& hash) {
+  // A file with hundreds of names, as a busybox is, is read once.
+  Result<std::string> ContentOf(int directory, const std::string& name, const struct stat& info) {
+    if (info.st_nlink < 2) return Content(directory, name);
+    const auto known = contents_.find(info.st_ino);
+    if (known != contents_.end()) return known->second;
+    ASSIGN_OR_RETURN(std::string content, Content(directory, name));
+    if (contents_.size() < kMaxLinked) contents_[info.st_ino] = content;
+    return content;
+  }
+
+  Result<std::string> Content(int directory, const std::string& name) {
     constexpr int kFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
     sys::UniqueFd file(::openat(directory, name.c_str(), kFlags | O_NOATIME));
     if (!file.valid() && errno == EPERM) file.reset(::openat(directory, name.c_str(), kFlags));
     if (!file.valid()) return ErrnoError(errno, "open");
+    Hash hash;
     while (true) {
       const ssize_t n = ::read(file.get(), buffer_.data(), buffer_.size());
       if (n < 0 && errno == EINTR) continue;
@@ -187,7 +203,7 @@ class Tree {
         return DataLoss(ErrnoError(errno, "read").message());
       }
       if (n < 0) return ErrnoError(errno, "read");
-      if (n == 0) return {};
+      if (n == 0) return hash.Hex();
       hash.Add(std::string_view(buffer_).substr(0, static_cast<size_t>(n)));
       bytes_ += static_cast<uint64_t>(n);
       if (!progress_(static_cast<uint64_t>(n))) return Cancelled("cancelled");
@@ -197,7 +213,8 @@ class Tree {
   sys::UniqueFd root_;
   const CheckProgress& progress_;
   std::string buffer_;
-  uint64_t findings_entries_ = 0;
+  std::map<ino_t, std::string> contents_;  // of files with several names; a layer is in one filesystem
+  uint64_t entries_ = 0;
   uint64_t bytes_ = 0;
 };
 
