@@ -7,7 +7,6 @@
 
 #include <algorithm>
 
-#include "base/fault.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "engine/state.h"
@@ -71,7 +70,6 @@ void Engine::SaveImages(const std::vector<std::string>& names, bool docker, bool
           const image::LayerHold hold = state->images->Hold(held);
           // What was removed before the hold is gone.
           for (const image::ExportImage& image : images) RETURN_IF_ERROR(state->images->Find(image.record.id).status());
-          FaultPoint("image.save.held");
           image::ExportOptions options;
           options.docker = docker;
           options.gzip = gzip;

@@ -13,6 +13,7 @@
 #include <memory>
 #include <set>
 
+#include "base/fault.h"
 #include "base/strings.h"
 #include "image/layer_export.h"
 #include "image/sha256.h"
@@ -176,6 +177,7 @@ class Export {
 
   Status WriteLayer(const oci::Digest& diff_id, const std::string& directory) {
     ASSIGN_OR_RETURN(std::unique_ptr<LayerTar> tar, LayerTar::Open(directory, options_.go_on));
+    FaultPoint("image.save.layer");
     if (!options_.gzip) {
       blobs_[diff_id] = {diff_id, tar->size()};
       RETURN_IF_ERROR(sink_.Begin(BlobPath(diff_id), tar->size()));

@@ -87,5 +87,14 @@ TEST_F(RootfsTest, LinkLoopsEnd) {
   EXPECT_FALSE(MakeDirectoriesInRoot(root_.get(), "grow/y", 0755).ok());
 }
 
+TEST_F(RootfsTest, BeneathGoesThroughNoLinkAndNotUp) {
+  Link("etc", "link");
+  Link("etc/passwd", "file");
+  EXPECT_TRUE(OpenBeneath(root_.get(), "etc/passwd", O_RDONLY).ok());
+  for (const char* path : {"link/passwd", "file", "../secret", "etc/../../secret", "/etc/passwd", ""}) {
+    EXPECT_FALSE(OpenBeneath(root_.get(), path, O_RDONLY).ok()) << path;
+  }
+}
+
 }  // namespace
 }  // namespace davit::sys
