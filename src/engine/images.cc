@@ -10,6 +10,7 @@
 #include "base/strings.h"
 #include "base/time.h"
 #include "engine/registry_auth.h"
+#include "engine/sif_images.h"
 #include "engine/state.h"
 
 namespace davit::engine {
@@ -104,7 +105,12 @@ Result<image::ImageRecord> Engine::State::PullNow(image::PullRequest& request, c
     source = std::move(found.source);
   }
   RETURN_IF_ERROR(trust->Prepare(request, pod_namespace));
-  Result<image::ImageRecord> pulled = puller->Pull(request, deadline);
+  ASSIGN_OR_RETURN(std::optional<image::SifSource> sif, SifSourceOf(config.image.sif, request.reference));
+  if (sif && request.verify) {
+    return PermissionDenied("pull " + request.reference.String() +
+                            ": the signature policy wants signatures, and those of SIF files are not verified");
+  }
+  Result<image::ImageRecord> pulled = sif ? sif_puller->Pull(request, *sif, deadline) : puller->Pull(request, deadline);
   const bool refused =
       pulled.status().code() == StatusCode::kUnauthenticated || pulled.status().code() == StatusCode::kPermissionDenied;
   if (refused && !request.credentials.empty()) {

@@ -23,6 +23,7 @@
 #include "engine/sync_execs.h"
 #include "engine/trust_gate.h"
 #include "engine/writable_usage.h"
+#include "image/sif_puller.h"
 #include "network/cni_network.h"
 #include "pod/sandboxes.h"
 #include "sched/event_loop.h"
@@ -30,6 +31,7 @@
 #include "sched/strand.h"
 #include "sched/thread_pool.h"
 #include "store/content.h"
+#include "store/layer_mounts.h"
 #include "store/layers.h"
 #include "store/open_database.h"
 #include "store/rootfs.h"
@@ -54,6 +56,7 @@ struct Target {
 struct ImageVolumes {
   std::map<size_t, std::vector<std::string>> layers;  // container::CreateInputs::image_volumes
   std::vector<image::LayerHold> holds;
+  store::MountLease mounts;
 };
 
 // Whether the mount of a directory can be id-mapped here: kernel, filesystem, and rights of davitd.
@@ -80,12 +83,14 @@ struct Engine::State {
   std::unique_ptr<store::Trash> trash;
   std::unique_ptr<store::Content> content;
   std::unique_ptr<store::DirectoryLayers> layers;
+  std::unique_ptr<store::LayerMounts> layer_mounts;
   std::unique_ptr<store::Rootfs> rootfs;
   std::unique_ptr<EventLog> events;
   std::unique_ptr<Records> records;
   std::unique_ptr<image::Images> images;
   std::unique_ptr<TrustGate> trust;
   std::unique_ptr<image::Puller> puller;
+  std::unique_ptr<image::SifPuller> sif_puller;
   std::unique_ptr<sched::EventLoop> loop;
   std::unique_ptr<network::CniNetwork> network;
   std::unique_ptr<container::Containers> containers;
@@ -175,7 +180,12 @@ struct Engine::State {
   Result<Target> FindTarget(const PodId& pod, const container::NamespaceOptions& options) const;
   // Fills record.image_volumes; returns the layers' directories and what keeps them until the record does.
   Result<ImageVolumes> FindImageVolumes(container::ContainerRecord& record, const pod::PodRecord& pod);
-  Result<std::vector<std::string>> LayerPaths(const std::vector<std::string>& diff_ids) const;  // topmost first
+  // Topmost first; what is a file is mounted, for as long as a record names it or the lease lives.
+  Result<std::vector<std::string>> LayerPaths(const std::vector<std::string>& diff_ids, store::MountLease& lease);
+  // Whether a container's record names a layer.
+  [[nodiscard]] bool UsesLayer(const std::string& diff_id) const;
+  // After a container is gone.
+  void CollectMounts();
   // Why pods with this handler cannot have user namespaces; OK when they can.
   [[nodiscard]] Status CheckUserNamespaces(const std::string& handler) const;
   Status StartContainerNow(const ContainerId& id);

@@ -15,9 +15,10 @@ BOOST_DESCRIBE_STRUCT(PullLimits, (),
                        stall_timeout_seconds, min_bytes_per_second, connect_timeout_seconds, retries))
 BOOST_DESCRIBE_STRUCT(Platform, (), (os, architecture, variant))
 BOOST_DESCRIBE_STRUCT(SignatureWants, (), (openpgp, sigstore, lookasides))
+BOOST_DESCRIBE_STRUCT(SifJob, (), (kind, path, url, image, directory, present))
 BOOST_DESCRIBE_STRUCT(PullJob, (),
                       (version, reference, archive, archive_image, spool, hosts, credentials, platform, limits,
-                       signatures))
+                       signatures, sif))
 BOOST_DESCRIBE_STRUCT(FetchCommand, (), (diff_id, path))
 BOOST_DESCRIBE_STRUCT(FinishCommand, (), (layers))
 BOOST_DESCRIBE_STRUCT(LayerSource, (), (diff_id, digest, size))
@@ -29,6 +30,7 @@ BOOST_DESCRIBE_STRUCT(LinkBelow, (), (target, names))
 BOOST_DESCRIBE_STRUCT(LayerEvent, (),
                       (diff_id, size, entries, implicit_directories, whiteout_directories, links_below, root_named,
                        warnings))
+BOOST_DESCRIBE_STRUCT(SifEvent, (), (digest, present, file_size, offset, size, inodes, config, command_prefix))
 BOOST_DESCRIBE_STRUCT(ErrorEvent, (), (code, message))
 BOOST_DESCRIBE_STRUCT(DoneEvent, (), (layers))
 
@@ -46,6 +48,8 @@ template <>
 constexpr std::string_view kKind<ProgressEvent> = "progress";
 template <>
 constexpr std::string_view kKind<LayerEvent> = "layer";
+template <>
+constexpr std::string_view kKind<SifEvent> = "sif";
 template <>
 constexpr std::string_view kKind<ErrorEvent> = "error";
 template <>

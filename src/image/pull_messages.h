@@ -21,6 +21,16 @@ inline constexpr uint32_t kPullProtocolVersion = 1;
 inline constexpr size_t kMaxPullJobBytes = 4 << 20;     // a job or a command
 inline constexpr size_t kMaxPullEventBytes = 32 << 20;  // an event: manifest and config, escaped
 
+// A SIF file instead of layers (docs/images-sif.md).
+struct SifJob {
+  std::string kind;                  // "file" or "library"; empty: no SIF
+  std::string path;                  // of a file that stays where it is: absolute
+  std::string url;                   // of the library, without a "/" at the end
+  std::string image;                 // "entity/collection/container:tag" in it
+  std::string directory;             // the helper's own, empty: takes the downloaded file
+  std::vector<std::string> present;  // digests of files that need no download
+};
+
 // First line on the helper's stdin.
 struct PullJob {
   uint32_t version = kPullProtocolVersion;
@@ -34,6 +44,7 @@ struct PullJob {
   Platform platform;
   PullLimits limits;
   SignatureWants signatures;
+  SifJob sif;
 };
 
 // Further lines on stdin.
@@ -88,6 +99,17 @@ struct LayerEvent {
   bool root_named = true;  // an entry for the root itself (store::LayerInfo)
   std::vector<std::string> warnings;
 };
+// Instead of ResolvedEvent and LayerEvent: the file was hashed and, unless it is `present`, downloaded and read.
+struct SifEvent {
+  std::string digest;                       // of the whole file
+  bool present = false;                     // one of SifJob::present; the rest is empty
+  uint64_t file_size = 0;                   // bytes
+  uint64_t offset = 0;                      // of the root filesystem, a squashfs, in the file
+  uint64_t size = 0;                        // of it
+  uint64_t inodes = 0;                      // in it, as its superblock has them
+  std::string config;                       // text of an OCI image config that was made of it
+  std::vector<std::string> command_prefix;  // ImageRecord::command_prefix
+};
 struct ErrorEvent {
   std::string code;  // CodeName()
   std::string message;
@@ -95,7 +117,7 @@ struct ErrorEvent {
 struct DoneEvent {
   uint32_t layers = 0;
 };
-using PullEvent = std::variant<ResolvedEvent, ProgressEvent, LayerEvent, ErrorEvent, DoneEvent>;
+using PullEvent = std::variant<ResolvedEvent, ProgressEvent, LayerEvent, SifEvent, ErrorEvent, DoneEvent>;
 
 // One line, with its newline.
 std::string EncodeJob(const PullJob& job);

@@ -47,8 +47,6 @@ Status LayerMounts::MountNow(const Layer& layer, const std::string& target) {
   const std::string path = layer.FilePath();
   RETURN_IF_ERROR(sys::MakeDirectories(target, 0700));
   FaultPoint("store.layer_mount.directory");
-  ASSIGN_OR_RETURN(bool mounted, sys::IsMountPoint(target));
-  if (mounted) return {};
   // The file that is mounted is the one that is looked at.
   Result<sys::UniqueFd> opened = sys::Open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   if (!opened.ok()) {
@@ -59,6 +57,9 @@ Status LayerMounts::MountNow(const Layer& layer, const std::string& target) {
   if (!file.path.empty() && now != file) {
     return FailedPrecondition(path + " is not the file that was pulled, it has changed since: pull the image again");
   }
+  // Looked at even where it is mounted: a file that was written to is not what the image's digest says.
+  ASSIGN_OR_RETURN(bool mounted, sys::IsMountPoint(target));
+  if (mounted) return {};
   RETURN_IF_ERROR(sys::MountLoop({opened->get(), path, file.offset, file.size, "squashfs"}, target));
   FaultPoint("store.layer_mount.mounted");
   return {};
