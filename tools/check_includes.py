@@ -37,7 +37,7 @@ ALLOWED = {
     "container": {"store", "runtime", "monitor", "oci", "sys"},
     "pod": {"network", "runtime", "monitor", "store", "oci", "sys"},
     "stream": {"http", "sched", "sys"},
-    "engine": {"pod", "container", "trust", "image", "stream", "network", "runtime", "monitor", "store", "config", "http",
+    "engine": {"pod", "container", "trust", "image", "sif", "stream", "network", "runtime", "monitor", "store", "config", "http",
                "sched", "oci", "sys"},
     # The value types that engine's use cases take and give.
     "cri": {"config", "engine", "pod", "container", "image", "stream", "oci"},

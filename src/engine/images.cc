@@ -111,6 +111,7 @@ Result<image::ImageRecord> Engine::State::PullNow(image::PullRequest& request, c
                             ": the signature policy wants signatures, and those of SIF files are not verified");
   }
   Result<image::ImageRecord> pulled = sif ? sif_puller->Pull(request, *sif, deadline) : puller->Pull(request, deadline);
+  if (pulled.ok() && !pulled->artifact_type.empty()) pulled = AdoptSif(request, *pulled, deadline);
   const bool refused =
       pulled.status().code() == StatusCode::kUnauthenticated || pulled.status().code() == StatusCode::kPermissionDenied;
   if (refused && !request.credentials.empty()) {
@@ -204,7 +205,7 @@ void Engine::LoadImage(const std::string& archive, uint32_t number, PullProgress
       ASSIGN_OR_RETURN(std::unique_ptr<image::PullCancel> cancel, image::PullCancel::Create());
       request.cancel = cancel.get();
       const State::AbandonTimer timer(*state, key, *cancel);
-      return state->puller->Load(request, Deadline::After(kPullBudget));
+      return state->LoadNow(request, Deadline::After(kPullBudget));
     }();
     if (loaded.ok()) {
       LogInfo("loaded {} from {}", loaded->record.id, Printable(request.archive, 300));

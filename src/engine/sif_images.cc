@@ -1,6 +1,8 @@
 #include "engine/sif_images.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,6 +12,10 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "engine/state.h"
+#include "image/artifact.h"
+#include "oci/image_spec.h"
+#include "sif/sif.h"
+#include "sys/unique_fd.h"
 
 namespace davit::engine {
 namespace {
@@ -23,6 +29,15 @@ Result<std::string> RealPath(const std::string& path) {
 bool IsBelow(const std::string& path, std::string directory) {
   if (!directory.ends_with('/')) directory += '/';
   return path.starts_with(directory);
+}
+
+// The beginning decides; what the rest is, davit-pull says.
+bool IsSifFile(const std::string& path) {
+  const Result<sys::UniqueFd> fd = sys::Open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  char head[sif::kHeaderBytes];
+  if (!fd.ok()) return false;
+  const ssize_t n = ::pread(fd->get(), head, sizeof head, 0);
+  return n > 0 && sif::LooksLikeSif({head, static_cast<size_t>(n)});
 }
 
 // A reference has no "." and no ".." among its components, so that the text says where it leads but for links.
@@ -66,6 +81,43 @@ Result<std::optional<image::SifSource>> SifSourceOf(const config::SifConfig& con
   ASSIGN_OR_RETURN(source.path, LocalFile(config, reference));
   source.library.clear();
   return std::optional<image::SifSource>(std::move(source));
+}
+
+Result<image::ImageRecord> Engine::State::AdoptSif(const image::PullRequest& request, image::ImageRecord pulled,
+                                                   Deadline deadline) {
+  if (!config.image.sif.enabled) return pulled;
+  ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(pulled.manifest_digest));
+  ASSIGN_OR_RETURN(std::string text, content->Get(digest));
+  ASSIGN_OR_RETURN(oci::Manifest manifest, oci::ParseManifest(text));
+  if (manifest.layers.size() != 1 || manifest.layers[0].media_type != image::kMediaSifLayer) return pulled;
+  ASSIGN_OR_RETURN(std::vector<image::ArtifactFile> files, image::ArtifactFiles(manifest));
+  Result<image::ImageRecord> adopted = [&]() -> Result<image::ImageRecord> {
+    const image::LayerHold hold = images->Hold(pulled.layers);
+    ASSIGN_OR_RETURN(std::string directory, layers->Path(files[0].key));
+    image::SifSource source;
+    source.path = directory + "/" + files[0].path;
+    source.artifact = &pulled;
+    source.digest = manifest.layers[0].digest.ToString();
+    return sif_puller->Pull(request, source, deadline);
+  }();
+  // Its names are the image's now; or it is none, and of no use.
+  if (Status removed = images->Remove(pulled.id); !removed.ok()) LogWarning("{}", removed.message());
+  return adopted;
+}
+
+Result<image::Puller::Loaded> Engine::State::LoadNow(const image::PullRequest& request, Deadline deadline) {
+  if (!IsSifFile(request.archive)) return puller->Load(request, deadline);
+  if (!config.image.sif.enabled) {
+    return FailedPrecondition("load " + Printable(request.archive, 300) +
+                              ": it is a SIF file, and image.sif.enabled is false");
+  }
+  if (request.archive_image != 0) return NotFound("a SIF file is one image");
+  image::SifSource source;
+  source.path = request.archive;
+  image::Puller::Loaded loaded;
+  ASSIGN_OR_RETURN(loaded.record, sif_puller->Pull(request, source, deadline));
+  loaded.images = 1;
+  return loaded;
 }
 
 // What a record that cannot be read uses is found in its text.

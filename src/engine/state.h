@@ -182,6 +182,10 @@ struct Engine::State {
   Result<ImageVolumes> FindImageVolumes(container::ContainerRecord& record, const pod::PodRecord& pod);
   // Topmost first; what is a file is mounted, for as long as a record names it or the lease lives.
   Result<std::vector<std::string>> LayerPaths(const std::vector<std::string>& diff_ids, store::MountLease& lease);
+  // Makes the image of an artifact that is a SIF file, if it is one and they are wanted; else returns it as it is.
+  Result<image::ImageRecord> AdoptSif(const image::PullRequest& request, image::ImageRecord pulled, Deadline deadline);
+  // An archive of images, or a SIF file.
+  Result<image::Puller::Loaded> LoadNow(const image::PullRequest& request, Deadline deadline);
   // Whether a container's record names a layer.
   [[nodiscard]] bool UsesLayer(const std::string& diff_id) const;
   // After a container is gone.

@@ -23,11 +23,11 @@ inline constexpr size_t kMaxPullEventBytes = 32 << 20;  // an event: manifest an
 
 // A SIF file instead of layers (docs/images-sif.md).
 struct SifJob {
-  std::string kind;                  // "file" or "library"; empty: no SIF
-  std::string path;                  // of a file that stays where it is: absolute
-  std::string url;                   // of the library, without a "/" at the end
-  std::string image;                 // "entity/collection/container:tag" in it
-  std::string directory;             // the helper's own, empty: takes the downloaded file
+  std::string kind;       // a "file" that stays where it is, a "copy" or "link" of one, "library"; empty: no SIF
+  std::string path;       // of a file on this node: absolute
+  std::string url;        // of the library, without a "/" at the end
+  std::string image;      // "entity/collection/container:tag" in it
+  std::string directory;  // the helper's own, empty: takes the downloaded file
   std::vector<std::string> present;  // digests of files that need no download
 };
 

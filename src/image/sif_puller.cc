@@ -93,8 +93,8 @@ Result<SifEvent> WaitForFile(PullHelper& helper, const PullRequest& request, Dea
 
 Result<ImageRecord> SifPuller::Pull(const PullRequest& request, const SifSource& source, Deadline deadline) {
   const Reference& reference = request.reference;
-  const std::string intent = "pull " + reference.String();
-  if (!source.path.empty()) {
+  const std::string intent = request.archive.empty() ? "pull " + reference.String() : "load " + request.archive;
+  if (!source.path.empty() && source.artifact == nullptr && request.archive.empty()) {
     Result<ImageRecord> known = images_.Resolve(reference.String());
     if (known.ok() && known->layers.size() == 1) {
       ASSIGN_OR_RETURN(oci::Digest key, oci::Digest::Parse(known->layers[0]));
@@ -111,21 +111,22 @@ Result<ImageRecord> SifPuller::Pull(const PullRequest& request, const SifSource&
 
 Result<ImageRecord> SifPuller::Fetch(const PullRequest& request, const SifSource& source, Deadline deadline) {
   const Reference& reference = request.reference;
-  const bool local = !source.path.empty();
+  const bool copied = !request.archive.empty(), linked = source.artifact != nullptr;
+  const bool local = !source.path.empty() && !copied && !linked;  // stays where it is
   std::optional<store::LayerFile> before;
   if (local) {
     ASSIGN_OR_RETURN(before, LookAt(source.path));
   }
-  ASSIGN_OR_RETURN(store::LayerStaging staging, layers_.Begin(Sha256::Of(reference.String())));
+  ASSIGN_OR_RETURN(store::LayerStaging staging, layers_.Begin(Sha256::Of(reference.String() + request.archive)));
   FaultPoint("image.sif.staging");
   PullJob job;
   job.hosts = options_.hosts;
-  if (!local) job.credentials = ForLibrary(request.credentials, reference, source.library);
+  if (!source.library.empty()) job.credentials = ForLibrary(request.credentials, reference, source.library);
   job.limits = options_.limits;
-  job.sif.kind = local ? "file" : "library";
+  job.sif.kind = local ? "file" : copied ? "copy" : linked ? "link" : "library";
   job.sif.path = source.path;
   job.sif.url = source.library;
-  if (!local) {
+  if (!source.library.empty()) {
     job.sif.image = reference.repository() + ":" +
                     (reference.digest().empty() ? reference.tag() : "sha256." + reference.digest().substr(7));
   }
@@ -147,8 +148,9 @@ Result<ImageRecord> SifPuller::Fetch(const PullRequest& request, const SifSource
   }
   FaultPoint("image.sif.fetched");
   ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(event.digest));
-  if (!reference.digest().empty() && reference.digest() != digest.ToString()) {
-    return DataLoss(fmt::format("asked for {}, the file has {}", reference.digest(), digest.ToString()));
+  const std::string& wanted = linked ? source.digest : reference.digest();
+  if (!wanted.empty() && wanted != digest.ToString()) {
+    return DataLoss(fmt::format("asked for {}, the file has {}", wanted, digest.ToString()));
   }
   ImageRecord record;
   LayerHold hold;
@@ -203,11 +205,20 @@ Result<ImageRecord> SifPuller::Fetch(const PullRequest& request, const SifSource
     }
   }
   record.pulled_at = WallNanos();
-  if (reference.digest().empty()) {
+  if (linked) {
+    const ImageRecord& artifact = *source.artifact;
+    record.manifest_digest = artifact.manifest_digest;
+    record.repo_tags = artifact.repo_tags;
+    record.repo_digests = artifact.repo_digests;
+    record.verdicts = artifact.verdicts;
+    record.pinned = artifact.pinned;
+  } else if (!copied) {
+    record.repo_digests = {reference.Name() + "@" + digest.ToString()};
+  }
+  if (!linked && !copied && reference.digest().empty()) {
     record.repo_tags = {reference.TaggedName()};
     record.pinned = record.pinned || IsPinnedName(options_.pinned, reference.TaggedName());
   }
-  record.repo_digests = {reference.Name() + "@" + digest.ToString()};
   ASSIGN_OR_RETURN(record, images_.Commit(std::move(record)));
   FaultPoint("image.sif.record");
   return record;

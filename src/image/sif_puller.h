@@ -16,10 +16,14 @@ namespace davit::image {
 inline constexpr std::string_view kLocalFileDomain = "local.file";
 inline constexpr std::string_view kMediaSifLayer = "application/vnd.sylabs.sif.layer.v1.sif";
 
-// Where the file of a reference is: one of the two.
+// Where the file is: one of the first two.
 struct SifSource {
   std::string path;     // on this node: absolute, without symbolic links
   std::string library;  // URL of a library, without a "/" at the end
+  // Of a path: the file of an artifact (artifact.h) in the store's own layers, with that digest. It becomes the image's
+  // layer by a link, and the artifact's names, manifest and verdicts are then the image's. Not owned; null: none.
+  const ImageRecord* artifact = nullptr;
+  std::string digest;
 };
 
 class SifPuller {
@@ -28,8 +32,9 @@ class SifPuller {
   SifPuller(store::Content& content, store::LayerDriver& layers, Images& images, PullerOptions options)
       : content_(content), layers_(layers), images_(images), options_(std::move(options)) {}
 
-  // Blocks, as Puller::Pull, and has its codes; kFailedPrecondition also: the file was changed while it was read, or
-  // this node cannot mount it. A local file that is as it was at the last pull is not read again. After an error
+  // A file that a request has as its `archive` is copied into the store and has no name; any other path stays where it
+  // is. Blocks, as Puller::Pull, and has its codes; kFailedPrecondition also: the file was changed while it was read,
+  // or this node cannot mount it. A local file that is as it was at the last pull is not read again. After an error
   // nothing stays.
   Result<ImageRecord> Pull(const PullRequest& request, const SifSource& source, Deadline deadline);
 

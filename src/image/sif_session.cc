@@ -431,6 +431,49 @@ class Library {
   bool again_ = false;  // about the last try
 };
 
+// The copy is what is hashed and read, whatever becomes of the file meanwhile.
+Result<oci::Digest> CopyFile(int from, int to, const PullJob& job, PipelineCounters& counters) {
+  Sha256 hash;
+  std::string piece(kPiece, '\0');
+  uint64_t written = 0;
+  while (true) {
+    const ssize_t n = ::read(from, piece.data(), piece.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoError(errno, "read " + job.sif.path);
+    if (n == 0) break;
+    const std::string_view got(piece.data(), static_cast<size_t>(n));
+    written += got.size();
+    if (written > job.limits.max_layer_bytes) return ResourceExhausted("it is over image.max_layer_bytes");
+    RETURN_IF_ERROR(sys::WriteAll(to, got));
+    hash.Update(got);
+    counters.bytes_done += got.size();
+  }
+  oci::Digest digest = hash.Finish();
+  if (digest.empty()) return Internal("SHA-256 failed");
+  return digest;
+}
+
+Result<SifEvent> TakeIntoStore(const PullJob& job, PipelineCounters& counters) {
+  const std::string path = job.sif.directory + "/image.sif";
+  SifEvent event;
+  if (job.sif.kind == "link") {
+    if (::linkat(AT_FDCWD, job.sif.path.c_str(), AT_FDCWD, path.c_str(), 0) != 0) {
+      return ErrnoError(errno, fmt::format("link {} to {}", job.sif.path, path));
+    }
+    ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::Open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+    ASSIGN_OR_RETURN(oci::Digest digest, HashFile(fd.get(), path, counters));
+    event.digest = digest.ToString();
+  } else {
+    ASSIGN_OR_RETURN(sys::UniqueFd from, sys::Open(job.sif.path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+    ASSIGN_OR_RETURN(sys::UniqueFd to, sys::Open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+    ASSIGN_OR_RETURN(oci::Digest digest, CopyFile(from.get(), to.get(), job, counters));
+    event.digest = digest.ToString();
+  }
+  ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::Open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  RETURN_IF_ERROR(Describe(fd.get(), job.sif.path, job, event));
+  return event;
+}
+
 Result<SifEvent> FetchFromLibrary(const PullJob& job, PipelineCounters& counters) {
   ASSIGN_OR_RETURN(std::unique_ptr<Library> library, Library::Create(job, counters));
   ASSIGN_OR_RETURN(Library::Found found, library->Look());
@@ -477,6 +520,7 @@ Result<SifEvent> ReadLocalFile(const PullJob& job, PipelineCounters& counters) {
 
 Result<SifEvent> FetchSif(const PullJob& job, PipelineCounters& counters) {
   if (job.sif.kind == "file") return ReadLocalFile(job, counters);
+  if (job.sif.kind == "copy" || job.sif.kind == "link") return TakeIntoStore(job, counters);
   if (job.sif.kind == "library") return FetchFromLibrary(job, counters);
   return Unimplemented(fmt::format("SIF files of kind \"{}\"", Printable(job.sif.kind)));
 }

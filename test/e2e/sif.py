@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from davit_test.stage import BUSYBOX, Stage  # noqa: E402
 from davit_test.suite import options, reported, stage_of  # noqa: E402
 
 import sif_files  # noqa: E402
+from oci_image import Artifact, digest_of  # noqa: E402
 from sif_library import Library  # noqa: E402
 
 TOKEN = "let-me-in"
@@ -318,6 +320,52 @@ class Cases:
         assert any("bytes=" in request for request in self.library.requests), self.library.requests
         self.clean()
 
+    # Files that come in other ways.
+    def loaded(self) -> None:
+        """davit image load: a copy, so that the file may go."""
+        path = self.image("loaded", "loaded")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        words = [str(self.stage.engine.bin_dir / "davit"), "--connect", str(self.stage.engine.socket), "image", "load", "-i"]
+        done = subprocess.run([*words, str(path)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and f"sha256:{digest}" in done.stdout, done
+        path.unlink()
+        ctr = self.box(f"sha256:{digest}", "sleep", "1000")
+        assert self.mark(ctr) == "loaded"
+        self.clean()
+        before = self.held()
+        cut = self.stage.work / "cut.sif"
+        cut.write_bytes(self.image("cut", "cut").read_bytes()[:100_000])
+        done = subprocess.run([*words, str(cut)], capture_output=True, text=True, timeout=60)
+        assert done.returncode != 0 and "cut.sif" in done.stderr, done
+        assert self.held() == before, (before, self.held())
+
+    def from_registry(self) -> None:
+        """What `oras` and `singularity push oras://` make: an artifact with the file as its layer."""
+        data = self.image("pushed", "pushed").read_bytes()
+        title = {"org.opencontainers.image.title": "pushed.sif"}
+        part = ("application/vnd.sylabs.sif.layer.v1.sif", title, data)
+        artifact = Artifact([part], artifact_type="application/vnd.sylabs.sif.config.v1+json")
+        self.stage.pusher.push(artifact, "sif/pushed", "1")
+        reference = "registry.k8s.io/sif/pushed:1"
+        layers = len(self.held()[0])
+        for _ in range(2):
+            self.client.pull(reference)
+            status = self.listed(reference)
+            assert status["id"] == f"sha256:{hashlib.sha256(data).hexdigest()}", status
+            assert status["repoTags"] == [reference], status
+            assert status["repoDigests"] == [f"registry.k8s.io/sif/pushed@{digest_of(artifact.top()[1])}"], status
+        assert all(image["repoTags"] for image in self.client.images()), self.client.images()
+        assert len(self.held()[0]) == layers + 1, self.held()
+        ctr = self.box(status["repoDigests"][0])
+        self.said("runscript pushed")
+        assert self.mark(ctr) == "pushed"
+        self.clean()
+        # A file that is none, under that name.
+        self.stage.pusher.push(Artifact([(part[0], title, b"nothing")]), "sif/pushed", "2")
+        before = self.held()
+        self.client.refuse("pull", "registry.k8s.io/sif/pushed:2")
+        assert self.held() == before, (before, self.held())
+
     # The seed's walk-through, with the names of its files.
     def walk(self) -> None:
         work = self.stage.work
@@ -388,6 +436,8 @@ def main() -> int:
             cases.run(report, "a library by scheme, by alias and by hash", cases.from_library)
             cases.run(report, "a token that stays with its library", cases.token_and_redirect)
             cases.run(report, "wrong hashes, absent images, transfers that break off", cases.lies)
+            cases.run(report, "davit image load takes a copy", cases.loaded)
+            cases.run(report, "an artifact of a registry is an image", cases.from_registry)
             cases.run(report, "the walk-through of Singularity-CRI", cases.walk)
             report.run("nothing is left behind", lambda: stage.engine.check_leaks(before))
         shutil.rmtree(files)
