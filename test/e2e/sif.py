@@ -58,8 +58,8 @@ class Cases:
     def box(self, image: str, *command: str, pod: tuple[str, dict] | None = None, **more: object) -> str:
         self.number += 1
         pod_id, config = pod or self.pod()
-        ctr = self.client.create(pod_id, container_config(f"c{self.number}", image, *command, log_path=f"{self.number}.log",
-                                                          **more), config)
+        wanted = container_config(f"c{self.number}", image, *command, log_path=f"{self.number}.log", **more)
+        ctr = self.client.create(pod_id, wanted, config)
         self.client.start(ctr)
         return ctr
 
@@ -73,7 +73,8 @@ class Cases:
     def log(self) -> str:
         """Of the last container, without times."""
         path = self.stage.logs("sif") / f"{self.number}.log"
-        return "".join(line.split(" ", 3)[3] for line in path.read_text().splitlines(keepends=True)) if path.exists() else ""
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return "".join(line.split(" ", 3)[3] for line in lines)
 
     def said(self, words: str) -> None:
         wait_for(f"{words!r} in the log", lambda: words in self.log(), 20)
@@ -176,8 +177,8 @@ class Cases:
         ctr = self.box(reference, "sleep", "1000", pod=pod)
         other = self.image("other", "after")
         os.replace(other, path)
-        said = self.client.refuse("create", "--no-pull", pod[0], self.client.write("c.json", container_config("x", reference)),
-                                  self.client.write("p.json", pod[1]))
+        wanted = self.client.write("c.json", container_config("x", reference))
+        said = self.client.refuse("create", "--no-pull", pod[0], wanted, self.client.write("p.json", pod[1]))
         assert "changed" in said and "pull the image again" in said, said
         assert self.mark(ctr) == "before"
         self.client.pull(reference)
@@ -325,7 +326,8 @@ class Cases:
         """davit image load: a copy, so that the file may go."""
         path = self.image("loaded", "loaded")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        words = [str(self.stage.engine.bin_dir / "davit"), "--connect", str(self.stage.engine.socket), "image", "load", "-i"]
+        engine = self.stage.engine
+        words = [str(engine.bin_dir / "davit"), "--connect", str(engine.socket), "image", "load", "-i"]
         done = subprocess.run([*words, str(path)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 and f"sha256:{digest}" in done.stdout, done
         path.unlink()
