@@ -28,16 +28,17 @@ ALLOWED = {
     "http": {"sys", "sched"},
     "config": {"sys"},
     "store": {"sys", "sched", "oci"},
+    "sif": {"oci"},
     "runtime": {"sys", "oci"},
     "monitor": {"sys", "sched"},
     "network": {"sys", "sched", "oci"},
-    "image": {"store", "http", "sched", "oci", "sys"},
+    "image": {"store", "sif", "http", "sched", "oci", "sys"},
     "trust": {"image", "http", "oci", "sys"},
     "registries": {"image", "config", "sys"},
     "container": {"store", "runtime", "monitor", "oci", "sys"},
     "pod": {"network", "runtime", "monitor", "store", "oci", "sys"},
     "stream": {"http", "sched", "sys"},
-    "engine": {"pod", "container", "trust", "registries", "image", "stream", "network", "runtime", "monitor", "store", "config", "http",
+    "engine": {"pod", "container", "trust", "registries", "image", "sif", "stream", "network", "runtime", "monitor", "store", "config", "http",
                "sched", "oci", "sys"},
     # The value types that engine's use cases take and give.
     "cri": {"config", "engine", "pod", "container", "image", "stream", "oci"},
@@ -48,7 +49,7 @@ ALLOWED = {
 ANYTHING = {"cmd"}
 
 # Layer of each folder; an arrow goes to a lower layer, or to the same one only where ALLOWED says so.
-LAYER = {"base": 0, "sys": 1, "sched": 1, "oci": 1, "http": 2, "config": 2, "store": 2, "runtime": 2, "monitor": 2,
+LAYER = {"base": 0, "sys": 1, "sched": 1, "oci": 1, "http": 2, "config": 2, "store": 2, "sif": 2, "runtime": 2, "monitor": 2,
          "network": 2, "image": 3, "trust": 3, "registries": 3, "container": 3, "pod": 3, "stream": 3, "engine": 4, "cri": 5, "api": 5, "cli": 5,
          "cmd": 6}
 

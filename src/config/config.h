@@ -83,6 +83,14 @@ struct RegistryConfig {
   std::string auth_file;  // absolute path of a docker config.json
 };
 
+// SIF files as images (docs/images-sif.md).
+struct SifConfig {
+  bool enabled = false;                   // the kernel's squashfs reads untrusted bytes
+  std::vector<std::string> allowed_dirs;  // of local.file/…; empty: none
+  // "DOMAIN=URL": what the references of a domain are looked up in.
+  std::vector<std::string> libraries = {"cloud.sylabs.io=https://library.sylabs.io"};
+};
+
 struct ImageConfig {
   std::string pull_path;                         // empty: davit-pull in the libexec directory
   int64_t max_parallel_layers = 4;               // per pull
@@ -105,6 +113,7 @@ struct ImageConfig {
   std::string preload_dir = "/usr/share/davit/preload";  // archives that are loaded at the start; empty: none
   std::vector<std::string> pinned;                       // globs (* and ?) over references, never collected
   std::map<std::string, RegistryConfig> registries;      // by "host[:port]"
+  SifConfig sif;
 };
 
 struct NetworkConfig {

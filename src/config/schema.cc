@@ -208,6 +208,33 @@ Status CheckHandlerName(const std::string& name) {
   return InvalidArgument("\"" + Printable(name) + "\" is not a handler name: letters, digits, \"_\", \"-\" and \".\"");
 }
 
+Status CheckLibraries(const std::vector<std::string>& libraries) {
+  for (const std::string& entry : libraries) {
+    const size_t equals = entry.find('=');
+    const std::string url = equals == std::string::npos ? "" : entry.substr(equals + 1);
+    const bool http = url.starts_with("https://") || url.starts_with("http://");
+    if (equals != 0 && http && !url.ends_with('/')) {
+      RETURN_IF_ERROR(CheckRegistryHost(entry.substr(0, equals)));
+      continue;
+    }
+    return InvalidArgument("\"" + Printable(entry) + "\" is not DOMAIN=http[s]://HOST without a \"/\" at the end");
+  }
+  return {};
+}
+
+std::vector<Field> SifFields(SifConfig& c) {
+  return {
+      Flag("enabled", c.enabled, "whether SIF files are images; the kernel then mounts what they hold"),
+      List(
+          "allowed_dirs", c.allowed_dirs,
+          [&c] { return c.allowed_dirs.empty() ? Status() : CheckPaths(c.allowed_dirs); },
+          "directories below which local.file/PATH may name files of this node; empty: none"),
+      List(
+          "libraries", c.libraries, [&c] { return CheckLibraries(c.libraries); },
+          "\"DOMAIN=URL\": libraries that references of a domain are looked up in; library:// is cloud.sylabs.io"),
+  };
+}
+
 template <class T>
 std::vector<std::string> Names(const std::map<std::string, T>& map) {
   std::vector<std::string> names;
@@ -226,6 +253,7 @@ Schema MakeSchema(Config& c) {
       {"metrics", MetricsFields(c.metrics)},
       {"runtime", RuntimeFields(c.runtime)},
       {"image", ImageFields(c.image)},
+      {"image.sif", SifFields(c.image.sif)},
       {"network", NetworkFields(c.network)},
   };
   schema.tables = {

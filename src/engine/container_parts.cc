@@ -42,7 +42,8 @@ Result<Target> Engine::State::FindTarget(const PodId& pod, const container::Name
   return target;
 }
 
-Result<std::vector<std::string>> Engine::State::LayerPaths(const std::vector<std::string>& diff_ids) const {
+Result<std::vector<std::string>> Engine::State::LayerPaths(const std::vector<std::string>& diff_ids,
+                                                           store::MountLease& lease) {
   std::vector<std::string> paths;
   for (auto layer = diff_ids.rbegin(); layer != diff_ids.rend(); ++layer) {
     ASSIGN_OR_RETURN(oci::Digest diff_id, oci::Digest::Parse(*layer));
@@ -50,7 +51,7 @@ Result<std::vector<std::string>> Engine::State::LayerPaths(const std::vector<std
       return DataLoss("layer " + *layer + " of the image is damaged (" + *why +
                       "): pull the image again (davit image pull), which fetches just this layer");
     }
-    ASSIGN_OR_RETURN(std::string path, layers->Path(diff_id));
+    ASSIGN_OR_RETURN(std::string path, layer_mounts->Path(diff_id, lease));
     paths.push_back(std::move(path));
   }
   return paths;
@@ -66,7 +67,7 @@ Result<ImageVolumes> Engine::State::FindImageVolumes(ContainerRecord& record, co
     volumes.holds.push_back(images->Hold(image.layers));
     ASSIGN_OR_RETURN_WITH(image, images->Find(image.id), field);
     RETURN_IF_ERROR(trust->Check(image, text, "", pod.spec.namespace_name).Annotate(field));
-    ASSIGN_OR_RETURN_WITH(volumes.layers[i], LayerPaths(image.layers), field);
+    ASSIGN_OR_RETURN_WITH(volumes.layers[i], LayerPaths(image.layers, volumes.mounts), field);
     record.image_volumes[std::to_string(i)] = {image.id, image.layers};
   }
   return volumes;

@@ -219,7 +219,9 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
   inputs.pod = EnvironmentFor(pod);
   inputs.pod.target_pid_namespace = target.path;
   inputs.image_volumes = std::move(volumes.layers);
-  ASSIGN_OR_RETURN(inputs.layer_paths, LayerPaths(image.layers));
+  ASSIGN_OR_RETURN(inputs.layer_paths, LayerPaths(image.layers, volumes.mounts));
+  std::vector<std::string>& command = record.spec.command;
+  if (!command.empty()) command.insert(command.begin(), image.command_prefix.begin(), image.command_prefix.end());
   ASSIGN_OR_RETURN_WITH(record.spec.stop_signal, StopSignal(record, *image_config), "image's stop signal");
 
   RETURN_IF_ERROR(records->Put(record));
@@ -238,6 +240,7 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
   Unwatch(record.id);
   Status undone = containers->Destroy(record, Deadline::After(kVerbBudget));
   if (undone.ok()) undone = records->Erase(record.id);
+  CollectMounts();
   if (!undone.ok()) {
     record.phase = Phase::kRemoving;  // RemovePod tries again, and so does recovery
     IgnoreError(records->Put(record));
@@ -355,6 +358,7 @@ Status Engine::State::RemoveContainerNow(const ContainerId& id) {
   // Layers of an image that was removed while this container used them.
   bool image_gone = !images->Find(record.image_id).ok();
   for (const auto& [mount, volume] : record.image_volumes) image_gone |= !images->Find(volume.image_id).ok();
+  CollectMounts();
   if (image_gone) IgnoreError(images->CollectLayers());
   return {};
 }

@@ -269,31 +269,20 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   if (!named.ok()) LogWarning("names without a registry are of {}: {}", config.image.default_registry, named.message());
   raw->images = std::make_unique<image::Images>(
       *raw->database, *raw->content, *raw->layers,
-      [raw](const std::string& diff_id) {
-        // What a record that cannot be read uses is found in its text.
-        for (const Records::Unreadable& row : raw->records->unreadable()) {
-          if (row.body.find(diff_id) != std::string::npos) return true;
-        }
-        const SnapshotPtr view = raw->View();
-        for (const auto& [id, record] : view->containers) {
-          auto names = [&](const std::vector<std::string>& layers) {
-            return std::find(layers.begin(), layers.end(), diff_id) != layers.end();
-          };
-          if (names(record->layers)) return true;
-          for (const auto& [mount, volume] : record->image_volumes) {
-            if (names(volume.layers)) return true;
-          }
-        }
-        return false;
-      },
-      std::move(short_names));
+      [raw](const std::string& diff_id) { return raw->UsesLayer(diff_id); }, std::move(short_names));
   RETURN_IF_ERROR(raw->layers->Recover().status());
   RETURN_IF_ERROR(raw->images->Recover());
+  ASSIGN_OR_RETURN(raw->layer_mounts,
+                   store::LayerMounts::Open(config.state, *raw->layers,
+                                            [raw](const std::string& diff_id) { return raw->UsesLayer(diff_id); }));
+  raw->CollectMounts();
   raw->trust = std::make_unique<TrustGate>(raw->config.image, programs.pull, *raw->images, *raw->content);
   if (Status ready = raw->trust->Ready(); !ready.ok()) LogWarning("no image is taken: {}", ready.message());
   raw->puller = std::make_unique<image::Puller>(*raw->database, *raw->content, *raw->layers, *raw->images,
                                                 MakePullerOptions(config.image, programs.pull));
   RETURN_IF_ERROR(raw->puller->Recover());
+  raw->sif_puller = std::make_unique<image::SifPuller>(*raw->content, *raw->layers, *raw->images,
+                                                       MakePullerOptions(config.image, programs.pull));
   raw->trash->Resume();
   ASSIGN_OR_RETURN(raw->preload,
                    Preload::Create(*raw->database, config.image.preload_dir,

@@ -12,6 +12,8 @@
 #include "base/strings.h"
 #include "base/time.h"
 #include "engine/pull_plan.h"
+#include "engine/registry_auth.h"
+#include "engine/sif_images.h"
 #include "engine/state.h"
 #include "oci/import_config.h"
 
@@ -143,10 +145,25 @@ Result<image::ImageRecord> Engine::State::PresentByDigest(const image::Reference
 Result<image::ImageRecord> Engine::State::PullNow(image::PullRequest& request, const image::Credentials& credentials,
                                                   const std::string& pod_namespace, Deadline deadline) {
   RETURN_IF_ERROR(trust->Prepare(request, pod_namespace));
+  ASSIGN_OR_RETURN(std::optional<image::SifSource> sif, SifSourceOf(config.image.sif, request.reference));
+  if (sif) {
+    if (request.verify) {
+      return PermissionDenied("pull " + request.reference.String() +
+                              ": the signature policy wants signatures, and those of SIF files are not verified");
+    }
+    sif->credentials = credentials;
+    if (credentials.empty() && !sif->library.empty()) {
+      ASSIGN_OR_RETURN(FoundCredentials found,
+                       ConfiguredCredentials(config.image, request.reference, pod_namespace, deadline));
+      sif->credentials = std::move(found.credentials);
+    }
+    return sif_puller->Pull(request, *sif, deadline);
+  }
   ASSIGN_OR_RETURN(registries::Plan plan,
                    PlanPull(config.image, request.reference, credentials, pod_namespace, deadline));
   request.endpoints = std::move(plan.endpoints);
   Result<image::ImageRecord> pulled = puller->Pull(request, deadline);
+  if (pulled.ok() && !pulled->artifact_type.empty()) pulled = AdoptSif(request, *pulled, deadline);
   if (pulled.ok()) return pulled;
   std::string text = pulled.status().message();
   if (pulled.code() == StatusCode::kUnauthenticated || pulled.code() == StatusCode::kPermissionDenied) {
@@ -340,7 +357,7 @@ void Engine::State::LoadNow(const std::string& key, image::PullRequest request, 
       ASSIGN_OR_RETURN(std::unique_ptr<image::PullCancel> cancel, image::PullCancel::Create());
       request.cancel = cancel.get();
       const State::AbandonTimer timer(*state, key, *cancel);
-      return state->puller->Load(request, Deadline::After(kPullBudget));
+      return state->LoadNow(request, Deadline::After(kPullBudget));
     }();
     if (loaded.ok()) {
       state->verification->Release(false);

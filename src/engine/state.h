@@ -26,6 +26,7 @@
 #include "engine/trust_gate.h"
 #include "engine/verification.h"
 #include "engine/writable_usage.h"
+#include "image/sif_puller.h"
 #include "network/cni_network.h"
 #include "pod/sandboxes.h"
 #include "sched/event_loop.h"
@@ -33,6 +34,7 @@
 #include "sched/strand.h"
 #include "sched/thread_pool.h"
 #include "store/content.h"
+#include "store/layer_mounts.h"
 #include "store/layers.h"
 #include "store/open_database.h"
 #include "store/rootfs.h"
@@ -57,6 +59,7 @@ struct Target {
 struct ImageVolumes {
   std::map<size_t, std::vector<std::string>> layers;  // container::CreateInputs::image_volumes
   std::vector<image::LayerHold> holds;
+  store::MountLease mounts;
 };
 
 // Whether the mount of a directory can be id-mapped here: kernel, filesystem, and rights of davitd.
@@ -83,12 +86,14 @@ struct Engine::State {
   std::unique_ptr<store::Trash> trash;
   std::unique_ptr<store::Content> content;
   std::unique_ptr<store::DirectoryLayers> layers;
+  std::unique_ptr<store::LayerMounts> layer_mounts;
   std::unique_ptr<store::Rootfs> rootfs;
   std::unique_ptr<EventLog> events;
   std::unique_ptr<Records> records;
   std::unique_ptr<image::Images> images;
   std::unique_ptr<TrustGate> trust;
   std::unique_ptr<image::Puller> puller;
+  std::unique_ptr<image::SifPuller> sif_puller;
   std::unique_ptr<sched::EventLoop> loop;
   std::unique_ptr<network::CniNetwork> network;
   std::unique_ptr<container::Containers> containers;
@@ -182,7 +187,16 @@ struct Engine::State {
   Result<Target> FindTarget(const PodId& pod, const container::NamespaceOptions& options) const;
   // Fills record.image_volumes; returns the layers' directories and what keeps them until the record does.
   Result<ImageVolumes> FindImageVolumes(container::ContainerRecord& record, const pod::PodRecord& pod);
-  Result<std::vector<std::string>> LayerPaths(const std::vector<std::string>& diff_ids) const;  // topmost first
+  // Topmost first; what is a file is mounted, for as long as a record names it or the lease lives.
+  Result<std::vector<std::string>> LayerPaths(const std::vector<std::string>& diff_ids, store::MountLease& lease);
+  // Makes the image of an artifact that is a SIF file, if it is one and they are wanted; else returns it as it is.
+  Result<image::ImageRecord> AdoptSif(const image::PullRequest& request, image::ImageRecord pulled, Deadline deadline);
+  // An archive of images, or a SIF file.
+  Result<image::Puller::Loaded> LoadNow(const image::PullRequest& request, Deadline deadline);
+  // Whether a container's record names a layer.
+  [[nodiscard]] bool UsesLayer(const std::string& diff_id) const;
+  // After a container is gone.
+  void CollectMounts();
   // Why pods with this handler cannot have user namespaces; OK when they can.
   [[nodiscard]] Status CheckUserNamespaces(const std::string& handler) const;
   Status StartContainerNow(const ContainerId& id);

@@ -21,7 +21,8 @@ image::ImageRecord Image() {
 
 std::vector<std::string> Names(const image::ImageRecord& image, const std::string& asked, const std::string& named) {
   std::vector<std::string> out;
-  for (const image::Reference& name : NamesToTrust(image, asked, named, image::ShortNames())) out.push_back(name.String());
+  for (const image::Reference& name : NamesToTrust(image, asked, named, image::ShortNames()))
+    out.push_back(name.String());
   std::sort(out.begin(), out.end());
   return out;
 }

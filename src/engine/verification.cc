@@ -99,7 +99,7 @@ Result<VerifyReport> Verification::Verify(const std::vector<image::ImageRecord>&
 void Verification::VerifyContent(const image::ImageRecord& record, Run& run) {
   const bool artifact = !record.artifact_type.empty();
   bool damaged = false;
-  for (const auto& [kind, text] : {std::pair(Damage::Kind::kConfig, artifact ? "" : record.id),
+  for (const auto& [kind, text] : {std::pair(Damage::Kind::kConfig, artifact ? std::string() : record.ConfigDigest()),
                                    std::pair(Damage::Kind::kManifest, record.manifest_digest)}) {
     if (text.empty()) continue;
     Result<oci::Digest> digest = oci::Digest::Parse(text);

@@ -10,11 +10,11 @@ namespace davit::image {
 BOOST_DESCRIBE_STRUCT(Verdict, (), (name, manifest_digest, policy, rule, signatures, checked_at))
 BOOST_DESCRIBE_STRUCT(ImageRecord, (),
                       (id, repo_tags, repo_digests, manifest_digest, size, layers, user, created, architecture,
-                       pulled_at, pinned, artifact_type, verdicts))
+                       pulled_at, pinned, artifact_type, config_digest, command_prefix, verdicts))
 
 std::string EncodeImageRecord(const ImageRecord& record) {
   boost::json::value json = oci::Reflect(record);
-  json.as_object()["version"] = kImageRecordVersion;
+  json.as_object()["version"] = record.config_digest.empty() ? 1 : kImageRecordVersion;
   return boost::json::serialize(json);
 }
 
@@ -31,6 +31,9 @@ Result<ImageRecord> DecodeImageRecord(std::string_view text) {
   RETURN_IF_ERROR(oci::Unreflect(json, record, "image record"));
   for (const std::string* digest : {&record.id, &record.manifest_digest}) {
     if (!oci::Digest::Parse(*digest).ok()) return DataLoss("image record with a malformed digest");
+  }
+  if (!record.config_digest.empty() && !oci::Digest::Parse(record.config_digest).ok()) {
+    return DataLoss("image record with a malformed digest of its config");
   }
   for (const std::string& layer : record.layers) {
     if (!oci::Digest::Parse(layer).ok()) return DataLoss("image record with a malformed diff ID");

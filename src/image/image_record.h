@@ -9,7 +9,7 @@
 
 namespace davit::image {
 
-inline constexpr int64_t kImageRecordVersion = 1;
+inline constexpr int64_t kImageRecordVersion = 2;  // written for images with a config_digest; others are of version 1
 
 std::string EncodeImageRecord(const ImageRecord& record);
 // kDataLoss when it is malformed, or names things that are no digests; kUnimplemented for a newer version.

@@ -153,7 +153,7 @@ Status Images::Recover() {
       drop(fmt::format("its layer {} is gone", *lost));
       continue;
     }
-    Result<std::string> config = content_.Get(*oci::Digest::Parse(record->id));
+    Result<std::string> config = content_.Get(*oci::Digest::Parse(record->ConfigDigest()));
     Result<std::string> manifest = content_.Get(*oci::Digest::Parse(record->manifest_digest));
     if (!config.ok() || !manifest.ok()) {
       drop(config.ok() ? manifest.status().message() : config.status().message());
@@ -199,7 +199,7 @@ Result<std::shared_ptr<const oci::ImageConfig>> Images::Config(const ImageRecord
     auto it = configs_.find(record.id);
     if (it != configs_.end()) return it->second;
   }
-  ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(record.id));
+  ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(record.ConfigDigest()));
   ASSIGN_OR_RETURN_WITH(std::string text, content_.Get(digest), "image config");
   ASSIGN_OR_RETURN(oci::ImageConfig parsed, oci::ParseImageConfig(text));
   auto config = std::make_shared<const oci::ImageConfig>(std::move(parsed));
@@ -288,7 +288,7 @@ Result<ImageRecord> Images::SetPinned(std::string_view source, bool pinned) {
 Status Images::RemoveRecord(const ImageRecord& record) {
   RETURN_IF_ERROR(Write({}, {record.id}));
   SweepLayers(&record.layers);
-  std::vector<std::string> blobs = {record.id, record.manifest_digest};
+  std::vector<std::string> blobs = {record.ConfigDigest(), record.manifest_digest};
   for (const Verdict& verdict : record.verdicts) blobs.push_back(verdict.signatures);
   SweepContent(&blobs);
   return {};
@@ -407,7 +407,7 @@ void Images::SweepLayers(const std::vector<std::string>* only) {
 void Images::SweepContent(const std::vector<std::string>* only) {
   std::set<std::string> keep;
   for (const ImageRecord& record : *List()) {
-    keep.insert({record.id, record.manifest_digest});
+    keep.insert({record.ConfigDigest(), record.manifest_digest});
     for (const Verdict& verdict : record.verdicts) keep.insert(verdict.signatures);
   }
   {

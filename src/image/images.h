@@ -61,7 +61,14 @@ struct ImageRecord {
   bool pinned = false;    // the kubelet's image GC must leave it alone; CRI Image.pinned
   // Not empty: an OCI artifact (artifact.h), which has no config; its id is the manifest's digest.
   std::string artifact_type;
+  // Of a SIF file, whose digest is the id: the digest of the config that was made of it. Empty: the id is the config's.
+  std::string config_digest;
+  // What a container's own command runs under, instead of the image's entrypoint: /.singularity.d/actions/exec.
+  std::vector<std::string> command_prefix;
   std::vector<Verdict> verdicts;  // one for each name; the oldest go when there are many
+
+  // Of the config blob in store::Content; for an artifact the manifest's.
+  [[nodiscard]] const std::string& ConfigDigest() const { return config_digest.empty() ? id : config_digest; }
 
   friend bool operator==(const ImageRecord&, const ImageRecord&) = default;
 };

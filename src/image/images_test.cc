@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "image/sha256.h"
 #include "oci/image_spec.h"
@@ -104,6 +105,24 @@ TEST_F(ImagesTest, ResolvesEveryKindOfName) {
   EXPECT_EQ(images_->Resolve(std::string(64, '0')).code(), StatusCode::kNotFound);
   EXPECT_EQ(images_->Resolve("A/B").code(), StatusCode::kInvalidArgument);
   EXPECT_EQ((*images_->Config(record))->user, "1002");
+}
+
+// Of a SIF file the id is the file's digest, of which there is no blob.
+TEST_F(ImagesTest, ConfigBesideTheId) {
+  ImageRecord record = MakeImage("a", {AddLayer("l1")});
+  record.config_digest = std::exchange(record.id, DigestOf("the file"));
+  record.command_prefix = {"/exec"};
+  record.repo_tags = {"local.file/a.sif:latest"};
+  ASSERT_TRUE(images_->Commit(record).ok());
+  const oci::Digest config = *oci::Digest::Parse(record.config_digest);
+  Close();
+  Open();
+  Result<ImageRecord> found = images_->Resolve("local.file/a.sif");
+  ASSERT_TRUE(found.ok()) << found.status().ToString();
+  EXPECT_EQ(*found, record);
+  EXPECT_EQ((*images_->Config(*found))->user, "1002");
+  ASSERT_TRUE(images_->Remove(record.id).ok());
+  EXPECT_FALSE(content_->Get(config).ok());
 }
 
 TEST_F(ImagesTest, AmbiguousPrefixIsAnError) {

@@ -19,9 +19,10 @@ BOOST_DESCRIBE_STRUCT(PullLimits, (),
                        stall_timeout_seconds, min_bytes_per_second, connect_timeout_seconds, retries))
 BOOST_DESCRIBE_STRUCT(Platform, (), (os, architecture, variant))
 BOOST_DESCRIBE_STRUCT(SignatureWants, (), (openpgp, sigstore, lookasides))
+BOOST_DESCRIBE_STRUCT(SifJob, (), (kind, path, url, image, directory, present, credentials))
 BOOST_DESCRIBE_STRUCT(PullJob, (),
-                      (version, reference, archive, archive_image, spool, import_config, endpoints, hosts, platform, limits,
-                       signatures))
+                      (version, reference, archive, archive_image, spool, import_config, endpoints, hosts, platform,
+                       limits, signatures, sif))
 BOOST_DESCRIBE_STRUCT(FetchCommand, (), (diff_id, path, journal))
 BOOST_DESCRIBE_STRUCT(FinishCommand, (), (layers))
 BOOST_DESCRIBE_STRUCT(LayerSource, (), (diff_id, digest, size))
@@ -34,6 +35,7 @@ BOOST_DESCRIBE_STRUCT(LayerEvent, (),
                       (diff_id, size, entries, implicit_directories, whiteout_directories, links_below, root_named,
                        warnings))
 BOOST_DESCRIBE_STRUCT(AttemptEvent, (), (endpoint, name, asked_for, verdict))
+BOOST_DESCRIBE_STRUCT(SifEvent, (), (digest, present, file_size, offset, size, inodes, config, command_prefix))
 BOOST_DESCRIBE_STRUCT(ErrorEvent, (), (code, message))
 BOOST_DESCRIBE_STRUCT(DoneEvent, (), (layers))
 
@@ -53,6 +55,8 @@ template <>
 constexpr std::string_view kKind<LayerEvent> = "layer";
 template <>
 constexpr std::string_view kKind<AttemptEvent> = "attempt";
+template <>
+constexpr std::string_view kKind<SifEvent> = "sif";
 template <>
 constexpr std::string_view kKind<ErrorEvent> = "error";
 template <>

@@ -21,6 +21,17 @@ inline constexpr uint32_t kPullProtocolVersion = 2;
 inline constexpr size_t kMaxPullJobBytes = 4 << 20;     // a job or a command
 inline constexpr size_t kMaxPullEventBytes = 32 << 20;  // an event: manifest and config, escaped
 
+// A SIF file instead of layers (docs/images-sif.md).
+struct SifJob {
+  std::string kind;       // a "file" that stays where it is, a "copy" or "link" of one, "library"; empty: no SIF
+  std::string path;       // of a file on this node: absolute
+  std::string url;        // of the library, without a "/" at the end
+  std::string image;      // "entity/collection/container:tag" in it
+  std::string directory;  // the helper's own, empty: takes the downloaded file
+  std::vector<std::string> present;  // digests of files that need no download
+  Credentials credentials;           // for the library; a token is the password or registry_token
+};
+
 // First line on the helper's stdin.
 struct PullJob {
   uint32_t version = kPullProtocolVersion;
@@ -36,6 +47,7 @@ struct PullJob {
   Platform platform;
   PullLimits limits;
   SignatureWants signatures;
+  SifJob sif;
 };
 
 // Further lines on stdin.
@@ -98,6 +110,17 @@ struct AttemptEvent {
   std::string asked_for;
   std::string verdict;  // "OK" or the error
 };
+// Instead of ResolvedEvent and LayerEvent: the file was hashed and, unless it is `present`, downloaded and read.
+struct SifEvent {
+  std::string digest;                       // of the whole file
+  bool present = false;                     // one of SifJob::present; the rest is empty
+  uint64_t file_size = 0;                   // bytes
+  uint64_t offset = 0;                      // of the root filesystem, a squashfs, in the file
+  uint64_t size = 0;                        // of it
+  uint64_t inodes = 0;                      // in it, as its superblock has them
+  std::string config;                       // text of an OCI image config that was made of it
+  std::vector<std::string> command_prefix;  // ImageRecord::command_prefix
+};
 struct ErrorEvent {
   std::string code;  // CodeName()
   std::string message;
@@ -105,7 +128,7 @@ struct ErrorEvent {
 struct DoneEvent {
   uint32_t layers = 0;
 };
-using PullEvent = std::variant<ResolvedEvent, ProgressEvent, LayerEvent, AttemptEvent, ErrorEvent, DoneEvent>;
+using PullEvent = std::variant<ResolvedEvent, ProgressEvent, LayerEvent, AttemptEvent, SifEvent, ErrorEvent, DoneEvent>;
 
 // One line, with its newline.
 std::string EncodeJob(const PullJob& job);

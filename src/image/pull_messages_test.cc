@@ -35,6 +35,20 @@ TEST(PullMessagesTest, RoundTrip) {
   EXPECT_EQ(std::get<ResolvedEvent>(*event).layers[0].size, 5u);
 }
 
+TEST(PullMessagesTest, SifRoundTrip) {
+  PullJob job;
+  job.sif = {"library", "", "https://library.test", "a/b/c:1", "/d", {"sha256:x", "sha256:y"}};
+  Result<PullJob> back = DecodeJob(EncodeJob(job));
+  ASSERT_TRUE(back.ok()) << back.status().ToString();
+  EXPECT_EQ(back->sif.kind, "library");
+  EXPECT_EQ(back->sif.image, "a/b/c:1");
+  EXPECT_EQ(back->sif.present, job.sif.present);
+  Result<PullEvent> event = DecodeEvent(EncodeEvent(SifEvent{"sha256:z", false, 9, 4, 5, 3, "{}", {"/exec"}}));
+  ASSERT_TRUE(event.ok()) << event.status().ToString();
+  EXPECT_EQ(std::get<SifEvent>(*event).offset, 4u);
+  EXPECT_EQ(std::get<SifEvent>(*event).command_prefix, std::vector<std::string>{"/exec"});
+}
+
 TEST(PullMessagesTest, ErrorsKeepTheirCode) {
   for (int code = 1; code <= 16; ++code) {
     Status status(static_cast<StatusCode>(code), "text \xff");

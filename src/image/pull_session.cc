@@ -24,6 +24,7 @@
 #include "image/registry.h"
 #include "image/rootfs_archive.h"
 #include "image/sha256.h"
+#include "image/sif_session.h"
 #include "image/signature_fetch.h"
 #include "sched/start_thread.h"
 #include "sys/unique_fd.h"
@@ -166,7 +167,7 @@ class Session {
     ASSIGN_OR_RETURN(job_, DecodeJob(*line));
     line.reset();
     Reference reference;
-    if (job_.archive.empty()) {
+    if (job_.archive.empty() && job_.sif.kind.empty()) {
       ASSIGN_OR_RETURN(reference, Reference::Parse(job_.reference));
       if (!reference.digest().empty()) {
         ASSIGN_OR_RETURN(oci::Digest digest, oci::Digest::Parse(reference.digest()));
@@ -185,6 +186,12 @@ class Session {
     commands.detach();
     ASSIGN_OR_RETURN(std::thread progress, sched::StartThread([this] { ReportProgress(); }));
     progress.detach();
+    if (!job_.sif.kind.empty()) {
+      ASSIGN_OR_RETURN(SifEvent file, FetchSif(job_, counters_));
+      IgnoreError(SendProgress());
+      RETURN_IF_ERROR(Send(file));
+      return Send(DoneEvent{1});
+    }
     if (!job_.import_config.empty()) {
       ASSIGN_OR_RETURN(rootfs_, RootfsArchive::Open(job_.archive, job_.import_config, job_.limits.max_layer_bytes));
     } else if (!job_.archive.empty()) {

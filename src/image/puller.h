@@ -62,7 +62,7 @@ struct PullRequest {
   // Not empty: the archive is a root filesystem that becomes an image with this config (oci::MakeImportConfig), under
   // the name `reference`, which may be empty.
   std::string import_config;
-  std::string spool;  // directory for what a compressed archive unpacks to
+  std::string spool;                // directory for what a compressed archive unpacks to
   std::vector<Endpoint> endpoints;  // who is asked, in order; empty: as PullerOptions::hosts says, with no credentials
   Platform platform;
   // Called on the pulling thread, at most some times a second; must not block. May be empty.

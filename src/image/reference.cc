@@ -13,6 +13,8 @@ namespace {
 
 constexpr size_t kMaxName = 255, kMaxTag = 128;
 constexpr std::string_view kDocker = "docker.io";
+constexpr std::string_view kLibraryScheme = "library://";
+constexpr std::string_view kLibraryDomain = "cloud.sylabs.io";  // what Singularity-CRI has instead of the scheme
 
 bool IsLower(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 bool IsAlnum(char c) { return IsLower(c) || (c >= 'A' && c <= 'Z'); }
@@ -87,6 +89,10 @@ Status CheckPath(std::string_view text, const std::string& path) {
 Result<Reference> Reference::Parse(std::string_view text, std::string_view default_domain) {
   if (text.empty()) return InvalidArgument("image reference is empty");
   if (text.size() > 1024) return Bad(text, "too long");
+  if (text.starts_with(kLibraryScheme)) {
+    const std::string alias = std::string(kLibraryDomain) + "/" + std::string(text.substr(kLibraryScheme.size()));
+    return Parse(alias, default_domain);
+  }
   if (IsFullId(text)) return Bad(text, "64 hex digits are an image id, not a name");
   Reference out;
   std::string_view rest = text;

@@ -18,6 +18,7 @@ class Reference {
   // (64 hex) or sha512 (128 hex). Without tag and digest the tag is "latest". kInvalidArgument naming
   // the text (and, for an upper-case repository, saying so). 64 bare hex digits are refused: that is an
   // image id, see IsImageId.
+  // "library://x" is another spelling of "cloud.sylabs.io/x", which the kubelet accepts (docs/images-sif.md).
   // `default_domain` is what a name without a registry belongs to; "library/" is added on docker.io only.
   static Result<Reference> Parse(std::string_view text, std::string_view default_domain = "docker.io");
 

@@ -106,6 +106,16 @@ TEST(ReferenceTest, FamiliarNameNamesTheSameImage) {
   }
 }
 
+TEST(ReferenceTest, LibrarySchemeIsAnAlias) {
+  Result<Reference> reference = Reference::Parse("library://sashayakovtseva/test/test-info", "other.test");
+  ASSERT_TRUE(reference.ok()) << reference.status().ToString();
+  EXPECT_EQ(reference->String(), "cloud.sylabs.io/sashayakovtseva/test/test-info:latest");
+  EXPECT_EQ(Reference::Parse("library://a/b/c:v1")->TaggedName(), "cloud.sylabs.io/a/b/c:v1");
+  for (const char* bad : {"library://", "library:///a", "library://library://a", "library://a/../b", "library:/a"}) {
+    EXPECT_EQ(Reference::Parse(bad).code(), StatusCode::kInvalidArgument) << bad;
+  }
+}
+
 TEST(ReferenceTest, KnowsIds) {
   EXPECT_TRUE(IsImageId(kHex));
   EXPECT_TRUE(IsImageId(kDigest));

@@ -29,7 +29,8 @@
 namespace davit::store {
 namespace {
 
-constexpr uint64_t kRecordVersion = 1;
+constexpr uint64_t kRecordVersion = 2;
+constexpr uint64_t kDirectoryVersion = 1;  // of layers that are directories: earlier versions of davitd know them
 constexpr std::string_view kStagingPrefix = ".staging-";
 
 // Of a walk at the commit, which has just seen every inode: some microseconds each.
@@ -42,14 +43,39 @@ struct Kept {
   std::optional<uint64_t> content_bytes;
 };
 
+boost::json::object WriteFile(const LayerFile& file) {
+  boost::json::object out;
+  out["path"] = file.path;
+  out["offset"] = file.offset;
+  out["size"] = file.size;
+  out["inode"] = file.inode;
+  out["fileSize"] = file.file_size;
+  out["modified"] = file.modified;
+  out["changed"] = file.changed;
+  return out;
+}
+
+Result<LayerFile> ReadFile(const oci::JsonNode& node) {
+  LayerFile file;
+  ASSIGN_OR_RETURN(file.path, node.Key("path").String());
+  ASSIGN_OR_RETURN(file.offset, node.Key("offset").Uint64());
+  ASSIGN_OR_RETURN(file.size, node.Key("size").Uint64());
+  ASSIGN_OR_RETURN(file.inode, node.Key("inode").Uint64());
+  ASSIGN_OR_RETURN(file.file_size, node.Key("fileSize").Uint64());
+  ASSIGN_OR_RETURN(file.modified, node.Key("modified").Int64());
+  ASSIGN_OR_RETURN(file.changed, node.Key("changed").Int64());
+  return file;
+}
+
 std::string WriteRecord(const Kept& kept) {
   boost::json::object record;
-  record["version"] = kRecordVersion;
+  record["version"] = kept.info.file ? kRecordVersion : kDirectoryVersion;
   record["size"] = kept.info.size;
   record["entries"] = kept.info.entries;
   record["diskBytes"] = kept.disk.bytes;
   record["diskInodes"] = kept.disk.inodes;
   if (kept.content_bytes) record["contentBytes"] = *kept.content_bytes;
+  if (kept.info.file) record["file"] = WriteFile(*kept.info.file);
   return oci::WriteJson(record);
 }
 
@@ -69,6 +95,9 @@ Result<Kept> ReadRecord(const std::string& body) {
   if (document.as_object().contains("contentBytes")) {
     ASSIGN_OR_RETURN(kept.content_bytes.emplace(), root.Key("contentBytes").Uint64());
   }
+  if (root.Key("file").present()) {
+    ASSIGN_OR_RETURN(kept.info.file, ReadFile(root.Key("file")));
+  }
   return kept;
 }
 
@@ -80,6 +109,16 @@ Status SyncFilesystem(int fd, const std::string& path) {
 bool IsDirectory(const std::string& path) {
   struct stat info {};
   return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+int64_t Nanos(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
+
+// Whether the file is there, and the one that was read.
+bool IsSameFile(const std::string& path, const LayerFile& file) {
+  const sys::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  LayerFile now = file;
+  if (!fd.valid() || !Identify(fd.get(), now).ok()) return false;
+  return file.path.empty() || now == file;
 }
 
 // On the directory above a lowerdir, out of the containers' sight.
@@ -96,6 +135,17 @@ bool IsLayerName(std::string_view name) {
 }
 
 }  // namespace
+
+Status Identify(int fd, LayerFile& file) {
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) return ErrnoError(errno, "stat layer file");
+  if (!S_ISREG(info.st_mode)) return FailedPrecondition("it is no regular file");
+  file.inode = info.st_ino;
+  file.file_size = static_cast<uint64_t>(info.st_size);
+  file.modified = Nanos(info.st_mtim);
+  file.changed = Nanos(info.st_ctim);
+  return {};
+}
 
 const std::string& RootLayer(const std::vector<std::string>& lowerdirs) {
   for (const std::string& lower : lowerdirs) {
@@ -152,6 +202,14 @@ struct DirectoryLayers::State {
 
   std::string DirOf(const oci::Digest& diff_id) const { return dir + "/" + diff_id.hex(); }
   std::string PathOf(const oci::Digest& diff_id) const { return DirOf(diff_id) + "/fs"; }
+  std::string PathOf(const oci::Digest& diff_id, const LayerInfo& info) const {
+    return DirOf(diff_id) + (info.file ? "/file" : "/fs");
+  }
+  // Looks at the disk.
+  bool IsThere(const oci::Digest& diff_id, const LayerInfo& info) const {
+    const Layer layer{diff_id, info, PathOf(diff_id, info)};
+    return IsDirectory(layer.path) && (!info.file || IsSameFile(layer.FilePath(), *info.file));
+  }
 
   void Insert(const oci::Digest& diff_id, const Kept& kept) {
     std::lock_guard guard(mutex);
@@ -267,7 +325,7 @@ struct DirectoryLayers::State {
     for (const Record& record : records) {
       Result<oci::Digest> diff_id = oci::Digest::Parse(record.id);
       Result<Kept> info = diff_id.ok() ? ReadRecord(record.body) : Result<Kept>(diff_id.status());
-      if (info.ok() && !IsDirectory(PathOf(*diff_id))) {
+      if (info.ok() && !IsDirectory(PathOf(*diff_id, info->info))) {
         info = NotFound(fmt::format("{} is not there", PathOf(*diff_id)));
       }
       if (info.ok()) {
@@ -363,6 +421,10 @@ Status DirectoryLayers::Commit(LayerStaging staging, const LayerInfo& info) {
   std::string intent = fmt::format("commit layer {}", diff_id.ToString());
   if (staging.dir().empty()) return FailedPrecondition(intent + ": the staging area was given up");
   if (state_->Has(diff_id)) return {};
+  // The other name, and no "fs" beside it: whoever takes the layer for a directory finds none.
+  if (info.file && ::rename(staging.fs().c_str(), (staging.dir() + "/file").c_str()) != 0) {
+    return ErrnoError(errno, fmt::format("{}: rename {}", intent, staging.fs()));
+  }
   RETURN_IF_ERROR(state_->sync->Wait().Annotate(intent));
   FaultPoint("store.layer.commit.synced");
   // Once, here, so that nobody who asks for the store's usage has to walk it.
@@ -390,6 +452,10 @@ Status DirectoryLayers::Abandon(LayerStaging staging) {
 }
 
 bool DirectoryLayers::Check(const oci::Digest& diff_id) {
+  auto is_there = [&] {
+    Result<Layer> layer = Find(diff_id);
+    return layer.ok() && state_->IsThere(diff_id, layer->info);
+  };
   if (!state_->Has(diff_id)) return false;
   if (Damaged(diff_id)) {
     std::lock_guard guard(state_->change);
@@ -398,10 +464,10 @@ bool DirectoryLayers::Check(const oci::Digest& diff_id) {
     if (!aside.ok()) LogWarning("layer {}: {}", diff_id.ToString(), aside.status().message());
     return state_->Has(diff_id);
   }
-  if (IsDirectory(state_->PathOf(diff_id))) return true;
+  if (is_there()) return true;
   std::lock_guard guard(state_->change);
-  if (IsDirectory(state_->PathOf(diff_id))) return true;  // committed meanwhile
-  LogError("layer {} is gone from {}: somebody took it away; it is fetched again", diff_id.ToString(), state_->dir);
+  if (is_there()) return true;  // committed meanwhile
+  LogError("layer {} is gone from {}, or its file has changed: it is fetched again", diff_id.ToString(), state_->dir);
   if (Status dropped = state_->DeleteRecord(diff_id); !dropped.ok()) {
     LogWarning("layer {}: {}", diff_id.ToString(), dropped.message());
   }
@@ -415,7 +481,8 @@ Result<Layer> DirectoryLayers::Find(const oci::Digest& diff_id) const {
   std::lock_guard guard(state_->mutex);
   auto found = state_->layers.find(diff_id);
   if (found == state_->layers.end()) return NotFound(fmt::format("layer {} is not in the store", diff_id.ToString()));
-  return Layer{diff_id, found->second.info, state_->PathOf(diff_id), found->second.disk, found->second.content_bytes};
+  return Layer{diff_id, found->second.info, state_->PathOf(diff_id, found->second.info), found->second.disk,
+               found->second.content_bytes};
 }
 
 std::vector<Layer> DirectoryLayers::List() const {
@@ -423,7 +490,7 @@ std::vector<Layer> DirectoryLayers::List() const {
   std::vector<Layer> layers;
   layers.reserve(state_->layers.size());
   for (const auto& [diff_id, kept] : state_->layers) {
-    layers.push_back({diff_id, kept.info, state_->PathOf(diff_id), kept.disk, kept.content_bytes});
+    layers.push_back({diff_id, kept.info, state_->PathOf(diff_id, kept.info), kept.disk, kept.content_bytes});
   }
   return layers;
 }

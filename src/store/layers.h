@@ -4,6 +4,7 @@
 // LayerDriver is the interface (overlay directories today, single-file layers on newer kernels later);
 // DirectoryLayers keeps each layer as a directory tree that overlayfs takes as a lowerdir, its journal beside fs/:
 //
+//   <root>/layers/<hex of the diff ID>/file/    a file layer: what is mounted is `image.sif` in it, or lies elsewhere
 //   <root>/layers/<hex of the diff ID>/fs/      a layer; present and recorded, or not a layer. The directory above has
 //                                               the attribute trusted.davit.root="unnamed" where the archive has no "/"
 //   <root>/layers/.staging-<random>/fs/         being filled by davit-pull
@@ -21,6 +22,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -30,6 +32,26 @@
 
 namespace davit::store {
 
+// The file that a layer is mounted from (layer_mounts.h), instead of a directory.
+struct LayerFile {
+  // A file that stays where it is, which whoever put it there may take away or change. Empty: the layer's own,
+  // kOwnLayerFile in its directory.
+  std::string path;
+  uint64_t offset = 0;  // of the squashfs in it
+  uint64_t size = 0;
+  // Of a file that stays where it is: as it was when it was read. Not the device, whose number a reboot may change.
+  uint64_t inode = 0;
+  uint64_t file_size = 0;
+  int64_t modified = 0;  // nanoseconds
+  int64_t changed = 0;
+
+  friend bool operator==(const LayerFile&, const LayerFile&) = default;
+};
+inline constexpr std::string_view kOwnLayerFile = "image.sif";
+
+// Fills the identity of an open file in. kFailedPrecondition when it is no regular file.
+Status Identify(int fd, LayerFile& file);
+
 // As the unpacker counted them. Usage() is what they take on the disk, measured at the commit.
 struct LayerInfo {
   uint64_t size = 0;     // bytes of file content
@@ -37,6 +59,7 @@ struct LayerInfo {
   // The archive has an entry for its root. Without one the root's owner and mode are made up, and the image's "/" is as
   // the layers below have it.
   bool root_named = true;
+  std::optional<LayerFile> file;  // a file layer
 
   friend bool operator==(const LayerInfo&, const LayerInfo&) = default;
 };
@@ -51,10 +74,14 @@ struct DiskUsage {
 struct Layer {
   oci::Digest diff_id;
   LayerInfo info;
-  std::string path;  // the lowerdir
+  std::string path;  // the lowerdir; of a file layer the directory of its own file
   DiskUsage disk;    // what its directory takes, measured at the commit
   // Sizes of its regular files, each once, measured then too; not known of layers of earlier versions.
   std::optional<uint64_t> content_bytes;
+
+  [[nodiscard]] std::string FilePath() const {  // of a file layer
+    return info.file->path.empty() ? path + "/" + std::string(kOwnLayerFile) : info.file->path;
+  }
 };
 
 // Of an image's lowerdirs, topmost first and at least one: the one whose owner and mode are those of the image's "/".
@@ -111,7 +138,8 @@ class LayerDriver {
   virtual Status Abandon(LayerStaging staging) = 0;
 
   // Has, and its directory is there and not known to be damaged; looks at the disk. One whose directory somebody took
-  // away is forgotten, one that is damaged is set aside: it can be fetched again.
+  // away, or whose file elsewhere is not the same any more, is forgotten, one that is damaged is set aside: it can be
+  // fetched again.
   virtual bool Check(const oci::Digest& diff_id) = 0;
 
   // These three answer from memory and never wait for the disk.

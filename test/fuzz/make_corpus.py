@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the corpora that are not text: tar, SPDY, WebSocket and monitor packets.
+"""Writes the corpora that are not text: tar, SIF, SPDY, WebSocket and monitor packets.
 
 usage: test/fuzz/make_corpus.py
 
@@ -356,8 +356,51 @@ def monitor() -> None:
     put("exit-twice", b"davit-exit 1\ncode=1\ncode=2\nfinished=1\nfinished=-9223372036854775808\nend\n")
 
 
+# --- SIF -----------------------------------------------------------------------------------------------
+
+
+def sif_object(kind: int, number: int, offset: int, size: int, *, name: bytes = b"", extra: bytes = b"",
+               link: int = 0) -> bytes:
+    return struct.pack("<iBIIIqqqqqqq", kind, 1, number, 0xF0000001, link, offset, size, size, 0, 0, 0, 0) + \
+        name.ljust(128, b"\0") + extra.ljust(384, b"\0")
+
+
+def sif_file(objects: list[tuple[int, bytes, bytes]], *, total: int | None = None, magic: bytes = b"SIF_MAGIC\0",
+             slack: int = 0) -> bytes:
+    table, data, at = b"", b"", 128 + 585 * len(objects)
+    for number, (kind, content, extra) in enumerate(objects, 1):
+        table += sif_object(kind, number, at + len(data), len(content) + slack, name=b"object", extra=extra)
+        data += content
+    head = b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0") + magic + b"01\0" + b"02\0" + bytes(range(16))
+    return head + struct.pack("<8q", 1, 1, 0, len(objects) if total is None else total, 128, len(table), at,
+                              len(data)) + table + data
+
+
+def squashfs(size: int, compression: int = 1) -> bytes:
+    return b"hsqs" + struct.pack("<IIIIHHHHHHQQ", 7, 0, 1 << 17, 1, compression, 17, 0, 1, 4, 0, 0, size) + \
+        b"\xff" * 48
+
+
+def sifs() -> None:
+    root = (0x4004, squashfs(96), struct.pack("<ii3s", 1, 2, b"02\0"))
+    labels = (0x4003, b'{"data":{"attributes":{"labels":{"a":"b"}}}}', b"")
+    signature = (0x4005, b"-----BEGIN PGP SIGNED MESSAGE-----\n", struct.pack("<i20s", 1, b"\xab" * 20))
+    write("sif", "whole.sif", sif_file([root, labels, signature, (0x4001, b"Bootstrap: scratch\n", b"")]))
+    write("sif", "two-roots.sif", sif_file([root, root]))
+    write("sif", "ext3.sif", sif_file([(0x4004, b"x", struct.pack("<ii3s", 2, 2, b"02\0"))]))
+    write("sif", "cut.sif", sif_file([root, labels])[:-7])
+    write("sif", "evil-total.sif", sif_file([root], total=1 << 60))
+    write("sif", "evil-negative.sif", sif_file([root], total=-1))
+    write("sif", "evil-past-end.sif", sif_file([root], slack=1 << 40))
+    write("sif", "evil-superblock.sif", sif_file([(0x4004, squashfs(1 << 40), root[2])]))
+    write("sif", "superblock", squashfs(96, 6))
+    write("sif", "labels.json", b'{"a":"b","nested":{"c":"d"}}')
+    write("sif", "environment.sh", b'#!/bin/sh\nexport A="${A:-"/bin"}"\nB=\'x\'\nC=$D\nif true; then\nE=1\nfi\n')
+
+
 if __name__ == "__main__":
     tars()
+    sifs()
     spdy()
     websocket()
     monitor()
