@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,7 +57,9 @@ def find_bin_dir(given: str = "") -> Path:
 def scratch(prefix: str) -> Path:
     """A new directory, short enough for unix socket paths, outside every watched folder."""
     # DAVIT_TEST_DIR: another file system, e.g. a fresh one for the pull benchmark.
-    made = Path(tempfile.mkdtemp(prefix=f"davit-{prefix}-", dir=os.environ.get("DAVIT_TEST_DIR", "/tmp")))
+    # Its name may become a part of an image's, in which "_" may not be last.
+    made = Path(os.environ.get("DAVIT_TEST_DIR", "/tmp"), f"davit-{prefix}-{secrets.token_hex(4)}")
+    made.mkdir()
     # Containers in a user namespace have to pass through it to their root file system.
     made.chmod(0o755)
     return made
