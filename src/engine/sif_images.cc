@@ -125,8 +125,8 @@ bool Engine::State::UsesLayer(const std::string& diff_id) const {
   for (const Records::Unreadable& row : records->unreadable()) {
     if (row.body.find(diff_id) != std::string::npos) return true;
   }
-  auto names = [&](const std::vector<std::string>& layers) {
-    return std::find(layers.begin(), layers.end(), diff_id) != layers.end();
+  auto names = [&](const std::vector<std::string>& list) {
+    return std::find(list.begin(), list.end(), diff_id) != list.end();
   };
   const SnapshotPtr view = View();
   for (const auto& [id, record] : view->containers) {
