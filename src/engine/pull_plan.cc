@@ -37,6 +37,8 @@ Result<registries::Plan> PlanPull(const config::ImageConfig& config, const image
                                   Deadline deadline) {
   ASSIGN_OR_RETURN(registries::Plan plan,
                    registries::MakePlan({config.registries_conf, config.hosts_dirs}, HostsOf(config), reference));
+  // Said also where nobody is asked with them.
+  RETURN_IF_ERROR(image::UserAndPassword(request).status());
   image::GiveCredentials(request, "the request", reference, plan.endpoints);
   for (image::Endpoint& endpoint : plan.endpoints) {
     if (!endpoint.credentials.empty()) continue;

@@ -80,6 +80,14 @@ TEST_F(PullPlanTest, ThoseOfTheRequestAreForItsRegistryAlone) {
   EXPECT_THAT(Users("moved.example/a", Request("")), ElementsAre("r.example node"));
 }
 
+TEST_F(PullPlanTest, CredentialsThatAreNoneAreRefusedWhoeverIsAsked) {
+  image::Credentials bad;
+  bad.auth = "no base64";
+  config_.registries["r2.example"].mirrors = {"https://m.example"};
+  config_.registries["r2.example"].fallback = false;
+  EXPECT_THAT(Users("r2.example/a", bad), ElementsAre(::testing::HasSubstr("not base64")));
+}
+
 // A host without a dot is no namespace of Docker Hub, whose password is not for it.
 TEST_F(PullPlanTest, AHostThatReadsLikeANamespaceGetsNobodysCredentials) {
   config_.registries["r2.example"].mirrors = {"https://cache"};

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
+#include <openssl/evp.h>
 
 #include <algorithm>
 #include <cctype>
@@ -120,6 +121,23 @@ Result<std::vector<Endpoint>> EndpointsFor(const Reference& reference, const Hos
   if (options == nullptr || options->fallback || options->mirrors.empty()) {
     out.push_back(RegistryEndpoint(reference, hosts));
   }
+  return out;
+}
+
+Result<std::string> UserAndPassword(const Credentials& credentials) {
+  if (!credentials.username.empty()) return credentials.username + ":" + credentials.password;
+  if (credentials.auth.empty()) return std::string();
+  std::string text(credentials.auth);
+  std::string out(3 * (text.size() / 4 + 1), '\0');
+  int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                             reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+  if (size < 0) return InvalidArgument("the auth field of the credentials is not base64");
+  // EVP counts padding as bytes.
+  size -= static_cast<int>(text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0);
+  out.resize(static_cast<size_t>(std::max(size, 0)));
+  if (out.find(':') == std::string::npos)
+    return InvalidArgument("the auth field of the credentials is not user:password");
+  while (out.ends_with('\0')) out.pop_back();  // some tools encode a trailing zero byte
   return out;
 }
 

@@ -64,6 +64,10 @@ Endpoint RegistryEndpoint(const Reference& reference, const HostMap& hosts);
 // mirror that is none.
 Result<std::vector<Endpoint>> EndpointsFor(const Reference& reference, const HostMap& hosts);
 
+// "user:password" of the credentials, as basic authentication has it; empty when there are none. kInvalidArgument for
+// an auth field that is none; its text is in no message.
+Result<std::string> UserAndPassword(const Credentials& credentials);
+
 // Gives the credentials of a request to the endpoints they are for: those on the host of server_address, or, where that
 // is empty, the registry that the reference names. Nobody else gets them. True when one did.
 bool GiveCredentials(const Credentials& credentials, const std::string& source, const Reference& reference,

@@ -76,24 +76,6 @@ Status StatusOfAnswer(const HttpResponse& response, const std::string& where, co
 
 bool IsTransientStatus(long status) { return status >= 500 || status == 429 || status == 408; }
 
-// "user:password" of the credentials; empty when there are none.
-Result<std::string> UserAndPassword(const Credentials& credentials) {
-  if (!credentials.username.empty()) return credentials.username + ":" + credentials.password;
-  if (credentials.auth.empty()) return std::string();
-  std::string text(credentials.auth);
-  std::string out(3 * (text.size() / 4 + 1), '\0');
-  int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                             reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  if (size < 0) return InvalidArgument("the auth field of the credentials is not base64");
-  // EVP counts padding as bytes.
-  size -= static_cast<int>(text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0);
-  out.resize(static_cast<size_t>(std::max(size, 0)));
-  if (out.find(':') == std::string::npos)
-    return InvalidArgument("the auth field of the credentials is not user:password");
-  while (out.ends_with('\0')) out.pop_back();  // some tools encode a trailing zero byte
-  return out;
-}
-
 }  // namespace
 
 // Asks an endpoint that may speak plain HTTP, without a credential, whether it speaks TLS. A certificate that is not
