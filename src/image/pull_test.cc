@@ -745,8 +745,12 @@ TEST_F(RootPullShortageTest, WithoutMemoryItSaysSo) {
     RunHelperBy("ulimit -v " + std::to_string(kib));
     auto pulled = Pull("a/b:all");
     enough = pulled.ok();
-    EXPECT_EQ(pulled.status().message().find("crashed"), std::string::npos)
-        << kib << ": " << pulled.status().ToString();
+    // Between what the loader needs and what the C++ library needs to throw anything, the libraries' own beginnings
+    // abort, before main; from its first own word on it must not.
+    if (said > 0) {
+      EXPECT_EQ(pulled.status().message().find("crashed"), std::string::npos)
+          << kib << ": " << pulled.status().ToString();
+    }
     if (!enough) ExpectNothingStays(layers_->List().size());
     if (pulled.code() == StatusCode::kResourceExhausted) ++said;
   }
