@@ -14,6 +14,18 @@
 namespace davit::sys {
 namespace {
 
+// What the child of Holder does: a few system calls, no lock, nothing that a sanitizer's runtime would look at, whose
+// locks other threads of the parent may have held. It never executes anything, so nothing closes by itself what it has
+// copies of: locks, sockets, and the pipe of another holder, each of which would then wait for the other to end.
+[[noreturn]] __attribute__((no_sanitize("thread", "address"))) void HoldUntilEnd(unsigned kept) {
+  char byte = 0;
+  if (kept > 0) ::syscall(SYS_close_range, 0U, kept - 1, 0U);
+  ::syscall(SYS_close_range, kept + 1, ~0U, 0U);
+  while (::syscall(SYS_read, kept, &byte, 1UL) < 0 && errno == EINTR) {
+  }
+  while (true) ::syscall(SYS_exit_group, 0);
+}
+
 // A child that does nothing but keep its new namespaces alive: until this ends, or this process does.
 class Holder {
  public:
@@ -21,9 +33,7 @@ class Holder {
   static Result<Holder> Start(int flags) {
     Holder holder;
     ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
-    // Like fork(2), without its handlers: the child makes a few system calls and touches no lock. It never executes
-    // anything, so nothing closes by itself what it has copies of: locks, sockets, and the pipe of another holder, each
-    // of which would then wait for the other to end.
+    // Like fork(2), without its handlers.
     const auto kept = static_cast<unsigned>(pipe.read.get());
     long pid = ::syscall(SYS_clone, static_cast<unsigned long>(flags | SIGCHLD), 0UL, 0UL, 0UL, 0UL);
     if (pid < 0) {
@@ -32,14 +42,7 @@ class Holder {
       }
       return ErrnoError(errno, "create user namespace");
     }
-    if (pid == 0) {
-      char byte = 0;
-      if (kept > 0) ::syscall(SYS_close_range, 0U, kept - 1, 0U);
-      ::syscall(SYS_close_range, kept + 1, ~0U, 0U);
-      while (::read(pipe.read.get(), &byte, 1) < 0 && errno == EINTR) {
-      }
-      ::_exit(0);
-    }
+    if (pid == 0) HoldUntilEnd(kept);
     holder.pid_ = static_cast<pid_t>(pid);
     holder.pipe_ = std::move(pipe.write);
     return holder;
