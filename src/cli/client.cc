@@ -160,18 +160,28 @@ Result<std::string> Client::Pull(const control::v1::PullImageRequest& request,
   return image_ref;
 }
 
+namespace {
+
+// Of a call that makes an image of what is on the node: its last message.
+Result<control::v1::PullImageProgress> Loaded(
+    ::grpc::ClientReader<control::v1::PullImageProgress>& reader, const std::string& socket_path,
+    const std::string& what, const std::function<void(const control::v1::PullImageProgress&)>& progress) {
+  control::v1::PullImageProgress message;
+  while (reader.Read(&message)) progress(message);
+  RETURN_IF_ERROR(ToStatus(reader.Finish(), socket_path, what));
+  if (message.image_ref().empty()) return Internal(what + ": the server named no image");
+  return message;
+}
+
+}  // namespace
+
 Result<control::v1::PullImageProgress> Client::Load(
     const control::v1::LoadImageRequest& request,
     const std::function<void(const control::v1::PullImageProgress&)>& progress) {
   ::grpc::ClientContext context;
   stubs_->LimitIfSet(context);
-  auto reader = stubs_->control.LoadImage(&context, request);
-  control::v1::PullImageProgress message;
-  while (reader->Read(&message)) progress(message);
-  const std::string what = "load " + Printable(request.archive());
-  RETURN_IF_ERROR(ToStatus(reader->Finish(), socket_path_, what));
-  if (message.image_ref().empty()) return Internal(what + ": the server named no image");
-  return message;
+  return Loaded(*stubs_->control.LoadImage(&context, request), socket_path_, "load " + Printable(request.archive()),
+                progress);
 }
 
 Result<control::v1::PullImageProgress> Client::Import(
@@ -179,13 +189,8 @@ Result<control::v1::PullImageProgress> Client::Import(
     const std::function<void(const control::v1::PullImageProgress&)>& progress) {
   ::grpc::ClientContext context;
   stubs_->LimitIfSet(context);
-  auto reader = stubs_->control.ImportImage(&context, request);
-  control::v1::PullImageProgress message;
-  while (reader->Read(&message)) progress(message);
-  const std::string what = "import " + Printable(request.archive());
-  RETURN_IF_ERROR(ToStatus(reader->Finish(), socket_path_, what));
-  if (message.image_ref().empty()) return Internal(what + ": the server named no image");
-  return message;
+  return Loaded(*stubs_->control.ImportImage(&context, request), socket_path_, "import " + Printable(request.archive()),
+                progress);
 }
 
 Result<control::v1::VerifyImagesReport> Client::Verify(

@@ -14,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/table.h"
 #include "davit/control/v1/control.pb.h"
+#include "oci/image_spec.h"
 #include "sys/atomic_file.h"
 #include "sys/process.h"
 #include "sys/unique_fd.h"
@@ -114,7 +115,7 @@ class Containerd final : public Source {
   }
 
   Status Export(const std::string& name, const std::string& file) override {
-    return Ctr({"images", "export", "--platform", "linux/" + Architecture(), file, name}).status();
+    return Ctr({"images", "export", "--platform", "linux/" + oci::HostPlatform().architecture, file, name}).status();
   }
 
  private:
@@ -122,13 +123,6 @@ class Containerd final : public Source {
     std::vector<std::string> argv = {"ctr", "--address", socket_, "--namespace", name_space_};
     argv.insert(argv.end(), words.begin(), words.end());
     return RunTool(std::move(argv), "containerd");
-  }
-  static std::string Architecture() {
-#if defined(__aarch64__)
-    return "arm64";
-#else
-    return "amd64";
-#endif
   }
 
   const std::string socket_;

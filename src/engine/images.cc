@@ -332,13 +332,13 @@ Result<image::Puller::Loaded> Engine::State::LoadPreloaded(const std::string& pa
   request.archive_image = image;
   request.spool = config.root;
   request.cancel = &cancel;
-  Result<image::Puller::Loaded> loaded = puller->Load(request, Deadline::After(kPullBudget));
+  Result<image::Puller::Loaded> loaded = LoadArchive(request, Deadline::After(kPullBudget));
   if (!loaded.ok()) {
     if (Status swept = images->CollectLayers(); !swept.ok()) LogWarning("layers: {}", swept.message());
     return loaded;
   }
   for (const std::string& name : loaded->names) {
-    Result<image::Reference> reference = image::Reference::Parse(name, config.image.default_registry);
+    Result<image::Reference> reference = image::Reference::Parse(name);  // it is normalised
     if (!reference.ok() || !IsPinned(config.image, *reference)) continue;
     ASSIGN_OR_RETURN(loaded->record, images->SetPinned(loaded->record.id, true));
     break;
@@ -357,7 +357,7 @@ void Engine::State::LoadNow(const std::string& key, image::PullRequest request, 
       ASSIGN_OR_RETURN(std::unique_ptr<image::PullCancel> cancel, image::PullCancel::Create());
       request.cancel = cancel.get();
       const State::AbandonTimer timer(*state, key, *cancel);
-      return state->LoadNow(request, Deadline::After(kPullBudget));
+      return state->LoadArchive(request, Deadline::After(kPullBudget));
     }();
     if (loaded.ok()) {
       state->verification->Release(false);

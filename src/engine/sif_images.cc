@@ -105,7 +105,7 @@ Result<image::ImageRecord> Engine::State::AdoptSif(const image::PullRequest& req
   return adopted;
 }
 
-Result<image::Puller::Loaded> Engine::State::LoadNow(const image::PullRequest& request, Deadline deadline) {
+Result<image::Puller::Loaded> Engine::State::LoadArchive(const image::PullRequest& request, Deadline deadline) {
   if (!request.import_config.empty() || !IsSifFile(request.archive)) return puller->Load(request, deadline);
   if (!config.image.sif.enabled) {
     return FailedPrecondition("load " + Printable(request.archive, 300) +

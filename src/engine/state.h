@@ -191,8 +191,8 @@ struct Engine::State {
   Result<std::vector<std::string>> LayerPaths(const std::vector<std::string>& diff_ids, store::MountLease& lease);
   // Makes the image of an artifact that is a SIF file, if it is one and they are wanted; else returns it as it is.
   Result<image::ImageRecord> AdoptSif(const image::PullRequest& request, image::ImageRecord pulled, Deadline deadline);
-  // An archive of images, or a SIF file.
-  Result<image::Puller::Loaded> LoadNow(const image::PullRequest& request, Deadline deadline);
+  // An archive of images, or a SIF file. Blocks.
+  Result<image::Puller::Loaded> LoadArchive(const image::PullRequest& request, Deadline deadline);
   // Whether a container's record names a layer.
   [[nodiscard]] bool UsesLayer(const std::string& diff_id) const;
   // After a container is gone.

@@ -83,8 +83,6 @@ std::string Endpoint::Host() const {
   return host.substr(0, host.find('/'));
 }
 
-std::string Endpoint::Name() const { return base.ends_with("/v2") ? base.substr(0, base.size() - 3) : base; }
-
 Endpoint RegistryEndpoint(const Reference& reference, const HostMap& hosts) {
   const HostOptions* options = FindHost(hosts, reference.domain());
   const std::string host = ApiHost(reference.domain());

@@ -41,7 +41,6 @@ struct Endpoint {
   std::string configured_by;  // file and entry; empty: nobody, it is the registry that the reference names
 
   [[nodiscard]] std::string Host() const;  // "host[:port]" as in base
-  [[nodiscard]] std::string Name() const;  // for people: base without "/v2"
 };
 
 // What an administrator allows of hosts that no endpoint has, where redirects and token servers lead: by "host[:port]".
@@ -75,7 +74,7 @@ bool GiveCredentials(const Credentials& credentials, const std::string& source, 
 
 // One request of a pull to one endpoint, told as it happens.
 struct PullAttempt {
-  std::string endpoint;       // Endpoint::Name() and repository
+  std::string endpoint;       // URL without "/v2", and repository
   std::string configured_by;  // Endpoint's
   std::string credentials;    // where they come from; empty: none
   std::string asked_for;      // "manifest 1.0", "blob sha256:…"

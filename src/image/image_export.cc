@@ -142,7 +142,7 @@ class Export {
       return Unimplemented("it is an OCI artifact, which cannot be saved: copy it from its registry");
     Parts parts;
     parts.image = &image;
-    ASSIGN_OR_RETURN(parts.config_digest, oci::Digest::Parse(record.id));
+    ASSIGN_OR_RETURN(parts.config_digest, oci::Digest::Parse(record.ConfigDigest()));
     ASSIGN_OR_RETURN(parts.config, content_.Get(parts.config_digest));
     ASSIGN_OR_RETURN(oci::Digest manifest, oci::Digest::Parse(record.manifest_digest));
     ASSIGN_OR_RETURN(parts.manifest, content_.Get(manifest));

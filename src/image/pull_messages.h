@@ -106,7 +106,7 @@ struct LayerEvent {
 // An endpoint has answered, or has not.
 struct AttemptEvent {
   uint32_t endpoint = 0;  // number in PullJob::endpoints
-  std::string name;       // Endpoint::Name() of it, with the scheme that turned out
+  std::string name;       // its URL without "/v2", with the scheme that turned out
   std::string asked_for;
   std::string verdict;  // "OK" or the error
 };

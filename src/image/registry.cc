@@ -1,7 +1,6 @@
 #include "image/registry.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
 #include <chrono>
@@ -10,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "http/base64.h"
 #include "image/auth_challenge.h"
 #include "image/sha256.h"
 #include "oci/json.h"
@@ -25,14 +25,6 @@ constexpr uint32_t kMaxTriesWithProgress = 20;
 constexpr std::string_view kAccept =
     "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
-
-std::string Base64(std::string_view text) {
-  std::string out(4 * ((text.size() + 2) / 3) + 1, '\0');
-  int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                             reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  out.resize(static_cast<size_t>(std::max(size, 0)));
-  return out;
-}
 
 // The registry's own words: {"errors":[{"code":"DENIED","message":"…"}]} (distribution-spec, "Error Codes").
 std::string RegistryMessage(const HttpResponse& response) {
@@ -269,7 +261,7 @@ Result<std::string> Registry::Authorize(CurlClient& client, size_t endpoint, std
       last = token.status();
     } else if (challenge.scheme == "basic") {
       ASSIGN_OR_RETURN(std::string pair, UserAndPassword(endpoints_[endpoint].credentials));
-      if (!pair.empty()) return "Basic " + Base64(pair);
+      if (!pair.empty()) return "Basic " + http::Base64Encode(pair);
     }
   }
   return last;
@@ -305,7 +297,7 @@ Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint,
   } else {
     request.url = realm + (realm.find('?') == std::string::npos ? "?" : "&") + query;
     ASSIGN_OR_RETURN(std::string pair, UserAndPassword(credentials));
-    if (!pair.empty()) request.headers.push_back("Authorization: Basic " + Base64(pair));
+    if (!pair.empty()) request.headers.push_back("Authorization: Basic " + http::Base64Encode(pair));
   }
   ASSIGN_OR_RETURN_WITH(HttpResponse response, client.Perform(request, BodySink()), "token server");
   const std::string where = "token server " + origin.host;

@@ -56,7 +56,7 @@ class Registry {
 
   // Waits between tries; tests replace it. The default sleeps.
   std::function<void(uint32_t milliseconds)> wait;
-  // Told what each endpoint said (its number and its Name()), on the thread that asked. May be empty.
+  // Told what each endpoint said (its number, its URL without "/v2"), on the thread that asked. May be empty.
   std::function<void(size_t number, const std::string& name, const std::string& asked_for, const Status& verdict)>
       on_attempt;
 

@@ -2,10 +2,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <fnmatch.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -60,11 +58,6 @@ Result<store::LayerFile> LookAt(const std::string& path) {
   store::LayerFile file;
   RETURN_IF_ERROR(store::Identify(fd.get(), file).Annotate(path));
   return file;
-}
-
-bool IsPinnedName(const std::vector<std::string>& globs, const std::string& name) {
-  return std::any_of(globs.begin(), globs.end(),
-                     [&](const std::string& glob) { return ::fnmatch(glob.c_str(), name.c_str(), 0) == 0; });
 }
 
 Result<SifEvent> WaitForFile(PullHelper& helper, const PullRequest& request, Deadline deadline) {
@@ -217,7 +210,6 @@ Result<ImageRecord> SifPuller::Fetch(const PullRequest& request, const SifSource
   }
   if (!linked && !copied && reference.digest().empty()) {
     record.repo_tags = {reference.TaggedName()};
-    record.pinned = record.pinned || IsPinnedName(options_.pinned, reference.TaggedName());
   }
   ASSIGN_OR_RETURN(record, images_.Commit(std::move(record)));
   FaultPoint("image.sif.record");
