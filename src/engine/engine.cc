@@ -258,18 +258,13 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   raw->events = std::make_unique<EventLog>(events);
   ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database, *raw->events));
   // A file that is wrong must not keep the node's containers from being served; pulls say what is wrong with it.
-  Result<registries::RegistriesConf> conf = registries::LoadRegistriesConf(config.image.registries_conf);
-  image::ShortNames short_names(config.image.default_registry);
-  Status named = conf.status();
-  if (conf.ok()) {
-    Result<image::ShortNames> read = registries::ShortNamesOf(*conf, config.image.default_registry);
-    if (read.ok()) short_names = std::move(*read);
-    named = read.status();
-  }
-  if (!named.ok()) LogWarning("names without a registry are of {}: {}", config.image.default_registry, named.message());
+  const std::string& default_registry = config.image.default_registry;
+  Result<image::ShortNames> names = registries::LoadShortNames(config.image.registries_conf, default_registry);
+  if (!names.ok()) LogWarning("names without a registry are of {}: {}", default_registry, names.status().message());
   raw->images = std::make_unique<image::Images>(
       *raw->database, *raw->content, *raw->layers,
-      [raw](const std::string& diff_id) { return raw->UsesLayer(diff_id); }, std::move(short_names));
+      [raw](const std::string& diff_id) { return raw->UsesLayer(diff_id); },
+      names.value_or(image::ShortNames(default_registry)));
   RETURN_IF_ERROR(raw->layers->Recover().status());
   RETURN_IF_ERROR(raw->images->Recover());
   ASSIGN_OR_RETURN(raw->layer_mounts,

@@ -65,6 +65,17 @@ bool SameHost(const std::string& one, const std::string& other) {
   return plain(one) == plain(other);
 }
 
+TlsOptions TlsFor(const HostMap& hosts, const std::string& host_port) {
+  TlsOptions tls;
+  for (const auto& [name, options] : hosts) {
+    const std::string host = ApiHost(name);
+    if (host != host_port && host + ":443" != host_port) continue;
+    if (!options.ca_file.empty()) tls.ca_files = {options.ca_file};
+    tls.skip_verify = options.skip_verify;
+  }
+  return tls;
+}
+
 bool IsLoopback(std::string_view host_port) {
   std::string host(host_port);
   // "[::1]" has colons of its own.

@@ -57,6 +57,9 @@ std::string ApiHost(std::string host);
 // "localhost", 127.0.0.0/8 or [::1], with or without a port; no other name, whatever it resolves to.
 [[nodiscard]] bool IsLoopback(std::string_view host_port);
 
+// How a host is reached that no endpoint has: "host:port", as Origin has it.
+TlsOptions TlsFor(const HostMap& hosts, const std::string& host_port);
+
 // The registry that the reference names, as its own entry in `hosts` says, if there is one.
 Endpoint RegistryEndpoint(const Reference& reference, const HostMap& hosts);
 // What davit.toml says: mirrors in order, then the registry itself unless fallback is off. kInvalidArgument names a

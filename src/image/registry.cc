@@ -174,12 +174,7 @@ void Registry::ApplyTls(const Origin& origin, HttpRequest& request) const {
       return;
     }
   }
-  for (const auto& [name, options] : hosts_) {
-    const std::string host = ApiHost(name);
-    if (host != origin.host && host + ":443" != origin.host) continue;
-    if (!options.ca_file.empty()) request.tls.ca_files = {options.ca_file};
-    request.tls.skip_verify = options.skip_verify;
-  }
+  request.tls = TlsFor(hosts_, origin.host);
 }
 
 Result<Registry::Followed> Registry::Follow(CurlClient& client, size_t endpoint, const Request& request,
@@ -199,7 +194,6 @@ Result<Registry::Followed> Registry::Follow(CurlClient& client, size_t endpoint,
     left = left || origin != first;
     RETURN_IF_ERROR(CheckScheme(origin));
     http.headers = request.headers;
-    http.tls = TlsOptions();
     ApplyTls(origin, http);
     // What an administrator has set for this endpoint may be a secret too.
     if (!left) http.headers.insert(http.headers.end(), asked.headers.begin(), asked.headers.end());

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -54,7 +55,9 @@ Result<std::string> ReadPart(int fd, uint64_t offset, size_t size) {
   return out;
 }
 
-Result<oci::Digest> HashFile(int fd, const std::string& path, PipelineCounters& counters) {
+// Reads all of it; `take` gets each piece.
+Result<oci::Digest> HashFile(int fd, const std::string& path, PipelineCounters& counters,
+                             const std::function<Status(std::string_view)>& take = {}) {
   Sha256 hash;
   std::string piece(kPiece, '\0');
   while (true) {
@@ -62,8 +65,10 @@ Result<oci::Digest> HashFile(int fd, const std::string& path, PipelineCounters& 
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return ErrnoError(errno, "read " + path);
     if (n == 0) break;
-    hash.Update({piece.data(), static_cast<size_t>(n)});
-    counters.bytes_done += static_cast<uint64_t>(n);
+    const std::string_view got(piece.data(), static_cast<size_t>(n));
+    if (take) RETURN_IF_ERROR(take(got));
+    hash.Update(got);
+    counters.bytes_done += got.size();
   }
   oci::Digest digest = hash.Finish();
   if (digest.empty()) return Internal("SHA-256 failed");
@@ -260,7 +265,8 @@ class Library {
     std::optional<uint64_t> size;
   };
   Result<Found> Look() {
-    HttpRequest request = Request(Url("/v1/images/"));
+    HttpRequest request;
+    request.url = Url("/v1/images/");
     request.max_body = size_t{1} << 20;
     ASSIGN_OR_RETURN(HttpResponse answer, Perform(request, {}));
     RETURN_IF_ERROR(Check(answer));
@@ -305,21 +311,8 @@ class Library {
     return fmt::format("{}{}{}?arch={}", job_.sif.url, what, job_.sif.image, oci::HostPlatform().architecture);
   }
 
-  [[nodiscard]] HttpRequest Request(const std::string& url) const {
-    HttpRequest request;
-    request.url = url;
-    auto options =
-        job_.hosts.find(url.substr(url.find("://") + 3, url.find('/', url.find("://") + 3) - url.find("://") - 3));
-    if (options != job_.hosts.end()) {
-      if (!options->second.ca_file.empty()) request.tls.ca_files = {options->second.ca_file};
-      request.tls.skip_verify = options->second.skip_verify;
-    }
-    return request;
-  }
-
   // Follows redirects; the token goes to the library's own origin only.
   Result<HttpResponse> Perform(HttpRequest request, const BodySink& sink) {
-    const std::vector<std::string> headers = request.headers;
     const Credentials& credentials = job_.sif.credentials;
     const std::string& token = credentials.registry_token.empty() ? credentials.password : credentials.registry_token;
     for (int i = 0; i <= kMaxRedirects; ++i) {
@@ -327,9 +320,8 @@ class Library {
       if (origin_.scheme == "https" && origin.scheme != "https") {
         return PermissionDenied("the library sends the pull from https to http, to " + Printable(origin.host));
       }
-      HttpRequest one = Request(request.url);
-      one.headers = headers;
-      one.max_body = request.max_body;
+      HttpRequest one = request;
+      one.tls = TlsFor(job_.hosts, origin.host);
       if (origin == origin_ && !token.empty()) one.headers.push_back("Authorization: BEARER " + token);
       ASSIGN_OR_RETURN(HttpResponse answer, client_->Perform(one, sink));
       const bool moved = answer.status == 301 || answer.status == 302 || answer.status == 303 || answer.status == 307 ||
@@ -387,7 +379,8 @@ class Library {
   Status DownloadOnce(std::optional<uint64_t> size) {
     again_ = false;
     if (!hash_) hash_ = std::make_unique<Sha256>();
-    HttpRequest request = Request(Url("/v1/imagefile/"));
+    HttpRequest request;
+    request.url = Url("/v1/imagefile/");
     const uint64_t from = written_;
     if (from > 0) request.headers.push_back(fmt::format("Range: bytes={}-", from));
     bool checked = false;
@@ -433,24 +426,12 @@ class Library {
 
 // The copy is what is hashed and read, whatever becomes of the file meanwhile.
 Result<oci::Digest> CopyFile(int from, int to, const PullJob& job, PipelineCounters& counters) {
-  Sha256 hash;
-  std::string piece(kPiece, '\0');
   uint64_t written = 0;
-  while (true) {
-    const ssize_t n = ::read(from, piece.data(), piece.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoError(errno, "read " + job.sif.path);
-    if (n == 0) break;
-    const std::string_view got(piece.data(), static_cast<size_t>(n));
-    written += got.size();
+  return HashFile(from, job.sif.path, counters, [&](std::string_view piece) -> Status {
+    written += piece.size();
     if (written > job.limits.max_layer_bytes) return ResourceExhausted("it is over image.max_layer_bytes");
-    RETURN_IF_ERROR(sys::WriteAll(to, got));
-    hash.Update(got);
-    counters.bytes_done += got.size();
-  }
-  oci::Digest digest = hash.Finish();
-  if (digest.empty()) return Internal("SHA-256 failed");
-  return digest;
+    return sys::WriteAll(to, piece);
+  });
 }
 
 Result<SifEvent> TakeIntoStore(const PullJob& job, PipelineCounters& counters) {

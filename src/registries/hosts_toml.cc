@@ -11,8 +11,8 @@
 
 #include "base/strings.h"
 #include "config/config.h"
-#include "config/toml.h"
 #include "registries/read_file.h"
+#include "registries/toml_values.h"
 
 namespace davit::registries {
 namespace {
@@ -25,9 +25,6 @@ bool IsToken(std::string_view name) {  // RFC 9110 section 5.6.2
     return std::isalnum(c) != 0 ||
            std::string_view("!#$%&'*+-.^_`|~").find(static_cast<char>(c)) != std::string_view::npos;
   });
-}
-bool HasControl(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
 }
 
 // "5s", "1m30s", "1.5s", "500ms" as whole seconds, upwards. nullopt: it is none.
@@ -60,10 +57,13 @@ std::optional<uint32_t> Seconds(std::string_view text) {
   return static_cast<uint32_t>(std::ceil(milliseconds / 1000));
 }
 
-class Reader {
+class Reader : private TomlValues {
  public:
   Reader(const std::string& file, const image::Reference& reference, const image::HostMap& own)
-      : file_(file), directory_(std::filesystem::path(file).parent_path().string()), reference_(reference), own_(own) {}
+      : TomlValues(file),
+        directory_(std::filesystem::path(file).parent_path().string()),
+        reference_(reference),
+        own_(own) {}
 
   Result<std::vector<image::Endpoint>> Read(const toml::table& root) {
     using Place = std::pair<uint32_t, uint32_t>;
@@ -102,16 +102,14 @@ class Reader {
       out.mirror = !image::SameHost(out.base, reference_.domain());
       if (out.mirror) out.name_space = reference_.domain();
     }
-    out.configured_by = fmt::format("{}:{}", file_, url.empty() ? 1 : table.source().begin.line);
+    out.configured_by = fmt::format("{}:{}", file(), url.empty() ? 1 : table.source().begin.line);
     RETURN_IF_ERROR(Capabilities(table, out));
     if (const toml::node* node = table.get("ca")) {
       ASSIGN_OR_RETURN(out.tls.ca_files, Paths(*node, "ca"));
     }
     if (const toml::node* node = table.get("client")) RETURN_IF_ERROR(Client(*node, out.tls));
-    if (const toml::node* node = table.get("skip_verify")) {
-      auto flag = node->value_exact<bool>();
-      if (!flag) return Wrong(*node, "skip_verify: expected true or false");
-      out.tls.skip_verify = *flag;
+    if (table.contains("skip_verify")) {
+      ASSIGN_OR_RETURN(out.tls.skip_verify, FlagAt(table, "skip_verify"));
     }
     if (const toml::node* node = table.get("dial_timeout")) {
       ASSIGN_OR_RETURN(std::string text, Text(*node, "dial_timeout"));
@@ -130,12 +128,7 @@ class Reader {
     if (slash == host || url.find_first_of("@?# \t", host) != std::string::npos || HasControl(url)) {
       return Wrong(table, fmt::format("\"{}\" is no http or https URL of a host", Printable(text, 300)));
     }
-    bool as_it_is = false;
-    if (const toml::node* node = table.get("override_path")) {
-      auto flag = node->value_exact<bool>();
-      if (!flag) return Wrong(*node, "override_path: expected true or false");
-      as_it_is = *flag;
-    }
+    ASSIGN_OR_RETURN(const bool as_it_is, FlagAt(table, "override_path"));
     std::string path = url.substr(slash);
     while (path.ends_with('/')) path.pop_back();
     if (!as_it_is && !path.ends_with("/v2")) path += "/v2";
@@ -196,10 +189,9 @@ class Reader {
   }
 
   Result<std::string> Text(const toml::node& node, std::string_view key) {
-    auto text = node.value_exact<std::string>();
-    if (!text) return Wrong(node, fmt::format("{}: expected a string", key));
-    if (text->size() > 8192) return Wrong(node, fmt::format("{}: it is too long", key));
-    return std::move(*text);
+    ASSIGN_OR_RETURN(std::string text, String(node, key));
+    if (text.size() > 8192) return Wrong(node, fmt::format("{}: it is too long", key));
+    return text;
   }
   // A string, or a list of them.
   Result<std::vector<std::string>> Strings(const toml::node& node, std::string_view key) {
@@ -226,11 +218,7 @@ class Reader {
     }
     return out;
   }
-  [[nodiscard]] Status Wrong(const toml::node& node, const std::string& what) const {
-    return InvalidArgument(fmt::format("{}:{}: {}", file_, node.source().begin.line, what));
-  }
 
-  const std::string file_;
   const std::string directory_;
   const image::Reference& reference_;
   const image::HostMap& own_;

@@ -10,8 +10,8 @@
 
 #include "base/strings.h"
 #include "config/config.h"
-#include "config/toml.h"
 #include "registries/read_file.h"
+#include "registries/toml_values.h"
 
 namespace davit::registries {
 namespace {
@@ -28,9 +28,9 @@ bool IsFullName(const std::string& text) {
   return image::Reference::Parse(text).ok() && image::Reference::HasRegistry(text) && !HasTagOrDigest(text);
 }
 
-class Reader {
+class Reader : private TomlValues {
  public:
-  explicit Reader(std::string file) : file_(std::move(file)) {}
+  explicit Reader(std::string file) : TomlValues(std::move(file)) {}
 
   Result<RegistriesConf> Read(const toml::table& root) {
     RegistriesConf out;
@@ -100,7 +100,7 @@ class Reader {
 
   Result<RegistryEntry> Entry(const toml::table& table) {
     RegistryEntry out;
-    out.where = fmt::format("{}:{}", file_, table.source().begin.line);
+    out.where = fmt::format("{}:{}", file(), table.source().begin.line);
     ASSIGN_OR_RETURN(out.prefix, TextAt(table, "prefix"));
     ASSIGN_OR_RETURN(out.registry, At(table));
     ASSIGN_OR_RETURN(out.blocked, FlagAt(table, "blocked"));
@@ -169,18 +169,10 @@ class Reader {
     const toml::node* node = table.get(key);
     return node == nullptr ? Result<std::string>(std::string()) : Text(*node, key);
   }
-  Result<bool> FlagAt(const toml::table& table, std::string_view key) {
-    const toml::node* node = table.get(key);
-    if (node == nullptr) return false;
-    auto flag = node->value_exact<bool>();
-    if (!flag) return Wrong(*node, fmt::format("{}: expected true or false", key));
-    return *flag;
-  }
   Result<std::string> Text(const toml::node& node, std::string_view key) {
-    auto text = node.value_exact<std::string>();
-    if (!text) return Wrong(node, fmt::format("{}: expected a string", key));
-    if (text->size() > 1024 || HasControl(*text)) return Wrong(node, fmt::format("{}: is no name", key));
-    return std::move(*text);
+    ASSIGN_OR_RETURN(std::string text, String(node, key));
+    if (text.size() > 1024 || HasControl(text)) return Wrong(node, fmt::format("{}: is no name", key));
+    return text;
   }
   Result<std::vector<std::string>> Strings(const toml::node& node, std::string_view key) {
     const toml::array* array = node.as_array();
@@ -193,14 +185,6 @@ class Reader {
     }
     return out;
   }
-  static bool HasControl(std::string_view text) {
-    return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
-  }
-  [[nodiscard]] Status Wrong(const toml::node& node, const std::string& what) const {
-    return InvalidArgument(fmt::format("{}:{}: {}", file_, node.source().begin.line, what));
-  }
-
-  const std::string file_;
 };
 
 // How much of `name` the prefix covers; 0: none.
@@ -293,6 +277,11 @@ Result<image::ShortNames> ShortNamesOf(const RegistriesConf& conf, const std::st
         fmt::format("unqualified-search-registries: \"{}\" is no host[:port]", Printable(registry, 300)));
   }
   return image::ShortNames(*conf.search, conf.aliases, conf.mode == ShortNameMode::kEnforcing);
+}
+
+Result<image::ShortNames> LoadShortNames(const std::string& path, const std::string& default_registry) {
+  ASSIGN_OR_RETURN(const RegistriesConf conf, LoadRegistriesConf(path));
+  return ShortNamesOf(conf, default_registry);
 }
 
 const RegistryEntry* FindEntry(const RegistriesConf& conf, const image::Reference& reference) {

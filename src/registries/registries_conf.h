@@ -59,6 +59,9 @@ Result<RegistriesConf> LoadRegistriesConf(const std::string& path);
 // `default_registry`. kFailedPrecondition naming a search registry that is no host.
 Result<image::ShortNames> ShortNamesOf(const RegistriesConf& conf, const std::string& default_registry);
 
+// The same of the file and its drop-ins, as they are now.
+Result<image::ShortNames> LoadShortNames(const std::string& path, const std::string& default_registry);
+
 // The entry with the longest prefix that the reference lies under, or null.
 const RegistryEntry* FindEntry(const RegistriesConf& conf, const image::Reference& reference);
 // The entry that blocks the reference, or null. Unlike FindEntry it knows a registry by any spelling of its host: in
