@@ -292,31 +292,28 @@ Status Archive::AddDockerImage(const std::string& config, std::vector<std::strin
     blob_names_.emplace(digest, member);
     return digest;
   };
-  auto describe = [&](const std::string& member, std::string_view media_type) -> Result<boost::json::object> {
+  auto describe = [&](const std::string& member, std::string_view media_type) -> Result<oci::Descriptor> {
     ASSIGN_OR_RETURN(oci::Digest digest, digest_of(member));
     ASSIGN_OR_RETURN(uint64_t size, SizeOf(member));
-    return boost::json::object{{"mediaType", media_type}, {"digest", digest.ToString()}, {"size", size}};
+    return oci::Descriptor{std::string(media_type), digest, size, {}, {}, {}};
   };
-  ASSIGN_OR_RETURN(boost::json::object config_blob, describe(config, oci::kMediaDockerConfig));
+  ASSIGN_OR_RETURN(oci::Descriptor config_blob, describe(config, oci::kMediaDockerConfig));
   // Its name is its digest, and the only word on it that such an archive has.
   const std::string file = config.substr(config.rfind('/') + 1);
   Result<oci::Digest> named = oci::Digest::ParseHex(oci::DigestAlgorithm::kSha256, file.substr(0, file.find('.')));
-  if (named.ok() && config_blob.at("digest").as_string() != named->ToString()) {
+  if (named.ok() && config_blob.digest != *named) {
     return DataLoss(fmt::format("the config \"{}\" has another digest", Printable(config)));
   }
-  boost::json::array layer_blobs;
+  std::vector<oci::Descriptor> layer_blobs;
   for (const std::string& layer : layers) {
-    ASSIGN_OR_RETURN(boost::json::object blob, describe(Clean(layer), oci::kMediaDockerLayerGzip));
+    ASSIGN_OR_RETURN(oci::Descriptor blob, describe(Clean(layer), oci::kMediaDockerLayerGzip));
     layer_blobs.push_back(std::move(blob));
   }
   Image image;
   image.names = std::move(names);
   image.own_digests = false;
   image.top.media_type = oci::kMediaDockerManifest;
-  image.top.text = boost::json::serialize(boost::json::object{{"schemaVersion", 2},
-                                                              {"mediaType", oci::kMediaDockerManifest},
-                                                              {"config", std::move(config_blob)},
-                                                              {"layers", std::move(layer_blobs)}});
+  image.top.text = oci::MakeManifest(oci::kMediaDockerManifest, config_blob, layer_blobs);
   image.top.digest = Sha256::Of(image.top.text);
   images_.push_back(std::move(image));
   return {};

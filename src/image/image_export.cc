@@ -247,20 +247,15 @@ class Export {
   }
 
   [[nodiscard]] std::string NewManifest(const Parts& parts) const {
-    boost::json::array layers;
+    const std::string_view layer_type = options_.gzip ? oci::kMediaOciLayerGzip : oci::kMediaOciLayer;
+    std::vector<oci::Descriptor> layers;
     for (const oci::Digest& diff_id : parts.diff_ids) {
       const LayerBlob& blob = blobs_.at(diff_id);
-      layers.push_back(boost::json::object{{"mediaType", options_.gzip ? oci::kMediaOciLayerGzip : oci::kMediaOciLayer},
-                                           {"digest", blob.digest.ToString()},
-                                           {"size", blob.size}});
+      layers.push_back({std::string(layer_type), blob.digest, blob.size, {}, {}, {}});
     }
-    return boost::json::serialize(
-        boost::json::object{{"schemaVersion", 2},
-                            {"mediaType", oci::kMediaOciManifest},
-                            {"config", boost::json::object{{"mediaType", oci::kMediaOciConfig},
-                                                           {"digest", parts.config_digest.ToString()},
-                                                           {"size", parts.config.size()}}},
-                            {"layers", std::move(layers)}});
+    return oci::MakeManifest(oci::kMediaOciManifest,
+                             {std::string(oci::kMediaOciConfig), parts.config_digest, parts.config.size(), {}, {}, {}},
+                             layers);
   }
 
   Status WriteDocuments() {

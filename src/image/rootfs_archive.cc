@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <boost/json.hpp>
 #include <cerrno>
 #include <functional>
 
@@ -82,16 +81,11 @@ Result<std::unique_ptr<RootfsArchive>> RootfsArchive::Open(const std::string& pa
   ASSIGN_OR_RETURN(archive->config_, oci::WithLayer(config, archive->diff_id_));
   archive->config_digest_ = Sha256::Of(archive->config_);
   archive->manifest_.media_type = oci::kMediaDockerManifest;
-  archive->manifest_.text = boost::json::serialize(
-      boost::json::object{{"schemaVersion", 2},
-                          {"mediaType", oci::kMediaDockerManifest},
-                          {"config", boost::json::object{{"mediaType", oci::kMediaDockerConfig},
-                                                         {"digest", archive->config_digest_.ToString()},
-                                                         {"size", archive->config_.size()}}},
-                          // Of this type the bytes alone decide the compression.
-                          {"layers", boost::json::array{boost::json::object{{"mediaType", oci::kMediaDockerLayerGzip},
-                                                                            {"digest", archive->blob_.ToString()},
-                                                                            {"size", archive->size_}}}}});
+  archive->manifest_.text = oci::MakeManifest(
+      oci::kMediaDockerManifest,
+      {std::string(oci::kMediaDockerConfig), archive->config_digest_, archive->config_.size(), {}, {}, {}},
+      // Of this type the bytes alone decide the compression.
+      {{std::string(oci::kMediaDockerLayerGzip), archive->blob_, archive->size_, {}, {}, {}}});
   archive->manifest_.digest = Sha256::Of(archive->manifest_.text);
   return archive;
 }

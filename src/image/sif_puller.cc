@@ -22,25 +22,6 @@
 namespace davit::image {
 namespace {
 
-// What tools expect of an image, and what a registry has of a SIF file that was pushed to it.
-std::string MakeManifest(const std::string& config, const oci::Digest& config_digest, const SifEvent& event) {
-  auto descriptor = [](std::string_view type, const std::string& digest, uint64_t size) {
-    boost::json::object out;
-    out["mediaType"] = type;
-    out["digest"] = digest;
-    out["size"] = size;
-    return out;
-  };
-  boost::json::object manifest;
-  manifest["schemaVersion"] = 2;
-  manifest["mediaType"] = oci::kMediaOciManifest;
-  manifest["config"] = descriptor(oci::kMediaOciConfig, config_digest.ToString(), config.size());
-  boost::json::array layers;
-  layers.push_back(descriptor(kMediaSifLayer, event.digest, event.file_size));
-  manifest["layers"] = std::move(layers);
-  return oci::WriteJson(manifest);
-}
-
 // Credentials that are meant for another host are for nobody here.
 Credentials ForLibrary(const Credentials& credentials, const Reference& reference, const std::string& library) {
   auto host_of = [](std::string_view text) {
@@ -168,7 +149,10 @@ Result<ImageRecord> SifPuller::Fetch(const PullRequest& request, const SifSource
     const oci::Digest key =
         local ? Sha256::Of(std::string(kLocalFileDomain) + '\0' + source.path + '\0' + digest.ToString()) : digest;
     const oci::Digest config_digest = Sha256::Of(event.config);
-    const std::string manifest = MakeManifest(event.config, config_digest, event);
+    // What tools expect of an image, and what a registry has of a SIF file that was pushed to it.
+    const std::string manifest = oci::MakeManifest(
+        oci::kMediaOciManifest, {std::string(oci::kMediaOciConfig), config_digest, event.config.size(), {}, {}, {}},
+        {{std::string(kMediaSifLayer), digest, event.file_size, {}, {}, {}}});
     const oci::Digest manifest_digest = Sha256::Of(manifest);
     hold = images_.Hold({key.ToString(), config_digest.ToString(), manifest_digest.ToString()});
     layers_.Check(key);  // forgets what a file was before it was touched

@@ -172,6 +172,16 @@ Result<Index> ParseIndex(std::string_view text) {
   return index;
 }
 
+std::string MakeManifest(std::string_view media_type, const Descriptor& config, const std::vector<Descriptor>& layers) {
+  auto written = [](const Descriptor& blob) {
+    return boost::json::object{{"mediaType", blob.media_type}, {"digest", blob.digest.ToString()}, {"size", blob.size}};
+  };
+  boost::json::array list;
+  for (const Descriptor& layer : layers) list.push_back(written(layer));
+  return WriteJson(boost::json::object{
+      {"schemaVersion", 2}, {"mediaType", media_type}, {"config", written(config)}, {"layers", std::move(list)}});
+}
+
 Result<Manifest> ParseManifest(std::string_view text) {
   ASSIGN_OR_RETURN_WITH(boost::json::value document, ParseJson(text), "manifest");
   JsonNode root(document, "manifest");

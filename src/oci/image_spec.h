@@ -105,6 +105,9 @@ Result<ManifestKind> DetectManifestKind(std::string_view text, std::string_view 
 Result<Index> ParseIndex(std::string_view text);
 Result<Manifest> ParseManifest(std::string_view text);
 
+// The text of a manifest for what has none. Of the descriptors media type, digest and size.
+std::string MakeManifest(std::string_view media_type, const Descriptor& config, const std::vector<Descriptor>& layers);
+
 struct Healthcheck {
   std::vector<std::string> test;  // {"CMD", …}, {"CMD-SHELL", text}, {"NONE"}; empty: inherit
   int64_t interval_ns = 0;        // 0: the default of whoever runs it

@@ -94,6 +94,21 @@ TEST(ManifestKindTest, RefusesDisagreeingMediaTypes) {
   EXPECT_EQ(DetectManifestKind(ManifestText("application/vnd.example"), "").code(), StatusCode::kUnimplemented);
 }
 
+TEST(ManifestTest, WhatIsMadeIsReadAgain) {
+  Descriptor config{std::string(kMediaOciConfig), *Digest::Parse("sha256:" + std::string(64, 'c')), 7, {}, {}, {}};
+  Descriptor layer{std::string(kMediaOciLayerGzip), *Digest::Parse("sha256:" + std::string(64, 'a')), 8, {}, {}, {}};
+  const std::string text = MakeManifest(kMediaOciManifest, config, {layer, layer});
+  EXPECT_EQ(*DetectManifestKind(text, kMediaOciManifest), ManifestKind::kManifest);
+  Result<Manifest> read = ParseManifest(text);
+  ASSERT_TRUE(read.ok()) << read.status().ToString();
+  EXPECT_EQ(read->media_type, kMediaOciManifest);
+  EXPECT_EQ(read->config.digest, config.digest);
+  EXPECT_EQ(read->config.size, 7u);
+  ASSERT_EQ(read->layers.size(), 2u);
+  EXPECT_EQ(read->layers[1].media_type, kMediaOciLayerGzip);
+  EXPECT_EQ(read->layers[1].size, 8u);
+}
+
 TEST(ManifestKindTest, RefusesSchema1ByName) {
   auto kind = DetectManifestKind(R"({"schemaVersion":1,"name":"x","fsLayers":[{"blobSum":"y"}]})", "");
   EXPECT_EQ(kind.code(), StatusCode::kUnimplemented);
