@@ -1,7 +1,6 @@
 #include "image/puller.h"
 
 #include <fmt/format.h>
-#include <fnmatch.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -452,18 +451,11 @@ class PullRun {
     record.created = config_.created;
     record.architecture = config_.platform.architecture;
     record.pulled_at = WallNanos();
-    const std::string name = request_.archive.empty() ? reference.String() : request_.archive;
-    for (const std::string& tag : request_.archive.empty() ? std::vector<std::string>{name} : record.repo_tags) {
-      record.pinned =
-          record.pinned || std::any_of(options_.pinned.begin(), options_.pinned.end(), [&](const std::string& glob) {
-            return ::fnmatch(glob.c_str(), tag.c_str(), 0) == 0;
-          });
-    }
     ASSIGN_OR_RETURN(record, images_.Commit(std::move(record)));
     FaultPoint("image.pull.record");
     // The image is there; how the helper leaves changes nothing.
     if (Status status = helper_->Finish(Deadline::After(std::chrono::seconds(5))); !status.ok()) {
-      LogDebug("pull {}: {}", name, status.message());
+      LogDebug("pull {}: {}", request_.archive.empty() ? reference.String() : request_.archive, status.message());
     }
     return record;
   }

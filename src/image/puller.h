@@ -78,7 +78,6 @@ struct PullerOptions {
   std::string helper_path = "davit-pull";  // absolute, or looked up in PATH
   HostMap hosts;
   PullLimits limits;
-  std::vector<std::string> pinned;  // globs (* and ?) over Reference::String(): ImageRecord::pinned
 };
 
 class Puller {
