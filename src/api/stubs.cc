@@ -1,0 +1,4 @@
+#include "api/api.h"
+namespace davit::api {
+void AddKubeRoutes(Router&) {}
+}  // namespace davit::api
