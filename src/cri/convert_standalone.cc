@@ -17,6 +17,7 @@ control::StandaloneState StateOf(const container::ContainerRecord& record) {
     case Phase::kDefined:
     case Phase::kCreating:
     case Phase::kCreated:
+      if (record.standalone.restarting) return control::STATE_RESTARTING;
       return record.finished_at > 0 ? control::STATE_EXITED : control::STATE_CREATED;
     case Phase::kRunning:
       return record.standalone.paused ? control::STATE_PAUSED : control::STATE_RUNNING;

@@ -441,6 +441,7 @@ void Engine::State::OnExit(const ContainerId& id, const std::optional<monitor::S
     record.reason = "Error";
     record.message = "the container's monitor was killed; its exit code is lost";
   }
+  if (IsStandalone(record)) record.standalone.restarting = WantsRestart(record, /*after_boot=*/false);
   Status cleaned;
   // Without a monitor nobody has seen the first process end: it must, before the record says so.
   if (!exit) cleaned = containers->CleanUp(record, Deadline::After(kKillBudget));

@@ -24,7 +24,7 @@ WaitOutcome OutcomeOf(const ContainerRecord& record) { return {record.exit_code,
 bool HoldsAtOnce(const ContainerRecord& record, WaitCondition condition) {
   switch (condition) {
     case WaitCondition::kNotRunning:
-      return Ended(record) || record.phase == Phase::kCreated;
+      return Ended(record) || (record.phase == Phase::kCreated && !record.standalone.restarting);
     case WaitCondition::kExited:
       return Ended(record) && record.finished_at > 0;
     case WaitCondition::kRunning:

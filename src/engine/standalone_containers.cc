@@ -175,9 +175,9 @@ Status Engine::State::PrepareNow(const ContainerId& id) {
       ContainerRecord failed = *left;
       NoteFailedStart(failed, made.status());
     }
-    // The image's program, or what it is asked to be: nothing that davitd did wrong.
-    if (made.code() == StatusCode::kInternal) return FailedPrecondition(made.status().message());
-    return made.status();
+    // The image's program, or what it is asked to be: a matter of what was defined, not of this call or of davitd.
+    const bool of_definition = made.code() == StatusCode::kInternal || made.code() == StatusCode::kInvalidArgument;
+    return of_definition ? FailedPrecondition(made.status().message()) : made.status();
   }
   loop->After(kPreparedFor, [this, id, pod = current->pod] { Post(pod.str(), [this, id] { TakeDownUnstarted(id); }); });
   return {};
@@ -186,6 +186,7 @@ Status Engine::State::PrepareNow(const ContainerId& id) {
 void Engine::State::NoteFailedStart(container::ContainerRecord record, const Status& why) {
   record.standalone.error = why.message();
   record.standalone.stopped = true;  // who asked for it has heard; nobody else tries again
+  record.standalone.restarting = false;
   record.exit_code = StartExitCode(record.standalone.error);
   IgnoreError(records->Put(record));
   Post(record.pod.str(), [this, id = record.id] { AfterRun(id); });
@@ -409,14 +410,14 @@ void Engine::State::OnContainerChange(const ContainerPtr& before, const Containe
 
 void Engine::State::AfterRun(const ContainerId& id) {
   ContainerPtr record = Container(id);
-  if (!record || !Down(*record) || record->standalone.restarting) return;
+  if (!record || !Down(*record)) return;
+  if (record->standalone.restarting) return PlanRestart(*record);
   if (record->standalone.paused) {
     ContainerRecord awake = *record;
     awake.standalone.paused = false;
     IgnoreError(records->Put(awake));
     record = Container(id);
   }
-  if (WantsRestart(*record, /*after_boot=*/false)) return PlanRestart(id);
   if (record->spec.standalone->auto_remove) {
     Status removed = RemoveStandaloneNow(id, /*force=*/true, /*volumes=*/true);
     if (!removed.ok()) LogWarning("container {}: automatic removal: {}", id.Short(), removed.message());
@@ -432,22 +433,17 @@ void Engine::State::AfterRun(const ContainerId& id) {
   }
 }
 
-void Engine::State::PlanRestart(const ContainerId& id) {
-  ContainerPtr current = Container(id);
-  if (!current) return;
-  ContainerRecord record = *current;
+void Engine::State::PlanRestart(const ContainerRecord& record) {
   const auto ran = std::chrono::nanoseconds(record.finished_at - record.started_at);
   const std::chrono::milliseconds delay = RestartDelay(ran >= kLongRun ? 0 : record.standalone.restarts);
-  record.standalone.restarting = true;
-  if (Status put = records->Put(record); !put.ok()) LogWarning("container {}: {}", id.Short(), put.message());
-  loop->After(delay, [this, id, pod = record.pod] { Post(pod.str(), [this, id] { RestartNow(id); }); });
+  loop->After(delay, [this, id = record.id, pod = record.pod] { Post(pod.str(), [this, id] { RestartNow(id); }); });
 }
 
 void Engine::State::RestartNow(const ContainerId& id) {
   ContainerPtr current = Container(id);
   if (!current || !current->standalone.restarting || !Down(*current)) return;
+  // It stays marked until it runs: nobody who waits for its end takes this for it.
   ContainerRecord record = *current;
-  record.standalone.restarting = false;
   ++record.standalone.restarts;
   Status status = records->Put(record);
   if (status.ok()) status = StartStandaloneNow(id).status();
@@ -457,8 +453,9 @@ void Engine::State::RestartNow(const ContainerId& id) {
   if (!current || current->phase != Phase::kExited) return;
   record = *current;
   record.standalone.stopped = false;  // nobody has
+  record.standalone.restarting = WantsRestart(record, /*after_boot=*/false);
   IgnoreError(records->Put(record));
-  if (WantsRestart(record, /*after_boot=*/false)) PlanRestart(id);
+  if (record.standalone.restarting) PlanRestart(record);
 }
 
 void Engine::State::ResumeStandalone(const ContainerId& id, const std::string& boot_before) {
@@ -473,7 +470,11 @@ void Engine::State::ResumeStandalone(const ContainerId& id, const std::string& b
     health_checks->Begin(id, *record->spec.standalone->health);
   }
   if (record->phase != Phase::kExited) return;
-  if (record->standalone.restarting || WantsRestart(*record, boot_before != boot_id)) return PlanRestart(id);
+  if (!record->standalone.restarting && boot_before != boot_id && WantsRestart(*record, /*after_boot=*/true)) {
+    ContainerRecord again = *record;
+    again.standalone.restarting = true;
+    IgnoreError(records->Put(again));
+  }
   Post(record->pod.str(), [this, id] { AfterRun(id); });
 }
 

@@ -230,7 +230,7 @@ struct Engine::State {
   Status RemoveStandaloneNow(const ContainerId& id, bool force, bool volumes);
   // After a run has ended: starts it again, or gives up what it held of the node.
   void AfterRun(const ContainerId& id);
-  void PlanRestart(const ContainerId& id);
+  void PlanRestart(const container::ContainerRecord& record);
   void RestartNow(const ContainerId& id);
   void NoteFailedStart(container::ContainerRecord record, const Status& why);
   // One that was prepared, and nobody started.

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 import uuid
@@ -176,7 +178,7 @@ def auto_remove(desk: Desk) -> None:
     last = next(waiting)
     assert last.done and last.exit_code == 5 and desk.gone(box)
     assert desk.wait(box) == 5, "the exit code is kept for a while"
-    assert not desk.call.ListPods().pods
+    wait_for("the pod's removal", lambda: not desk.call.ListPods().pods, ENDS_S)
 
 
 def policies(desk: Desk) -> None:
@@ -193,8 +195,7 @@ def policies(desk: Desk) -> None:
     assert desk.log(always).count("run") == runs, "stopped, and started again"
     killed = desk.run("sleep", "1000", restart={"name": "unless-stopped"})
     pid = desk.show(killed).pid
-    import os
-    os.kill(pid, 9)  # not by a client: the policy counts
+    os.kill(pid, signal.SIGKILL)  # not by a client: the policy counts
     wait_for("its next run", lambda: desk.show(killed).pid not in (0, pid), ENDS_S)
     for made in (box, always, killed):
         desk.call.RemoveContainer(container=made, force=True)
@@ -306,13 +307,13 @@ def survives_davitd(desk: Desk) -> None:
     engine = desk.stage.engine
     keeps = desk.run("sleep", "1000", name="keeps")
     pid = desk.show(keeps).pid
-    once = desk.run("sh", "-c", "while ! test -e /go; do sleep 0.05; done; exit 6", auto_remove=True)
-    again = desk.run("sh", "-c", "echo run; while test -e /stay; do sleep 0.05; done; touch /stay; exit 1",
-                     restart={"name": "always"}, name="again")
+    once = desk.run("sleep", "1000", auto_remove=True)
+    again = desk.run("sh", "-c", "echo run; sleep 1000", restart={"name": "always"}, name="again")
+    ending = [desk.show(once).pid, desk.show(again).pid]
     fresh = desk.create("echo", "later")
-    go = Path(desk.show(once).writable_directory) / "go"
     engine.kill()
-    go.touch()  # ends while no davitd is there
+    for one in ending:
+        os.kill(one, signal.SIGKILL)  # they end while no davitd is there
     engine.start()
     desk.reconnect()
     shown = desk.show("keeps")
@@ -358,7 +359,7 @@ def killed_at_every_step(desk: Desk) -> None:
                 desk.call.StartContainer(container=name)
             assert desk.wait(name, 4) == 0, point
             desk.call.RemoveContainer(container=name, force=True)
-        assert not [p for p in desk.call.ListPods().pods if p.standalone], f"{point}: a pod is left"
+        wait_for(f"no pod left, {point}", lambda: not desk.call.ListPods().pods, ENDS_S)
     engine.check_leaks(before)
 
 

@@ -146,28 +146,28 @@ class GrpcClient:
     def methods(self) -> list[str]:
         return sorted(self._methods)
 
-    def call(self, name: str, request=None, *, timeout_s: float | None = None, metadata=None, **fields):
+    def call(self, method_name: str, request=None, /, *, timeout_s: float | None = None, metadata=None, **fields):
         """`request` is a message, or bytes that go out as they are, or absent: then `fields` make it."""
-        service, method = self._methods[name]
+        service, method = self._methods[method_name]
         if request is None:
             request = getattr(self._messages, method.input_type.name)(**fields)
         answer = getattr(self._messages, method.output_type.name)
         make = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
-        stub = make(f"/{service}/{name}", response_deserializer=answer.FromString,
+        stub = make(f"/{service}/{method_name}", response_deserializer=answer.FromString,
                     request_serializer=lambda m: m if isinstance(m, bytes) else m.SerializeToString())
         limit = self._timeout_s if timeout_s is None else timeout_s
         if method.server_streaming:
-            return Stream(name, stub(request, timeout=limit, metadata=metadata, wait_for_ready=True))
+            return Stream(method_name, stub(request, timeout=limit, metadata=metadata, wait_for_ready=True))
         try:
             return stub(request, timeout=limit, metadata=metadata, wait_for_ready=True)
         except grpc.RpcError as error:
-            raise _failed(name, error) from None
+            raise _failed(method_name, error) from None
 
-    def refused(self, name: str, code: str | tuple[str, ...] = "", *words: str, request=None,
+    def refused(self, method_name: str, code: str | tuple[str, ...] = "", /, *words: str, request=None,
                 timeout_s: float | None = None, **fields) -> CallFailed:
         """A call that must fail: with this code (or one of several), and with every word in its text."""
         try:
-            answer = self.call(name, request, timeout_s=timeout_s, **fields)
+            answer = self.call(method_name, request, timeout_s=timeout_s, **fields)
             if isinstance(answer, Stream):
                 answer = list(answer)
         except CallFailed as error:
@@ -176,7 +176,7 @@ class GrpcClient:
             for word in words:
                 assert word in error.details, f"{error} (expected the word \"{word}\" in it)"
             return error
-        raise AssertionError(f"{name}: succeeded, but must fail: {str(answer)[:200]}")
+        raise AssertionError(f"{method_name}: succeeded, but must fail: {str(answer)[:200]}")
 
     def __getattr__(self, name: str):
         if name.startswith("_") or name not in self._methods:
