@@ -160,6 +160,7 @@ Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
   Status status = made.status();
   if (status.ok()) {
     made->phase = pod::Phase::kReady;
+    if (IsStandalone(*made)) made->started_at = WallNanos();
     status = records->Put(*made);
   }
   if (status.ok()) {
@@ -170,15 +171,27 @@ Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
     }
     return record.id;
   }
-  // Undo from the record; what cannot be undone now stays recorded and is tried again.
+  return status.WithUndoError(UndoPod(std::move(record)));
+}
+
+// From the record; what cannot be undone now stays recorded and is tried again.
+Status Engine::State::UndoPod(pod::PodRecord record) {
   Status undone = sandboxes->Destroy(record, Deadline::After(kVerbBudget));
+  if (IsStandalone(record)) {
+    record.phase = record.started_at > 0 ? pod::Phase::kNotReady : pod::Phase::kDefined;
+    record.init_pid = 0;
+    if (undone.ok()) record.attachment.clear();
+    undone = undone.WithUndoError(records->Put(record));
+    if (!record.attachment.empty()) RetryDetachLater(record.id);
+    return undone;
+  }
   if (undone.ok()) undone = records->Erase(record.id);
   if (!undone.ok()) {
     record.phase = pod::Phase::kRemoving;
     IgnoreError(records->Put(record));  // the intent on disk serves recovery just as well
     RetryDetachLater(record.id);
   }
-  return status.WithUndoError(undone);
+  return undone;
 }
 
 Status Engine::State::WatchInit(const pod::PodRecord& record) {
@@ -228,7 +241,8 @@ Status Engine::State::StopPodNow(const PodId& id) {
   UnwatchInit(id);
   PodPtr current = Pod(id);
   if (!current) return {};
-  if (current->phase == pod::Phase::kNotReady && current->attachment.empty()) return {};
+  const bool down = current->phase == pod::Phase::kNotReady || current->phase == pod::Phase::kDefined;
+  if (down && current->attachment.empty()) return {};
   pod::PodRecord record = *current;
   record.phase = pod::Phase::kStopping;
   RETURN_IF_ERROR(records->Put(record));
@@ -303,7 +317,8 @@ void Engine::State::RetryDetachLater(const PodId& id) {
       Status status;
       if (record->phase == pod::Phase::kRemoving) {
         status = RemovePodNow(id);
-      } else if (record->phase == pod::Phase::kNotReady && !record->attachment.empty()) {
+      } else if ((record->phase == pod::Phase::kNotReady || record->phase == pod::Phase::kDefined) &&
+                 !record->attachment.empty()) {
         status = StopPodNow(id);  // plans the next try itself
         return;
       }

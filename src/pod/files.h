@@ -16,6 +16,8 @@ namespace davit::pod {
 Result<std::string> ResolvConf(const DnsConfig& dns);
 // hosts(5): localhost, and the pod's addresses with its hostname.
 Result<std::string> HostsFile(const std::string& hostname, const std::vector<std::string>& ips);
+// Lines of hosts(5) from "name:address". kInvalidArgument naming the one that is none, also for more than 1,024.
+Result<std::string> ExtraHosts(const std::vector<std::string>& entries);
 // RFC 1123 subdomain of at most 64 bytes (HOST_NAME_MAX), also with the dot of an absolute name (RFC 1034, 3.1).
 Status ValidateHostname(const std::string& hostname);
 

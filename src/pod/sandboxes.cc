@@ -52,7 +52,9 @@ network::Protocol ToNetwork(Protocol protocol) {
   return network::Protocol::kTcp;
 }
 
-Status Validate(const PodSpec& spec) {
+}  // namespace
+
+Status Sandboxes::Validate(const PodSpec& spec) const {
   if (spec.name.empty()) return InvalidArgument("metadata.name is empty");
   if (spec.uid.empty()) return InvalidArgument("metadata.uid is empty");
   RETURN_IF_ERROR(ValidateUserNamespace(spec));
@@ -71,8 +73,12 @@ Status Validate(const PodSpec& spec) {
   }
   RETURN_IF_ERROR(ValidateHostname(spec.hostname));
   if (spec.has_dns) RETURN_IF_ERROR(ResolvConf(spec.dns).status());
+  RETURN_IF_ERROR(ExtraHosts(spec.extra_hosts).status());
+  RETURN_IF_ERROR(ValidateResources(spec));
   return ValidateSysctls(spec);
 }
+
+namespace {
 
 Status SetHostname(const std::string& hostname) {
   if (::sethostname(hostname.data(), hostname.size()) != 0) return ErrnoError(errno, "set hostname " + hostname);
@@ -105,14 +111,13 @@ network::NetworkRequest Sandboxes::RequestFor(const PodRecord& record) const {
 
 Result<PodRecord> Sandboxes::Plan(PodRecord record) const {
   RETURN_IF_ERROR(Validate(record.spec));
-  RETURN_IF_ERROR(ValidateResources(record.spec));
   bool host_network = record.spec.network == NamespaceMode::kNode;
   record.hostname = host_network                    ? NodeHostname()
                     : !record.spec.hostname.empty() ? record.spec.hostname
                                                     : record.id.str().substr(0, 12);
   ASSIGN_OR_RETURN(record, PlanCgroup(std::move(record)));
   if (options_.inspect_cgroups) record.inspect_cgroup = record.cgroup + "/crio-" + record.id.str();
-  if (!host_network) {
+  if (!host_network && !record.spec.no_network) {
     ASSIGN_OR_RETURN(network::Attachment planned, network_.Plan(RequestFor(record)));
     record.attachment = planned.ToJson();
   }
@@ -147,7 +152,7 @@ Result<PodRecord> Sandboxes::Run(PodRecord record, Deadline deadline) {
   FaultPoint("pod.run.directory");
   RETURN_IF_ERROR(MakeNamespaces(record).Annotate("make namespaces"));
   FaultPoint("pod.run.namespaces");
-  if (record.spec.network != NamespaceMode::kNode) {
+  if (record.spec.network != NamespaceMode::kNode && !record.spec.no_network) {
     ASSIGN_OR_RETURN(network::Attachment planned, network::Attachment::Parse(record.attachment));
     ASSIGN_OR_RETURN_WITH(network::Attachment attached,
                           network_.Attach(RequestFor(record), planned, NetworkDeadline(deadline)), "attach network");
@@ -233,6 +238,8 @@ Status Sandboxes::WriteFiles(const PodRecord& record) {
   } else {
     ASSIGN_OR_RETURN(hosts, HostsFile(record.hostname, record.ips));
   }
+  ASSIGN_OR_RETURN(std::string extra, ExtraHosts(record.spec.extra_hosts));
+  hosts += extra;
   RETURN_IF_ERROR(write("hosts", hosts));
   RETURN_IF_ERROR(write("hostname", record.hostname + "\n"));
   std::string resolv;

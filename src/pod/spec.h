@@ -75,6 +75,14 @@ struct PodSpec {
   sys::Resources resources;     // of all containers together
   sys::Resources overhead;      // of the pod itself, on top
   std::string runtime_handler;  // as asked: empty is the default
+
+  // What CRI has no words for: of a pod that people or tools made.
+  bool standalone = false;
+  bool implicit = false;  // made for one container: it goes with it
+  bool no_network = false;
+  bool random_ports = false;             // host ports of 0 become free ones at each start
+  std::vector<std::string> extra_hosts;  // "name:address"
+  std::string client_data;               // opaque
 };
 
 }  // namespace davit::pod
