@@ -28,7 +28,6 @@ Status ResolveImage(Api& api, bool libpod, CreateSpec& spec) {
   if (spec.image.empty()) return InvalidArgument("no image was named: config.image: invalid argument");
   ASSIGN_OR_RETURN(control::StoredImage image, api.engine().FindImage(libpod, spec.image));
   cri::ImageSpec& to = *spec.request.mutable_config()->mutable_image();
-  to.set_image(image.id());
   // Shown as the client named it; an id shows the image's name.
   bool by_id = std::string_view(image.id()).find(BareDigest(spec.image)) != std::string_view::npos;
   std::string shown = by_id && image.tags_size() > 0 ? image.tags(0) : spec.image;
@@ -40,9 +39,9 @@ Status ResolveImage(Api& api, bool libpod, CreateSpec& spec) {
       }
     }
   }
+  // By its id there is no question which one is meant.
+  to.set_image(image.id());
   to.set_user_specified_image(shown);
-  to.set_image(shown);
-  if (by_id && image.tags_size() == 0) to.set_image(image.id());
   if (!spec.publish_all) return {};
   SpecBuilder ports;
   std::vector<std::string> exposed = spec.exposed;
