@@ -25,6 +25,22 @@ void RunReply(Api& api, const ReplyHandler& handler, const ExchangePtr& exchange
 
 }  // namespace
 
+void FailedStarts::Note(const std::string& container, const Status& why) {
+  std::lock_guard lock(mutex_);
+  auto now = std::chrono::steady_clock::now();
+  std::erase_if(failed_, [&](const auto& entry) { return now - entry.second.first > std::chrono::minutes(1); });
+  failed_[container] = {now, why};
+}
+
+std::optional<Status> FailedStarts::Take(const std::string& container) {
+  std::lock_guard lock(mutex_);
+  auto it = failed_.find(container);
+  if (it == failed_.end()) return std::nullopt;
+  Status why = it->second.second;
+  failed_.erase(it);
+  return why;
+}
+
 Api::Api(ApiOptions options) : options_(std::move(options)) {}
 
 Result<std::unique_ptr<Api>> Api::Start(const ApiOptions& options, std::vector<sys::UniqueFd> listeners) {
@@ -34,7 +50,7 @@ Result<std::unique_ptr<Api>> Api::Start(const ApiOptions& options, std::vector<s
                   kLibpodVersion, kVersion));
   for (auto add : {AddSystemRoutes, AddContainerRoutes, AddContainerVerbRoutes, AddCreateRoutes, AddStreamRoutes,
                    AddExecRoutes, AddStatsRoutes, AddEventRoutes, AddImageRoutes, AddImageTransferRoutes, AddPodRoutes,
-                   AddVolumeRoutes, AddNetworkRoutes, AddArchiveRoutes, AddKubeRoutes}) {
+                   AddVolumeRoutes, AddNetworkRoutes, AddArchiveRoutes, AddKubeRoutes, AddBuildRoutes}) {
     add(api->router_);
   }
   ASSIGN_OR_RETURN(api->client_, client::Client::Make(options.endpoint, client::kNoTimeout));

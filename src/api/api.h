@@ -2,7 +2,11 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +41,18 @@ struct ApiOptions {
   HttpServerOptions http;
 };
 
+// Why an attach could not make a container ready: for the start that follows, since one with --rm has gone by then.
+class FailedStarts {
+ public:
+  void Note(const std::string& container, const Status& why);
+  // Once, for a minute.
+  std::optional<Status> Take(const std::string& container);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::pair<std::chrono::steady_clock::time_point, Status>> failed_;
+};
+
 class Api {
  public:
   static Result<std::unique_ptr<Api>> Start(const ApiOptions& options, std::vector<sys::UniqueFd> listeners);
@@ -51,6 +67,7 @@ class Api {
   ExecSessions& execs() { return *execs_; }
   LogHub& logs() { return *logs_; }
   Bridges& bridges() { return *bridges_; }
+  FailedStarts& failed_starts() { return failed_starts_; }
   [[nodiscard]] size_t connections() const { return server_ ? server_->connections() : 0; }
 
  private:
@@ -67,6 +84,7 @@ class Api {
   std::unique_ptr<ExecSessions> execs_;
   std::unique_ptr<Bridges> bridges_;
   std::unique_ptr<LogHub> logs_;
+  FailedStarts failed_starts_;
   std::unique_ptr<sched::ThreadPool> pool_;
   std::unique_ptr<sched::ThreadPool> slow_pool_;
   std::unique_ptr<HttpServer> server_;
@@ -88,5 +106,6 @@ void AddVolumeRoutes(Router& router);
 void AddNetworkRoutes(Router& router);
 void AddArchiveRoutes(Router& router);
 void AddKubeRoutes(Router& router);
+void AddBuildRoutes(Router& router);
 
 }  // namespace davit::api

@@ -178,11 +178,10 @@ json::object NetworkSettings(const Entry& entry) {
     }
   }
   // Ports that are exposed and not published have no binding.
-  for (const std::string& key : {std::string("ExposedPorts")}) {
-    const json::value& exposed = Member(OriginalRequest(entry.container.options().client_data(), "docker"), key);
-    if (!exposed.is_object()) continue;
+  const json::value asked = OriginalRequest(entry.container.options().client_data(), "docker");
+  if (const json::value& exposed = Member(asked, "ExposedPorts"); exposed.is_object()) {
+    auto& ports = out["Ports"].get_object();
     for (const auto& port : exposed.get_object()) {
-      auto& ports = out["Ports"].get_object();
       if (!ports.contains(port.key())) ports[port.key()] = nullptr;
     }
   }

@@ -38,7 +38,18 @@ bool ByControl(Api& api, const Entry& entry) {
   return entry.container.standalone() && api.engine().standalone.MayAsk();
 }
 
+// Docker's clients look into the words of a 400 for the exit code: 127 for what is not there, 126 for what may not run.
+Reply CannotStart(const Status& why) {
+  std::string text = why.message();
+  for (const char* words : {"No such file or directory", "Permission denied", "Is a directory"}) {
+    size_t at = text.find(words);
+    if (at != std::string::npos) text[at] = static_cast<char>(std::tolower(text[at]));
+  }
+  return ErrorReply(400, "failed to create task for container: " + text);
+}
+
 Result<Reply> Start(Api& api, const Request& request) {
+  if (std::optional<Status> failed = api.failed_starts().Take(request.Param("name"))) return CannotStart(*failed);
   ASSIGN_OR_RETURN(Entry entry, FindToChange(api, request, "start"));
   if (entry.container.state() == control::STATE_RUNNING) return EmptyReply(304);
   if (entry.container.state() == control::STATE_PAUSED) {
@@ -51,7 +62,7 @@ Result<Reply> Start(Api& api, const Request& request) {
     if (!response.ok()) {
       // Docker's clients take 400 for "its program cannot be started" and end with 126 or 127.
       if (response.code() == StatusCode::kFailedPrecondition || response.code() == StatusCode::kInvalidArgument) {
-        return ErrorReply(400, "failed to create task for container: " + response.status().message());
+        return CannotStart(response.status());
       }
       return response.status();
     }

@@ -149,6 +149,9 @@ Result<Reply> List(Api& api, const Request& request) {
   json::array out;
   for (const Entry& entry : entries) {
     json::object shown = request.libpod ? LibpodSummary(entry) : ContainerSummary(entry);
+    if (!request.libpod && shown["Command"].get_string().empty()) {
+      shown["Command"] = api.engine().ImageCommand(entry.container.image_id());
+    }
     if (size && request.libpod) {
       shown["Size"] = {{"rootFsSize", sizes[entry.container.id()]}, {"rwSize", sizes[entry.container.id()]}};
     } else if (size) {

@@ -5,11 +5,13 @@
 #include "api/error.h"
 #include "base/strings.h"
 #include "client/client.h"
+#include "oci/json.h"
 #include "runtime/v1/cri.pb.h"
 
 namespace davit::api {
 namespace {
 
+constexpr size_t kMostCommands = 1024;
 constexpr int64_t kAskAgain = 30'000'000'000;
 
 int64_t SteadyNanos() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
@@ -47,15 +49,17 @@ Result<const Item*> Resolve(const std::vector<Item>& items, std::string_view tex
 
 bool Available::MayAsk() const {
   int64_t since = missing_since_;
-  return since == 0 || SteadyNanos() - since > kAskAgain;
+  return since <= 0 || SteadyNanos() - since > kAskAgain;
 }
+
+bool Available::Known() const { return missing_since_ < 0; }
 
 bool Available::Missing(const Status& status) {
   bool missing = status.code() == StatusCode::kUnimplemented;
   if (missing) {
     missing_since_ = SteadyNanos();
-  } else if (status.ok()) {
-    missing_since_ = 0;
+  } else if (status.code() != StatusCode::kUnavailable && status.code() != StatusCode::kDeadlineExceeded) {
+    missing_since_ = -1;  // whoever refuses is there
   }
   return missing;
 }
@@ -66,6 +70,7 @@ std::string_view BareDigest(std::string_view id) {
 }
 
 bool Engine::HasStandalone() {
+  if (standalone.Known()) return true;
   if (!standalone.MayAsk()) return false;
   control::ListPodsRequest request;
   request.add_pods("0");  // nothing is named so; only the code matters
@@ -194,6 +199,29 @@ Result<std::string> Engine::AttachUrl(const Entry& entry, bool in, bool out, boo
   request.set_stderr(err && !tty);
   ASSIGN_OR_RETURN(cri::AttachResponse response, client_.Call(request));
   return response.url();
+}
+
+std::string Engine::ImageCommand(const std::string& image_id) {
+  if (image_id.empty()) return {};
+  {
+    std::lock_guard lock(mutex_);
+    if (auto it = commands_.find(image_id); it != commands_.end()) return it->second;
+  }
+  Result<control::StoredImage> image = FindImage(true, image_id);
+  if (!image.ok()) return {};
+  std::vector<std::string> words;
+  if (Result<boost::json::value> config = oci::ParseJson(image->config_json()); config.ok()) {
+    oci::JsonNode run = oci::JsonNode(*config, "image").Key("config");
+    for (const char* key : {"Entrypoint", "Cmd"}) {
+      Result<std::vector<std::string>> part = run.Key(key).Strings();
+      if (part.ok()) words.insert(words.end(), part->begin(), part->end());
+    }
+  }
+  std::string line = Join(words, " ");
+  std::lock_guard lock(mutex_);
+  if (commands_.size() >= kMostCommands) commands_.clear();
+  commands_[image_id] = line;
+  return line;
 }
 
 Result<std::vector<control::StoredImage>> Engine::Images(bool full) {

@@ -37,11 +37,13 @@ struct Entry {
 class Available {
  public:
   [[nodiscard]] bool MayAsk() const;
+  // It has answered, and has not been missing since.
+  [[nodiscard]] bool Known() const;
   // Notes what a call came to; true when the service is not there.
   bool Missing(const Status& status);
 
  private:
-  std::atomic<int64_t> missing_since_{0};  // steady nanoseconds
+  std::atomic<int64_t> missing_since_{0};  // steady nanoseconds; 0: nobody asked yet, -1: it is there
 };
 
 class Engine {
@@ -65,6 +67,8 @@ class Engine {
 
   // ---- Images ----
   Result<std::vector<control::StoredImage>> Images(bool full = false);
+  // What an image runs when nobody says otherwise, as one line: images do not change, so it is asked for once.
+  std::string ImageCommand(const std::string& image_id);
   Result<control::StoredImage> FindImage(bool libpod, const std::string& name, bool full = true);
 
   // ---- Which services answer ----
@@ -92,6 +96,7 @@ class Engine {
   };
   std::mutex mutex_;
   std::map<std::string, Known> known_;
+  std::map<std::string, std::string> commands_;
 };
 
 // "sha256:abc…" without the algorithm.

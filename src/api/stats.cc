@@ -35,35 +35,40 @@ struct Sample {
   bool valid = false;
 };
 
+void Note(const cri::ContainerStats& from, uint64_t system, Sample& to) {
+  to.at = from.cpu().timestamp() != 0 ? from.cpu().timestamp() : WallNanos();
+  to.cpu = from.cpu().usage_core_nano_seconds().value();
+  to.system_cpu = system;
+  to.memory = from.memory().usage_bytes().value() != 0 ? from.memory().usage_bytes().value()
+                                                       : from.memory().working_set_bytes().value();
+  to.valid = true;
+}
+
+// CRI's lists leave standalone ones out, and answer for each by its id.
 Result<std::map<std::string, Sample>> TakeSamples(Api& api, const std::vector<Entry>& entries) {
   std::map<std::string, Sample> samples;
-  cri::ListContainerStatsRequest request;
-  if (entries.size() == 1) request.mutable_filter()->set_id(entries[0].container.id());
-  ASSIGN_OR_RETURN(cri::ListContainerStatsResponse stats, api.client().Call(request));
   uint64_t system = SystemCpuNanos();
-  for (const cri::ContainerStats& one : stats.stats()) {
-    Sample& sample = samples[one.attributes().id()];
-    sample.at = one.cpu().timestamp() != 0 ? one.cpu().timestamp() : WallNanos();
-    sample.cpu = one.cpu().usage_core_nano_seconds().value();
-    sample.system_cpu = system;
-    sample.memory = one.memory().usage_bytes().value() != 0 ? one.memory().usage_bytes().value()
-                                                            : one.memory().working_set_bytes().value();
-    sample.valid = true;
-  }
-  // Network and processes are known of pods.
-  Result<cri::ListPodSandboxStatsResponse> pods = api.client().Call(cri::ListPodSandboxStatsRequest());
-  if (pods.ok()) {
-    std::map<std::string, const cri::PodSandboxStats*> by_id;
-    for (const cri::PodSandboxStats& pod : pods->stats()) by_id[pod.attributes().id()] = &pod;
-    for (const Entry& entry : entries) {
-      auto pod = by_id.find(entry.container.pod_id());
-      auto sample = samples.find(entry.container.id());
-      if (pod == by_id.end() || sample == samples.end()) continue;
-      const cri::LinuxPodSandboxStats& linux_part = pod->second->linux();
-      sample->second.rx = linux_part.network().default_interface().rx_bytes().value();
-      sample->second.tx = linux_part.network().default_interface().tx_bytes().value();
-      sample->second.pids = linux_part.process().process_count().value();
+  std::map<std::string, cri::PodSandboxStats> pods;
+  for (const Entry& entry : entries) {
+    cri::ContainerStatsRequest one;
+    one.set_container_id(entry.container.id());
+    Result<cri::ContainerStatsResponse> stats = api.client().Call(one);
+    if (stats.code() == StatusCode::kNotFound) continue;  // it went meanwhile
+    RETURN_IF_ERROR(stats.status());
+    Sample& sample = samples[entry.container.id()];
+    Note(stats->stats(), system, sample);
+    // Network and processes are known of pods.
+    auto pod = pods.find(entry.container.pod_id());
+    if (pod == pods.end()) {
+      cri::PodSandboxStatsRequest its;
+      its.set_pod_sandbox_id(entry.container.pod_id());
+      Result<cri::PodSandboxStatsResponse> response = api.client().Call(its);
+      pod = pods.emplace(entry.container.pod_id(), response.ok() ? response->stats() : cri::PodSandboxStats()).first;
     }
+    const cri::LinuxPodSandboxStats& linux_part = pod->second.linux();
+    sample.rx = linux_part.network().default_interface().rx_bytes().value();
+    sample.tx = linux_part.network().default_interface().tx_bytes().value();
+    sample.pids = linux_part.process().process_count().value();
   }
   return samples;
 }
@@ -144,7 +149,7 @@ json::object LibpodStats(const Entry& entry, const Sample& now, const Sample& be
           {"BlockInput", 0},
           {"BlockOutput", 0},
           {"PIDs", now.pids},
-          {"UpTime", started > 0 ? now.at - started : 0},
+          {"UpTime", now.cpu},
           {"Duration", now.cpu}};
 }
 

@@ -161,6 +161,7 @@ Status Attach(Api& api, const ExchangePtr& exchange) {
     prepare.set_container(entry.container.id());
     Result<control::PrepareContainerResponse> prepared = api.client().Call(prepare);
     if (!prepared.ok() && prepared.code() != StatusCode::kUnimplemented) {
+      api.failed_starts().Note(entry.container.id(), prepared.status());
       exchange->Hijack(type, nullptr, nullptr);
       exchange->End();
       return {};
@@ -310,7 +311,8 @@ Status Wait(Api& api, const ExchangePtr& exchange) {
         }
         waiting->Begin();
         if (!message.done()) return;
-        waiting->Finish(message.exit_code(), message.error());
+        // An error of its start is the start's to tell; here it would be one of the wait.
+        waiting->Finish(message.exit_code(), "");
         auto ended = release();
       },
       [waiting, release, asked, libpod](const Status& status) {
