@@ -30,6 +30,15 @@ struct SandboxesOptions {
   bool inspect_cgroups = false;              // each pod has an empty cgroup "crio-<id>" (cri/crio_inspection.h)
 };
 
+// Inside of a pod with a resolver (PodRecord::resolver).
+inline constexpr const char* kResolverAddress = "127.0.0.11";
+
+// The attachment and what readers see of it.
+void SetAttachment(PodRecord& record, const network::Attachment& attachment);
+void ClearAttachment(PodRecord& record);
+// What `network` is asked for one place of a standalone pod.
+network::EndpointRequest ToEndpointRequest(const NetworkEndpoint& endpoint);
+
 class Sandboxes {
  public:
   // `network` outlives this.
@@ -61,8 +70,10 @@ class Sandboxes {
   // False when its namespaces or its init are gone, by a reboot or by force.
   [[nodiscard]] bool Alive(const PodRecord& record) const;
 
- private:
+  // What the network is asked for this pod.
   [[nodiscard]] network::NetworkRequest RequestFor(const PodRecord& record) const;
+
+ private:
   [[nodiscard]] Deadline NetworkDeadline(Deadline deadline) const;
   Status MakeNamespaces(const PodRecord& record);
   Status WriteFiles(const PodRecord& record);
