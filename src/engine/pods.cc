@@ -158,6 +158,7 @@ Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
   pod::PodRecord record = intent;
   Result<pod::PodRecord> made = sandboxes->Run(record, Deadline::After(kVerbBudget));
   Status status = made.status();
+  if (status.ok()) status = OpenNames(*made, /*fresh=*/true).Annotate("answer names");
   if (status.ok()) {
     made->phase = pod::Phase::kReady;
     status = records->Put(*made);
@@ -170,6 +171,7 @@ Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
     }
     return record.id;
   }
+  names->Close(record.id);
   // Undo from the record; what cannot be undone now stays recorded and is tried again.
   Status undone = sandboxes->Destroy(record, Deadline::After(kVerbBudget));
   if (undone.ok()) undone = records->Erase(record.id);
@@ -233,6 +235,7 @@ Status Engine::State::StopPodNow(const PodId& id) {
   record.phase = pod::Phase::kStopping;
   RETURN_IF_ERROR(records->Put(record));
   pod_interfaces.Drop(id);  // after the phase: nobody opens them again
+  names->Close(id);
   FaultPoint("pod.stop.intent");
   for (const ContainerPtr& ctr : View().ContainersOf(id)) {
     RETURN_IF_ERROR(Settle(ctr->id).Annotate("end container " + ctr->id.Short()));
@@ -254,6 +257,7 @@ Status Engine::State::RemovePodNow(const PodId& id) {
   record.phase = pod::Phase::kRemoving;
   RETURN_IF_ERROR(records->Put(record));
   pod_interfaces.Drop(id);
+  names->Close(id);
   FaultPoint("pod.remove.intent");
   for (const ContainerPtr& ctr : View().ContainersOf(id)) {
     RETURN_IF_ERROR(RemoveContainerNow(ctr->id).Annotate("remove container " + ctr->id.Short()));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/strings.h"
+#include "sys/unique_fd.h"
 
 namespace davit::pod {
 namespace {
@@ -56,6 +57,11 @@ DnsConfig ParseResolvConf(std::string_view text) {
   if (dns.searches.size() > kMaxDnsEntries) dns.searches.resize(kMaxDnsEntries);
   if (dns.options.size() > kMaxDnsEntries) dns.options.resize(kMaxDnsEntries);
   return dns;
+}
+
+DnsConfig NodeDns() {
+  Result<std::string> text = sys::ReadFile("/etc/resolv.conf", 1 << 20);
+  return text.ok() ? ParseResolvConf(*text) : DnsConfig();
 }
 
 DnsConfig DnsOf(const PodSpec& spec, const DnsConfig& node) {

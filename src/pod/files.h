@@ -18,6 +18,8 @@ Result<std::string> ResolvConf(const DnsConfig& dns);
 Result<std::string> HostsFile(const std::string& hostname, const std::vector<std::string>& ips);
 // What a file of this format says: of several search lines the last counts. Lines that are none are left out.
 DnsConfig ParseResolvConf(std::string_view text);
+// Of /etc/resolv.conf; nothing when it cannot be read.
+DnsConfig NodeDns();
 // What a standalone pod asks with: what it does not say is the node's.
 DnsConfig DnsOf(const PodSpec& spec, const DnsConfig& node);
 // resolv.conf of a pod whose names are answered at `server`: names without a dot are looked up as they are first.

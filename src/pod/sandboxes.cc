@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "network/name_server.h"
 #include "network/named_networks.h"
 #include "pod/files.h"
 #include "pod/init_process.h"
@@ -64,11 +65,6 @@ Protocol FromNetwork(network::Protocol protocol) {
       break;
   }
   return Protocol::kTcp;
-}
-
-DnsConfig NodeDns() {
-  Result<std::string> text = sys::ReadFile("/etc/resolv.conf", kMaxNodeFile);
-  return text.ok() ? ParseResolvConf(*text) : DnsConfig();
 }
 
 Status Validate(const PodSpec& spec) {
@@ -298,7 +294,7 @@ Status Sandboxes::WriteFiles(const PodRecord& record) {
   RETURN_IF_ERROR(write("hostname", record.hostname + "\n"));
   std::string resolv;
   if (record.resolver) {
-    ASSIGN_OR_RETURN(resolv, ResolvConfAt(kResolverAddress, DnsOf(record.spec, NodeDns())));
+    ASSIGN_OR_RETURN(resolv, ResolvConfAt(network::kResolverAddress, DnsOf(record.spec, NodeDns())));
   } else if (record.spec.standalone && record.spec.has_dns) {
     ASSIGN_OR_RETURN(resolv, ResolvConf(DnsOf(record.spec, NodeDns())));
   } else if (record.spec.has_dns) {
@@ -434,6 +430,18 @@ Status Sandboxes::Destroy(const PodRecord& record, Deadline deadline) {
   }
   FaultPoint("pod.destroy.cgroup");
   return sys::RemoveTree(options_.paths.Directory(record.id));
+}
+
+Status Sandboxes::UseResolver(PodRecord& record) const {
+  ASSIGN_OR_RETURN(std::string text, ResolvConfAt(network::kResolverAddress, DnsOf(record.spec, NodeDns())));
+  const std::string path = options_.paths.Files(record.id) + "/resolv.conf";
+  // Into the file that is there: containers have it mounted, and would keep the old one.
+  ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::Open(path, O_WRONLY | O_TRUNC | O_NOFOLLOW));
+  if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    return ErrnoError(errno, "write " + path);
+  }
+  record.resolver = true;
+  return {};
 }
 
 bool Sandboxes::Alive(const PodRecord& record) const {

@@ -30,9 +30,6 @@ struct SandboxesOptions {
   bool inspect_cgroups = false;              // each pod has an empty cgroup "crio-<id>" (cri/crio_inspection.h)
 };
 
-// Inside of a pod with a resolver (PodRecord::resolver).
-inline constexpr const char* kResolverAddress = "127.0.0.11";
-
 // The attachment and what readers see of it.
 void SetAttachment(PodRecord& record, const network::Attachment& attachment);
 void ClearAttachment(PodRecord& record);
@@ -66,6 +63,9 @@ class Sandboxes {
   // not Davit's (pod/resources.h).
   Status ApplyResources(const PodRecord& record) const;
   Status ValidateResources(const PodSpec& spec) const;
+
+  // From now on the pod's names are answered inside of it: its resolv.conf says so, also to containers that run.
+  Status UseResolver(PodRecord& record) const;
 
   // False when its namespaces or its init are gone, by a reboot or by force.
   [[nodiscard]] bool Alive(const PodRecord& record) const;
