@@ -87,6 +87,15 @@ Result<std::vector<pod::NetworkEndpoint>> ToEndpoints(const control::v1::PodOpti
 }
 
 void AddNetworks(const pod::PodRecord& record, control::v1::Pod& out) {
+  for (const pod::NetworkEndpoint& endpoint : record.spec.networks) {
+    control::v1::NetworkEndpointConfig* to = out.mutable_options()->add_networks();
+    to->set_network(endpoint.network);
+    for (const std::string& alias : endpoint.aliases) to->add_aliases(alias);
+    to->set_ipv4_address(endpoint.ipv4_address);
+    to->set_ipv6_address(endpoint.ipv6_address);
+    to->set_mac_address(endpoint.mac_address);
+    to->set_interface(endpoint.interface);
+  }
   for (const pod::AttachedEndpoint& endpoint : record.endpoints) {
     control::v1::NetworkEndpoint* to = out.add_networks();
     to->set_network(endpoint.network);

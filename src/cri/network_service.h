@@ -34,7 +34,7 @@ class NetworkService final : public ::davit::control::v1::NetworkService::Callba
 
 // PodOptions.networks. kInvalidArgument beyond the caps: 32 networks, 64 aliases of 253 bytes each.
 Result<std::vector<pod::NetworkEndpoint>> ToEndpoints(const control::v1::PodOptions& options);
-// Pod.networks and Pod.ports.
+// Pod.options.networks, Pod.networks and Pod.ports.
 void AddNetworks(const pod::PodRecord& record, control::v1::Pod& out);
 
 }  // namespace davit::cri

@@ -8,6 +8,7 @@
 #include "cri/image_service.h"
 #include "cri/network_service.h"
 #include "cri/runtime_service.h"
+#include "cri/standalone_service.h"
 
 namespace davit::cri {
 namespace {
@@ -19,13 +20,14 @@ constexpr int kMaxSend = 80 << 20;     // lists of large nodes; newer clients ra
 
 struct Server::State {
   explicit State(engine::Engine& owner)
-      : engine(owner), runtime(owner), image(owner), control(owner), networks(owner) {}
+      : engine(owner), runtime(owner), image(owner), control(owner), standalone(owner), networks(owner) {}
   engine::Engine& engine;
   CallMetrics calls{{"runtime.v1.RuntimeService", "runtime.v1.ImageService", "davit.control.v1.ControlService",
-                     "davit.control.v1.NetworkService"}};
+                     "davit.control.v1.StandaloneService", "davit.control.v1.NetworkService"}};
   RuntimeService runtime;
   ImageService image;
   ControlService control;
+  StandaloneService standalone;
   NetworkService networks;
   std::unique_ptr<::grpc::experimental::ExternalConnectionAcceptor> acceptor;
   std::unique_ptr<::grpc::Server> server;
@@ -48,6 +50,7 @@ Result<std::unique_ptr<Server>> Server::Start(engine::Engine& engine) {
   builder.RegisterService(&state->runtime);
   builder.RegisterService(&state->image);
   builder.RegisterService(&state->control);
+  builder.RegisterService(&state->standalone);
   builder.RegisterService(&state->networks);
   std::vector<std::unique_ptr<::grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(std::make_unique<CallInterceptorFactory>(state->calls));
@@ -66,6 +69,7 @@ void Server::Adopt(int connection) {
 void Server::WriteMetrics(MetricsText& out) const { state_->calls.Write(out); }
 
 void Server::Shutdown(std::chrono::milliseconds patience) {
+  state_->engine.Activities().Close();
   state_->engine.Events().Close();  // streams that would go on until the patience is over
   state_->server->Shutdown(std::chrono::system_clock::now() + patience);
 }

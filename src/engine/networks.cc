@@ -135,10 +135,10 @@ void Engine::State::NetworkVerb(const std::string& verb, const std::string& want
 }
 
 Result<PodId> Engine::State::PodNamed(const std::string& text) const {
-  Result<ContainerPtr> container = View().FindContainer(text);
+  Result<ContainerPtr> container = View().FindNamedContainer(text);
   if (container.ok()) return (*container)->pod;
   if (container.code() != StatusCode::kNotFound) return container.status();
-  Result<PodPtr> pod = View().FindPod(text);
+  Result<PodPtr> pod = View().FindNamedPod(text);
   if (pod.ok()) return (*pod)->id;
   return container.status();
 }

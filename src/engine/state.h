@@ -93,6 +93,7 @@ struct Engine::State {
   std::unique_ptr<store::LayerMounts> layer_mounts;
   std::unique_ptr<store::Rootfs> rootfs;
   std::unique_ptr<EventLog> events;
+  ActivityLog activity;
   std::unique_ptr<Records> records;
   std::unique_ptr<image::Images> images;
   std::unique_ptr<TrustGate> trust;
@@ -112,6 +113,7 @@ struct Engine::State {
 
   Exits exits;
   Stops stops;
+  Waits waits;
   struct ExitWatch {
     sys::UniqueFd fd;
     sched::EventLoop::Token token = 0;
@@ -140,6 +142,7 @@ struct Engine::State {
   std::unique_ptr<sys::CgroupStatsReader> cgroup_stats;
   CpuRates cpu_rates;
   PodInterfaces pod_interfaces{kMaxOpenInterfaces};
+  std::unique_ptr<HealthChecks> health_checks;
   std::unique_ptr<WritableUsage> writable_usage;
   std::unique_ptr<DiskMeasure> disk;
   std::unique_ptr<Preload> preload;
@@ -185,6 +188,9 @@ struct Engine::State {
   // What the record of intent says of SELinux and of annotations.
   Status PlanModules(pod::PodRecord& record);
   Status PlanSelinuxLevel(pod::PodRecord& record);
+  // Takes back what MakePod, or MakeContainer, made: the record goes too, but for a standalone one, which is as before.
+  Status UndoPod(pod::PodRecord record);
+  Status UndoContainer(container::ContainerRecord record);
   Status StopPodNow(const PodId& id);
   Status RemovePodNow(const PodId& id);
   // What is on the node of containers of this pod that no record names: their rows were lost.
@@ -231,12 +237,40 @@ struct Engine::State {
   [[nodiscard]] Status CheckUserNamespaces(const std::string& handler) const;
   Status StartContainerNow(const ContainerId& id);
   Status RemoveContainerNow(const ContainerId& id);
-  void BeginStop(const ContainerId& id, std::chrono::seconds grace, const Finish& finish);
+  // `signal` 0: its own stop signal.
+  void BeginStop(const ContainerId& id, std::chrono::seconds grace, int signal, const Finish& finish);
   // Sets SIGKILL for the earliest time that a request has asked for.
   void ArmKill(const ContainerId& id);
   void KillNow(const ContainerId& id);
   // Ends it by force and records the exit; returns when it is gone.
   Status Settle(const ContainerId& id);
+
+  // ---- Standalone: on the pod's strand (standalone_pods.cc, standalone_containers.cc) ----
+  // `verb` on the strand of the pod, for a standalone one; joined.
+  void NamedPodVerb(const std::string& text, const std::string& verb,
+                    std::function<void(const PodId&, const Finish&)> now, Done<Nothing> done);
+  void NamedContainerVerb(const std::string& text, const std::string& verb,
+                          std::function<void(const ContainerId&, const Finish&)> now, Done<Nothing> done);
+  Result<PodId> DefinePodNow(const pod::PodSpec& spec);
+  Result<DefinedContainer> DefineContainerNow(ContainerDefinition definition);
+  Result<bool> StartPodNow(const PodId& id);
+  Status PrepareNow(const ContainerId& id);
+  Result<bool> StartStandaloneNow(const ContainerId& id);
+  Status PauseNow(const ContainerId& id, bool pause);
+  Status RemoveStandaloneNow(const ContainerId& id, bool force, bool volumes);
+  // After a run has ended: starts it again, or gives up what it held of the node.
+  void AfterRun(const ContainerId& id);
+  void PlanRestart(const container::ContainerRecord& record);
+  void RestartNow(const ContainerId& id);
+  void NoteFailedStart(container::ContainerRecord record, const Status& why);
+  // One that was prepared, and nobody started.
+  void TakeDownUnstarted(const ContainerId& id);
+  // What recovery adds for standalone ones: restarts after a boot, removals that are owed.
+  void ResumeStandalone(const ContainerId& id, const std::string& boot_before);
+  // Probes of health checks, and what an unhealthy container is to be met with.
+  void MakeHealthChecks();
+  void OnHealth(const ContainerId& id, const std::string& status);
+  void OnContainerChange(const ContainerPtr& before, const ContainerPtr& now);
 
   // Limits: the record of intent, the cgroup, the record; a failure leaves both as they were.
   Status UpdateContainerNow(const ContainerId& id, const sys::Resources& change);
@@ -275,6 +309,7 @@ struct Engine::State {
   void OnInitEnded(const PodId& id);  // on the pod's strand; again until the pod is stopped
   void OnExit(const ContainerId& id, const std::optional<monitor::State>& state);
 
+  Result<std::string> MintExec(const Result<ContainerPtr>& found, stream::ExecRequest request);
   Result<RunningExec> BeginExecSync(const container::ContainerRecord& record, const std::vector<std::string>& command,
                                     Deadline deadline);
 

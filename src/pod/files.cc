@@ -1,5 +1,8 @@
 #include "pod/files.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <algorithm>
 
 #include "base/strings.h"
@@ -100,6 +103,27 @@ Result<std::string> HostsFile(const std::string& hostname, const std::vector<std
   for (const std::string& ip : ips) {
     RETURN_IF_ERROR(ValidateWord(ip, "pod address"));
     text += ip + "\t" + hostname + "\n";
+  }
+  return text;
+}
+
+Result<std::string> ExtraHosts(const std::vector<std::string>& entries) {
+  constexpr size_t kMost = 1024;
+  if (entries.size() > kMost) return InvalidArgument("extra hosts: more than " + std::to_string(kMost));
+  std::string text;
+  for (const std::string& entry : entries) {
+    const size_t colon = entry.find(':');  // the first: an IPv6 address has more
+    const std::string name = entry.substr(0, colon);
+    std::string address = colon == std::string::npos ? "" : entry.substr(colon + 1);
+    if (address.size() > 2 && address.front() == '[' && address.back() == ']') {
+      address = address.substr(1, address.size() - 2);
+    }
+    unsigned char bytes[sizeof(in6_addr)];
+    const bool good = !name.empty() && (::inet_pton(AF_INET, address.c_str(), bytes) == 1 ||
+                                        ::inet_pton(AF_INET6, address.c_str(), bytes) == 1);
+    if (!good) return InvalidArgument("extra host \"" + Printable(entry) + "\" is not NAME:ADDRESS");
+    RETURN_IF_ERROR(ValidateWord(name, "extra host"));
+    text += address + "\t" + name + "\n";
   }
   return text;
 }

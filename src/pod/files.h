@@ -16,6 +16,8 @@ namespace davit::pod {
 Result<std::string> ResolvConf(const DnsConfig& dns);
 // hosts(5): localhost, and the pod's addresses with its hostname.
 Result<std::string> HostsFile(const std::string& hostname, const std::vector<std::string>& ips);
+// Lines of hosts(5) from "name:address". kInvalidArgument naming the one that is none, also for more than 1,024.
+Result<std::string> ExtraHosts(const std::vector<std::string>& entries);
 // What a file of this format says: of several search lines the last counts. Lines that are none are left out.
 DnsConfig ParseResolvConf(std::string_view text);
 // Of /etc/resolv.conf; nothing when it cannot be read.

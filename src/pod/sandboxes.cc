@@ -67,7 +67,9 @@ Protocol FromNetwork(network::Protocol protocol) {
   return Protocol::kTcp;
 }
 
-Status Validate(const PodSpec& spec) {
+}  // namespace
+
+Status Sandboxes::Validate(const PodSpec& spec) const {
   if (spec.name.empty()) return InvalidArgument("metadata.name is empty");
   if (spec.uid.empty()) return InvalidArgument("metadata.uid is empty");
   RETURN_IF_ERROR(ValidateUserNamespace(spec));
@@ -86,8 +88,12 @@ Status Validate(const PodSpec& spec) {
   }
   RETURN_IF_ERROR(ValidateHostname(spec.hostname));
   if (spec.has_dns) RETURN_IF_ERROR(ResolvConf(spec.dns).status());
+  RETURN_IF_ERROR(ExtraHosts(spec.extra_hosts).status());
+  RETURN_IF_ERROR(ValidateResources(spec));
   return ValidateSysctls(spec);
 }
+
+namespace {
 
 Status SetHostname(const std::string& hostname) {
   if (::sethostname(hostname.data(), hostname.size()) != 0) return ErrnoError(errno, "set hostname " + hostname);
@@ -158,7 +164,6 @@ void ClearAttachment(PodRecord& record) { SetAttachment(record, network::Attachm
 
 Result<PodRecord> Sandboxes::Plan(PodRecord record) const {
   RETURN_IF_ERROR(Validate(record.spec));
-  RETURN_IF_ERROR(ValidateResources(record.spec));
   bool host_network = record.spec.network == NamespaceMode::kNode;
   record.hostname = host_network                    ? NodeHostname()
                     : !record.spec.hostname.empty() ? record.spec.hostname
@@ -290,6 +295,8 @@ Status Sandboxes::WriteFiles(const PodRecord& record) {
   } else {
     ASSIGN_OR_RETURN(hosts, HostsFile(record.hostname, record.ips));
   }
+  ASSIGN_OR_RETURN(std::string extra, ExtraHosts(record.spec.extra_hosts));
+  hosts += extra;
   RETURN_IF_ERROR(write("hosts", hosts));
   RETURN_IF_ERROR(write("hostname", record.hostname + "\n"));
   std::string resolv;

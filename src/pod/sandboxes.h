@@ -48,6 +48,9 @@ class Sandboxes {
   // configuration.
   Result<PodRecord> Plan(PodRecord record) const;
 
+  // What of Plan needs no network: for a pod that is only defined. Errors as Plan's.
+  Status Validate(const PodSpec& spec) const;
+
   // Makes what the record says; returns it with addresses and init filled in. On an error resources may
   // remain: the caller calls Destroy.
   Result<PodRecord> Run(PodRecord record, Deadline deadline);

@@ -88,9 +88,11 @@ struct PodSpec {
 
   // What CRI has no words for: of a pod that people or tools made.
   bool standalone = false;
-  bool no_network = false;                // `lo` alone
+  bool implicit = false;  // made for one container: it goes with it
+  bool no_network = false;
   bool random_ports = false;              // host ports of 0 become free ones at each start
   std::vector<std::string> extra_hosts;   // "name:address"
+  std::string client_data;                // opaque
   std::vector<NetworkEndpoint> networks;  // in order; none: the default network
 };
 
