@@ -271,10 +271,9 @@ Status NamedNetworks::PickInterface(NamedNetwork& network) const {
   for (const auto& [name, other] : *List()) {
     if (name != network.name) ours.insert(other->interface);
   }
-  if (network.is_default() && network.interface == kDefaultInterface) {
-    // A bridge that is there already is what another davitd of this node has left, or the administrator's.
-    return {};
-  }
+  // One that is there already is another davitd's.
+  if (network.is_default() && taken.count(network.interface) != 0) network.interface.clear();
+  if (network.is_default() && !network.interface.empty()) return {};
   if (!network.interface.empty()) {
     network.keep_bridge = taken.count(network.interface) != 0;  // the administrator's own
     if (ours.count(network.interface) == 0) return {};
