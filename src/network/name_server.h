@@ -3,7 +3,7 @@
 // resolvers.
 //
 // Inside, and not on the bridge: no firewall of the node is in the way, no other server of the node has the port, who
-// asks is known by the socket, and nothing is left when the namespace goes (docs/adr/0027-names.md). The sockets are
+// asks is known by the socket, and nothing is left when the namespace goes (docs/adr/0028-names.md). The sockets are
 // bound to another port, to which a rule in the namespace leads, so that a container can serve port 53 itself.
 //
 // When davitd ends, questions wait in vain until the next one has opened the pod again; containers go on.
