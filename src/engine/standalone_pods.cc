@@ -70,6 +70,7 @@ Result<PodId> Engine::State::DefinePodNow(const pod::PodSpec& spec) {
   }
   if (spec.has_user_namespace()) RETURN_IF_ERROR(CheckUserNamespaces(record.runtime_handler));
   RETURN_IF_ERROR(sandboxes->Validate(record.spec));
+  RETURN_IF_ERROR(SettleNetworks(record.spec));
   RETURN_IF_ERROR(records->Put(record));
   FaultPoint("standalone.pod.defined");
   return record.id;
@@ -107,8 +108,7 @@ Result<bool> Engine::State::StartPodNow(const PodId& id) {
   }
   record.phase = Phase::kCreating;
   record.boot_id = boot_id;
-  record.attachment.clear();
-  record.ips.clear();
+  pod::ClearAttachment(record);
   record.init_pid = 0;
   RETURN_IF_ERROR(PlanModules(record));
   const std::string level = record.selinux_level;
