@@ -6,6 +6,7 @@
 #include "cri/call_metrics.h"
 #include "cri/control_service.h"
 #include "cri/image_service.h"
+#include "cri/network_service.h"
 #include "cri/runtime_service.h"
 #include "cri/standalone_service.h"
 
@@ -19,14 +20,15 @@ constexpr int kMaxSend = 80 << 20;     // lists of large nodes; newer clients ra
 
 struct Server::State {
   explicit State(engine::Engine& owner)
-      : engine(owner), runtime(owner), image(owner), control(owner), standalone(owner) {}
+      : engine(owner), runtime(owner), image(owner), control(owner), standalone(owner), networks(owner) {}
   engine::Engine& engine;
   CallMetrics calls{{"runtime.v1.RuntimeService", "runtime.v1.ImageService", "davit.control.v1.ControlService",
-                     "davit.control.v1.StandaloneService"}};
+                     "davit.control.v1.StandaloneService", "davit.control.v1.NetworkService"}};
   RuntimeService runtime;
   ImageService image;
   ControlService control;
   StandaloneService standalone;
+  NetworkService networks;
   std::unique_ptr<::grpc::experimental::ExternalConnectionAcceptor> acceptor;
   std::unique_ptr<::grpc::Server> server;
 };
@@ -49,6 +51,7 @@ Result<std::unique_ptr<Server>> Server::Start(engine::Engine& engine) {
   builder.RegisterService(&state->image);
   builder.RegisterService(&state->control);
   builder.RegisterService(&state->standalone);
+  builder.RegisterService(&state->networks);
   std::vector<std::unique_ptr<::grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(std::make_unique<CallInterceptorFactory>(state->calls));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));

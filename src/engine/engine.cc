@@ -301,6 +301,12 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   cni.bin_dirs = config.network.bin_dirs;
   cni.executor = [raw](std::function<void()> task) { raw->pool.Post(std::move(task)); };
   ASSIGN_OR_RETURN(raw->network, network::CniNetwork::Create(cni, raw->loop.get()));
+  ASSIGN_OR_RETURN(raw->named_networks,
+                   network::NamedNetworks::Open({config.root + "/networks", config.state + "/networks"}));
+  raw->pod_network = std::make_unique<network::PodNetwork>(network::PodNetworkOptions{config.network.bin_dirs},
+                                                           *raw->network, *raw->named_networks);
+
+  raw->names = std::make_unique<network::NameServer>(raw->LookupOfNames());
 
   container::ContainersOptions containers;
   raw->idmap = ProbeIdmap(config.root + "/layers");
@@ -324,7 +330,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   sandboxes.inspect_cgroups = !config.api.crio_socket.empty();
   sandboxes.cgroup_abilities = raw->containers->options().node.cgroups;
   sandboxes.network_timeout = std::chrono::seconds(config.network.plugin_timeout_seconds);
-  raw->sandboxes = std::make_unique<pod::Sandboxes>(std::move(sandboxes), *raw->network, raw->cgroups);
+  raw->sandboxes = std::make_unique<pod::Sandboxes>(std::move(sandboxes), *raw->pod_network, raw->cgroups);
   raw->strands = std::make_unique<sched::Strands>(raw->pool);
   // Two pipes, the session and a spare each: a quarter of all descriptors.
   const size_t execs = std::clamp<size_t>(descriptors.now / 4 / 4, 8, 2048);

@@ -22,6 +22,7 @@
 #include "engine/disk_report.h"
 #include "engine/events.h"
 #include "engine/health_checks.h"
+#include "engine/networks.h"
 #include "engine/snapshot.h"
 #include "engine/standalone.h"
 #include "engine/stats.h"
@@ -144,6 +145,18 @@ class Engine {
   [[nodiscard]] std::string WritableDirectory(const ContainerId& id) const;  // what it wrote, in overlayfs' form
   // The URL of an exec; `request.container` is filled in.
   Result<std::string> ExecAs(const std::string& text, stream::ExecRequest request);
+
+  // ---- Networks of standalone pods (network/named_networks.h) ----
+  void CreateNetwork(network::NamedNetwork wanted, Done<NetworkView> done);
+  // By names or ids, all when there are none; from memory, at once. kNotFound naming one.
+  [[nodiscard]] Result<std::vector<NetworkView>> Networks(const std::vector<std::string>& names) const;
+  // kFailedPrecondition naming the pods on it, or for the default network.
+  void RemoveNetwork(const std::string& network, Done<Nothing> done);
+  // Of the pod of `container`, now when it is up and else from its next start. kAlreadyExists when it is on it;
+  // kFailedPrecondition for a pod of the kubelet's.
+  void ConnectNetwork(const std::string& container, pod::NetworkEndpoint endpoint, Done<Nothing> done);
+  // `force`: a plugin that fails is no error; the rest is taken away when the pod stops.
+  void DisconnectNetwork(const std::string& network, const std::string& container, bool force, Done<Nothing> done);
 
   // ---- Streaming: URLs with single-use tickets ----
   Result<std::string> Exec(const std::string& container, std::vector<std::string> command, bool terminal,

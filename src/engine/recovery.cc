@@ -135,6 +135,7 @@ void Engine::State::RecoverPod(const pod::PodRecord& record) {
       } else {
         status = SettleUpdate(record.id);
         if (status.ok()) status = WatchInit(record);
+        if (status.ok()) status = ResumeNetwork(record);
       }
       break;
     case Phase::kNotReady:

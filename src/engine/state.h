@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/events.h"
 #include "engine/exits.h"
+#include "engine/name_index.h"
 #include "engine/pod_interfaces.h"
 #include "engine/preload.h"
 #include "engine/pull_slots.h"
@@ -28,6 +29,9 @@
 #include "engine/writable_usage.h"
 #include "image/sif_puller.h"
 #include "network/cni_network.h"
+#include "network/name_server.h"
+#include "network/named_networks.h"
+#include "network/pod_network.h"
 #include "pod/sandboxes.h"
 #include "sched/event_loop.h"
 #include "sched/operations.h"
@@ -96,7 +100,14 @@ struct Engine::State {
   std::unique_ptr<image::Puller> puller;
   std::unique_ptr<image::SifPuller> sif_puller;
   std::unique_ptr<sched::EventLoop> loop;
-  std::unique_ptr<network::CniNetwork> network;
+  std::unique_ptr<network::CniNetwork> network;  // the node's own
+  std::unique_ptr<network::NamedNetworks> named_networks;
+  std::unique_ptr<network::PodNetwork> pod_network;  // of both
+  std::mutex names_lock;  // guards the next three; held for memory only, but for the node's resolv.conf
+  std::shared_ptr<const NameIndex> name_index;
+  std::vector<std::string> node_servers;
+  std::chrono::steady_clock::time_point node_servers_read;
+  std::unique_ptr<network::NameServer> names;  // asks records: ends before them
   std::unique_ptr<container::Containers> containers;
   std::unique_ptr<pod::Sandboxes> sandboxes;
 
@@ -185,6 +196,25 @@ struct Engine::State {
   // What is on the node of containers of this pod that no record names: their rows were lost.
   Status RemoveStrays(const pod::PodRecord& pod);
   void RetryDetachLater(const PodId& id);
+
+  // ---- Networks (networks.cc) ----
+  Status RemoveNetworkNow(const std::string& text);
+  // `now` on the strand of the pod of `container`; joined.
+  void NetworkVerb(const std::string& verb, const std::string& wanted, const std::string& container, Done<Nothing> done,
+                   std::function<Status(const PodId&, const std::string& network)> now);
+  [[nodiscard]] Result<PodId> PodNamed(const std::string& text) const;
+  // Every network of the spec is there, and by its name from now on. kNotFound naming one. For a pod that is defined.
+  Status SettleNetworks(pod::PodSpec& spec) const;
+  Status ConnectNow(const PodId& id, const pod::NetworkEndpoint& endpoint);
+  Status DisconnectNow(const PodId& id, const std::string& network, bool force);
+  // Of a pod that is up after a restart: its host ports and its resolver; takes back what was half connected.
+  Status ResumeNetwork(const pod::PodRecord& pod);
+  // Answers the pod's questions for names, if its record says so. Nothing for one that is open. `fresh`: its namespace
+  // was not prepared for it before.
+  Status OpenNames(const pod::PodRecord& pod, bool fresh);
+  [[nodiscard]] network::NameLookup LookupOfNames();
+  std::shared_ptr<const NameIndex> Names();  // of now
+  std::vector<std::string> ServersFor(const PodId& id);
 
   Result<ContainerId> CreateContainerNow(const ContainerId& id, const PodId& pod, const container::ContainerSpec& spec);
   Result<container::ContainerRecord> MakeContainer(container::ContainerRecord record, const pod::PodRecord& pod,
