@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "engine/state.h"
+#include "pod/files.h"
 
 namespace davit::engine {
 namespace {
@@ -259,7 +260,7 @@ Status Engine::State::ResumeNetwork(const pod::PodRecord& pod) {
 
 Status Engine::State::OpenNames(const pod::PodRecord& pod, bool fresh) {
   if (!pod.resolver) return {};
-  return names->Open(pod.id, sandboxes->paths().Namespace(pod.id, "net"), fresh);
+  return name_server->Open(pod.id, sandboxes->paths().Namespace(pod.id, "net"), fresh);
 }
 
 network::NameLookup Engine::State::LookupOfNames() {

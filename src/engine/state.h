@@ -107,7 +107,7 @@ struct Engine::State {
   std::shared_ptr<const NameIndex> name_index;
   std::vector<std::string> node_servers;
   std::chrono::steady_clock::time_point node_servers_read;
-  std::unique_ptr<network::NameServer> names;  // asks records: ends before them
+  std::unique_ptr<network::NameServer> name_server;  // asks records: ends before them
   std::unique_ptr<container::Containers> containers;
   std::unique_ptr<pod::Sandboxes> sandboxes;
 
