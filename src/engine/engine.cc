@@ -306,7 +306,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   raw->pod_network = std::make_unique<network::PodNetwork>(network::PodNetworkOptions{config.network.bin_dirs},
                                                            *raw->network, *raw->named_networks);
 
-  raw->names = std::make_unique<network::NameServer>(raw->LookupOfNames());
+  raw->name_server = std::make_unique<network::NameServer>(raw->LookupOfNames());
 
   container::ContainersOptions containers;
   raw->idmap = ProbeIdmap(config.root + "/layers");

@@ -107,7 +107,7 @@ struct Engine::State {
   std::shared_ptr<const NameIndex> name_index;
   std::vector<std::string> node_servers;
   std::chrono::steady_clock::time_point node_servers_read;
-  std::unique_ptr<network::NameServer> names;  // asks records: ends before them
+  std::unique_ptr<network::NameServer> name_server;  // asks records: ends before them
   std::unique_ptr<container::Containers> containers;
   std::unique_ptr<pod::Sandboxes> sandboxes;
 
@@ -199,6 +199,8 @@ struct Engine::State {
 
   // ---- Networks (networks.cc) ----
   Status RemoveNetworkNow(const std::string& text);
+  // For the activity log; of a pod: of each of its containers.
+  void TellOfNetwork(const std::string& action, const network::NamedNetwork& about, const PodId& pod);
   // `now` on the strand of the pod of `container`; joined.
   void NetworkVerb(const std::string& verb, const std::string& wanted, const std::string& container, Done<Nothing> done,
                    std::function<Status(const PodId&, const std::string& network)> now);
