@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/fault.h"
 #include "base/log.h"
@@ -162,7 +163,10 @@ Status Engine::State::PrepareNow(const ContainerId& id) {
   PodPtr pod = Pod(current->pod);
   ContainerRecord record = *current;
   // What its last run left of the running node: the monitor with the exit code, mounts, the bundle.
-  RETURN_IF_ERROR(containers->TakeDown(record, Deadline::After(kVerbBudget)).Annotate("take down the run before"));
+  std::error_code ignored;
+  if (std::filesystem::exists(containers->paths().Directory(id), ignored)) {
+    RETURN_IF_ERROR(containers->TakeDown(record, Deadline::After(kVerbBudget)).Annotate("take down the run before"));
+  }
   ASSIGN_OR_RETURN(Target target, FindTarget(pod->id, record.spec.security.namespaces));
   record.phase = Phase::kCreating;
   record.boot_id = boot_id;

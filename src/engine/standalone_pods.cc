@@ -103,7 +103,9 @@ Result<bool> Engine::State::StartPodNow(const PodId& id) {
   if (current->phase == Phase::kStopping) RETURN_IF_ERROR(StopPodNow(id));
   pod::PodRecord record = *Pod(id);
   // Files and mounts of the run before, and a network that could not be taken away then.
-  RETURN_IF_ERROR(sandboxes->Destroy(record, Deadline::After(kVerbBudget)).Annotate("take down the run before"));
+  if (record.started_at > 0 || !record.attachment.empty()) {
+    RETURN_IF_ERROR(sandboxes->Destroy(record, Deadline::After(kVerbBudget)).Annotate("take down the run before"));
+  }
   record.phase = Phase::kCreating;
   record.boot_id = boot_id;
   pod::ClearAttachment(record);
