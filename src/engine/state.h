@@ -199,6 +199,8 @@ struct Engine::State {
 
   // ---- Networks (networks.cc) ----
   Status RemoveNetworkNow(const std::string& text);
+  // For the activity log; of a pod: of each of its containers.
+  void TellOfNetwork(const std::string& action, const network::NamedNetwork& about, const PodId& pod);
   // `now` on the strand of the pod of `container`; joined.
   void NetworkVerb(const std::string& verb, const std::string& wanted, const std::string& container, Done<Nothing> done,
                    std::function<Status(const PodId&, const std::string& network)> now);
