@@ -104,6 +104,14 @@ Result<std::vector<pid_t>> ProcessesAnywhere(const CgroupLayout& layout, const s
   return all;
 }
 
+// As far as it can be: what is not frozen, or gone, stays as it is.
+void ThawTree(const std::string& directory) {
+  for (const std::string& one : Tree(directory)) {
+    Result<std::string> frozen = ReadFile(one + "/freezer.self_freezing", 16);
+    if (frozen.ok() && Trim(*frozen) == "1") IgnoreError(WriteValue(one + "/freezer.state", "THAWED"));
+  }
+}
+
 // The kernel offers no event for "empty" on v1; the waits here are a few milliseconds after SIGKILL.
 class Pause {
  public:
@@ -329,6 +337,8 @@ Status KillCgroup(const CgroupLayout& layout, const std::string& cgroup, Deadlin
       }
     }
     for (pid_t pid : pids) ::kill(pid, SIGKILL);
+    // On version 1 what is frozen does not die before it goes on.
+    if (std::optional<std::string> freezer = layout.V1MountPoint("freezer")) ThawTree(*freezer + clean);
     if (deadline.expired()) {
       return DeadlineExceeded("kill cgroup " + clean + ": " + std::to_string(pids.size()) + " processes are left");
     }
