@@ -41,7 +41,7 @@ ALLOWED = {
     "engine": {"pod", "container", "trust", "registries", "image", "sif", "stream", "network", "runtime", "monitor", "store", "config", "http",
                "sched", "oci", "sys"},
     # The value types that engine's use cases take and give.
-    "cri": {"config", "engine", "pod", "container", "image", "stream", "oci"},
+    "cri": {"config", "engine", "pod", "container", "image", "store", "stream", "oci"},
     "api": {"http", "oci", "sched", "sys"},
     "cli": {"http", "oci", "sched", "sys"},
 }

@@ -21,6 +21,10 @@ std::string Field(size_t index, std::string_view field) {
 
 // What a mount of CRI shows: a path of the node, or an image.
 Status ValidateSource(const Mount& mount, size_t index) {
+  if (!mount.volume.empty()) {
+    if (mount.image.empty() && mount.propagation == MountPropagation::kPrivate) return {};
+    return InvalidArgument(Field(index, "volume") + ": not together with image, and only with PRIVATE propagation");
+  }
   if (!mount.image.empty()) {
     if (!mount.host_path.empty()) return InvalidArgument(Field(index, "host_path") + ": not together with image");
     if (mount.propagation != MountPropagation::kPrivate) {
