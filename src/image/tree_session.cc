@@ -150,7 +150,9 @@ class Session {
     struct stat place {};
     if (::fstat(target->get(), &place) != 0 || S_ISDIR(place.st_mode) != S_ISDIR(info.st_mode)) return {};
     if (mount.read_only) RETURN_IF_ERROR(SetReadOnly(tree.get()));
-    return sys::AttachMount(tree.get(), fmt::format("/proc/self/fd/{}", target->get()));
+    constexpr unsigned kEmptyPaths = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    if (::syscall(SYS_move_mount, tree.get(), "", target->get(), "", kEmptyPaths) == 0) return {};
+    return ErrnoError(errno, "attach the mount");
   }
 
   struct Found {

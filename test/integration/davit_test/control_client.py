@@ -11,41 +11,17 @@ Keyword arguments are the fields of the request. Streams of requests are lists o
 
 from __future__ import annotations
 
-import importlib
-import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
-from . import grpc_client, paths  # grpc_client finds a Python that has gRPC
+from . import grpc_client
 from .grpc_client import CallFailed, Stream
-
-PROTO = paths.ROOT / "proto"
 
 
 def load_services() -> dict:
     """Every service of davit.control.v1 by its short name: (full name, method descriptors, module)."""
-    if not shutil.which("protoc"):
-        raise ImportError("protoc is not installed (tools/bootstrap)")
-    files = sorted(path.relative_to(PROTO) for path in (PROTO / "davit" / "control" / "v1").glob("*.proto"))
-    found = {}
-    with tempfile.TemporaryDirectory(prefix="davit-proto-") as out:
-        # cri.proto is loaded under another name already, and one process takes each file once: it is not made again.
-        subprocess.run(["protoc", f"-I{PROTO}", f"--python_out={out}", *map(str, files)], check=True)
-        runtime = Path(out) / "runtime" / "v1"
-        runtime.mkdir(parents=True)
-        subprocess.run(["protoc", f"-I{PROTO}", f"--python_out={out}", "runtime/v1/cri.proto"], check=True)
-        sys.path.insert(0, out)
-        try:
-            for file in files:
-                name = str(file.with_suffix("")).replace("/", ".") + "_pb2"
-                module = importlib.import_module(name)
-                for service in module.DESCRIPTOR.services_by_name.values():
-                    found[service.name] = (service.full_name, {m.name: m for m in service.methods}, module)
-        finally:
-            sys.path.remove(out)
-    return found
+    return {service.name: (service.full_name, {method.name: method for method in service.methods}, module)
+            for module in map(grpc_client.control, grpc_client.CONTROL)
+            for service in module.DESCRIPTOR.services_by_name.values()}
 
 
 class ControlClient:
@@ -62,7 +38,7 @@ class ControlClient:
     def reconnect(self) -> None:
         self._client.reconnect()
 
-    def call(self, name: str, requests: list[dict] | None = None, *, timeout_s: float | None = None, **fields):
+    def call(self, name: str, requests: list[dict] | None = None, /, *, timeout_s: float | None = None, **fields):
         service, method_name = name.split("/")
         full_name, methods, module = self._services[service]
         method = methods[method_name]
@@ -81,7 +57,7 @@ class ControlClient:
         except grpc_client.grpc.RpcError as error:
             raise CallFailed(name, error.code().name, error.details() or "") from None
 
-    def refused(self, name: str, code: str, *words: str, requests: list[dict] | None = None, **fields) -> CallFailed:
+    def refused(self, name: str, code: str, /, *words: str, requests: list[dict] | None = None, **fields) -> CallFailed:
         """A call that must fail with this code and with every word in its text."""
         try:
             answer = self.call(name, requests, **fields)

@@ -7,7 +7,11 @@
     for answer in cri.StreamContainers(): ...
 
 Every call of RuntimeService and ImageService is a method by its name; keyword arguments are the fields of its
-request (nested messages may be dicts, enums may be names). Needs Debian's python3-grpcio and python3-protobuf,
+request (nested messages may be dicts, enums may be names). davit.control.v1's services are clients of their own:
+
+    desk = GrpcClient(engine.socket, messages=control("standalone"))
+
+Needs Debian's python3-grpcio and python3-protobuf,
 whose version is that of the packaged protoc.
 """
 
@@ -38,25 +42,31 @@ except ImportError:
 
 from . import paths  # noqa: E402
 
-PROTO = paths.ROOT / "proto" / "runtime" / "v1" / "cri.proto"
+PROTO = paths.ROOT / "proto"
 # What the kubelet accepts.
 MAX_MESSAGE = 16 << 20
 
 
-def load_messages():
-    """cri.proto as a Python module, compiled anew so that it can never be older than the file."""
+def load_messages(*files: str) -> list:
+    """.proto files as Python modules, compiled anew so that they can never be older than the files."""
     if not shutil.which("protoc"):
         raise ImportError("protoc is not installed (tools/bootstrap)")
     with tempfile.TemporaryDirectory(prefix="davit-proto-") as out:
-        subprocess.run(["protoc", f"-I{PROTO.parent}", f"--python_out={out}", PROTO.name], check=True)
+        subprocess.run(["protoc", f"-I{PROTO}", f"--python_out={out}", *files], check=True)
         sys.path.insert(0, out)
         try:
-            return importlib.import_module("cri_pb2")
+            return [importlib.import_module(file.removesuffix(".proto").replace("/", ".") + "_pb2") for file in files]
         finally:
             sys.path.remove(out)
 
 
-pb = load_messages()
+CONTROL = sorted(path.stem for path in (PROTO / "davit/control/v1").glob("*.proto"))
+pb, *_control = load_messages("runtime/v1/cri.proto", *(f"davit/control/v1/{name}.proto" for name in CONTROL))
+
+
+def control(name: str):
+    """The messages and services of davit/control/v1/NAME.proto."""
+    return _control[CONTROL.index(name)]
 
 
 class CallFailed(AssertionError):
@@ -102,14 +112,15 @@ class Stream:
 
 
 class GrpcClient:
-    """Both services on one connection. Every call has a time limit (`timeout_s`)."""
+    """All services of one .proto file on one connection. Every call has a time limit (`timeout_s`)."""
 
-    def __init__(self, socket: Path | str, timeout_s: float = 60):
+    def __init__(self, socket: Path | str, timeout_s: float = 60, messages=pb):
         self._timeout_s = timeout_s
+        self._messages = messages
         self._socket = socket
         self._channel = self._connect()
         self._methods = {method.name: (service.full_name, method)
-                         for service in pb.DESCRIPTOR.services_by_name.values() for method in service.methods}
+                         for service in messages.DESCRIPTOR.services_by_name.values() for method in service.methods}
 
     def _connect(self) -> grpc.Channel:
         return grpc.insecure_channel(f"unix:{self._socket}", options=[
@@ -135,28 +146,28 @@ class GrpcClient:
     def methods(self) -> list[str]:
         return sorted(self._methods)
 
-    def call(self, name: str, request=None, *, timeout_s: float | None = None, metadata=None, **fields):
+    def call(self, method_name: str, request=None, /, *, timeout_s: float | None = None, metadata=None, **fields):
         """`request` is a message, or bytes that go out as they are, or absent: then `fields` make it."""
-        service, method = self._methods[name]
+        service, method = self._methods[method_name]
         if request is None:
-            request = getattr(pb, method.input_type.name)(**fields)
-        answer = getattr(pb, method.output_type.name)
+            request = getattr(self._messages, method.input_type.name)(**fields)
+        answer = getattr(self._messages, method.output_type.name)
         make = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
-        stub = make(f"/{service}/{name}", response_deserializer=answer.FromString,
+        stub = make(f"/{service}/{method_name}", response_deserializer=answer.FromString,
                     request_serializer=lambda m: m if isinstance(m, bytes) else m.SerializeToString())
         limit = self._timeout_s if timeout_s is None else timeout_s
         if method.server_streaming:
-            return Stream(name, stub(request, timeout=limit, metadata=metadata, wait_for_ready=True))
+            return Stream(method_name, stub(request, timeout=limit, metadata=metadata, wait_for_ready=True))
         try:
             return stub(request, timeout=limit, metadata=metadata, wait_for_ready=True)
         except grpc.RpcError as error:
-            raise _failed(name, error) from None
+            raise _failed(method_name, error) from None
 
-    def refused(self, name: str, code: str | tuple[str, ...] = "", *words: str, request=None,
+    def refused(self, method_name: str, code: str | tuple[str, ...] = "", /, *words: str, request=None,
                 timeout_s: float | None = None, **fields) -> CallFailed:
         """A call that must fail: with this code (or one of several), and with every word in its text."""
         try:
-            answer = self.call(name, request, timeout_s=timeout_s, **fields)
+            answer = self.call(method_name, request, timeout_s=timeout_s, **fields)
             if isinstance(answer, Stream):
                 answer = list(answer)
         except CallFailed as error:
@@ -165,7 +176,7 @@ class GrpcClient:
             for word in words:
                 assert word in error.details, f"{error} (expected the word \"{word}\" in it)"
             return error
-        raise AssertionError(f"{name}: succeeded, but must fail: {str(answer)[:200]}")
+        raise AssertionError(f"{method_name}: succeeded, but must fail: {str(answer)[:200]}")
 
     def __getattr__(self, name: str):
         if name.startswith("_") or name not in self._methods:
