@@ -41,16 +41,18 @@ ALLOWED = {
     "engine": {"pod", "container", "trust", "registries", "image", "sif", "stream", "network", "runtime", "monitor", "store", "config", "http",
                "sched", "oci", "sys"},
     # The value types that engine's use cases take and give.
-    "cri": {"config", "engine", "pod", "container", "image", "store", "stream", "oci"},
-    "api": {"http", "oci", "sched", "sys"},
-    "cli": {"http", "oci", "sched", "sys"},
+    "cri": {"config", "engine", "pod", "container", "image", "network", "store", "stream", "oci"},
+    # What the command line and the HTTP API both need to speak to davitd.
+    "client": {"http", "sys"},
+    "api": {"client", "http", "oci", "sched", "sys"},
+    "cli": {"client", "http", "oci", "sched", "sys"},
 }
 # Flags and wiring: may use everything.
 ANYTHING = {"cmd"}
 
 # Layer of each folder; an arrow goes to a lower layer, or to the same one only where ALLOWED says so.
 LAYER = {"base": 0, "sys": 1, "sched": 1, "oci": 1, "http": 2, "config": 2, "store": 2, "sif": 2, "runtime": 2, "monitor": 2,
-         "network": 2, "image": 3, "trust": 3, "registries": 3, "container": 3, "pod": 3, "stream": 3, "engine": 4, "cri": 5, "api": 5, "cli": 5,
+         "network": 2, "image": 3, "trust": 3, "registries": 3, "container": 3, "pod": 3, "stream": 3, "engine": 4, "cri": 5, "client": 5, "api": 5, "cli": 5,
          "cmd": 6}
 
 # Folders that tests of a folder may use beside what the folder itself may.
@@ -63,8 +65,8 @@ PRIVATE_LIBRARIES = [
     (re.compile(r"^boost/(beast|asio)"), "Boost.Beast", set()),
     (re.compile(r"^nlohmann/"), "nlohmann/json", set()),
     (re.compile(r"^spdlog/"), "spdlog", set()),
-    (re.compile(r"^(grpc|grpcpp|grpc\+\+)/"), "gRPC", {"cri", "cli", "cmd"}),
-    (re.compile(r"^google/protobuf/"), "protobuf", {"cri", "cli", "cmd"}),
+    (re.compile(r"^(grpc|grpcpp|grpc\+\+)/"), "gRPC", {"cri", "cli", "client", "api", "cmd"}),
+    (re.compile(r"^google/protobuf/"), "protobuf", {"cri", "cli", "client", "api", "cmd"}),
     (re.compile(r"^curl/"), "libcurl", set()),
     (re.compile(r"^sqlite3\.h$"), "SQLite", set()),
     (re.compile(r"^toml\+\+/"), "toml++", {"config"}),

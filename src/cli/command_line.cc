@@ -21,7 +21,7 @@ std::string EndpointFromEnvironment() {
   for (const char* name : {"DAVIT_HOST", "CONTAINER_RUNTIME_ENDPOINT"}) {
     if (const char* value = std::getenv(name); value != nullptr && *value != '\0') return value;
   }
-  return kDefaultEndpoint;
+  return client::kDefaultEndpoint;
 }
 
 Result<int> Execute(const Globals& globals, const Invocation& invocation) {
@@ -31,8 +31,9 @@ Result<int> Execute(const Globals& globals, const Invocation& invocation) {
   // Before the client exists: its threads inherit the mask.
   ASSIGN_OR_RETURN(Signals signals,
                    invocation.is_run ? Signals::Block({SIGWINCH, SIGINT, SIGTERM}) : Signals::Block({SIGWINCH}));
-  ASSIGN_OR_RETURN(std::unique_ptr<Client> client,
-                   Client::Make(globals.endpoint, Millis(static_cast<int64_t>(globals.timeout_seconds * 1000))));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<Client> client,
+      Client::Make(globals.endpoint, client::Millis(static_cast<int64_t>(globals.timeout_seconds * 1000))));
   Output out = MakeOutput(globals.output == "json", globals.no_trunc);
   Context context{*client, out, signals};
   return invocation.action(context);
@@ -75,7 +76,7 @@ int Main(int argc, char** argv) {
   Result<int> code = Execute(globals, invocation);
   if (code.ok()) return *code;
   PrintError(code.status());
-  if (Result<std::string> path = SocketPath(globals.endpoint); path.ok()) PrintHint(code.status(), *path);
+  if (Result<std::string> path = client::SocketPath(globals.endpoint); path.ok()) PrintHint(code.status(), *path);
   return invocation.is_run ? kRunErrorExit : 1;
 }
 

@@ -9,11 +9,14 @@
 #include <vector>
 
 #include "base/result.h"
-#include "cli/client.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
+#include "client/client.h"
 
 namespace davit::cli {
+
+namespace cri = ::runtime::v1;
+using client::Client;
 
 struct Context {
   Client& client;

@@ -12,7 +12,7 @@ constexpr int kFilePeriodMs = 100;
 constexpr int kServerEvery = 5;    // periods
 constexpr int kMostFailures = 60;  // in a row: half a minute for a restart of the server
 
-Status Emit(const LogOutput& output) {
+Status Emit(const client::LogOutput& output) {
   RETURN_IF_ERROR(sys::WriteAll(STDOUT_FILENO, output.out));
   return sys::WriteAll(STDERR_FILENO, output.err);
 }
@@ -31,14 +31,14 @@ Status LogFollower::Drain() {
   for (;;) {
     ASSIGN_OR_RETURN(std::string bytes, file_.Read());
     if (bytes.empty() && !file_.Rotated()) return {};
-    LogOutput output;
+    client::LogOutput output;
     decoder_.Feed(bytes, output);
     RETURN_IF_ERROR(Emit(output));
   }
 }
 
 Status LogFollower::Finish() {
-  LogOutput output;
+  client::LogOutput output;
   decoder_.Finish(output);
   return Emit(output);
 }

@@ -4,8 +4,8 @@
 #include <functional>
 
 #include "cli/commands.h"
-#include "cli/log_reader.h"
 #include "cli/terminal.h"
+#include "client/log_reader.h"
 
 namespace davit::cli {
 
@@ -14,7 +14,7 @@ Result<std::optional<int>> ExitCodeOf(const Context& context, const std::string&
 
 class LogFollower {
  public:
-  LogFollower(LogFile file, bool timestamps) : file_(std::move(file)), decoder_(timestamps) {}
+  LogFollower(client::LogFile file, bool timestamps) : file_(std::move(file)), decoder_(timestamps) {}
 
   // What is there now.
   Status Drain();
@@ -28,8 +28,8 @@ class LogFollower {
                                     const std::function<void(int)>& on_signal);
 
  private:
-  LogFile file_;
-  LogDecoder decoder_;
+  client::LogFile file_;
+  client::LogDecoder decoder_;
 };
 
 }  // namespace davit::cli

@@ -7,7 +7,7 @@
 #include <cerrno>
 
 #include "base/strings.h"
-#include "cli/stream_client.h"
+#include "client/stream_url.h"
 #include "http/websocket_frame.h"
 
 namespace davit::cli {
@@ -72,7 +72,7 @@ class Tunnel final : private http::WebSocketVisitor {
   }
 
   void Frame(http::WebSocketOpcode opcode, std::string_view payload) {
-    to_remote_ += http::WebSocketFrame(opcode, payload, WebSocketMask());
+    to_remote_ += http::WebSocketFrame(opcode, payload, client::WebSocketMask());
     Flush(remote_, to_remote_);
   }
   void Flush(int fd, std::string& bytes) {
@@ -134,7 +134,7 @@ Result<PortPair> ParsePortPair(const std::string& text) {
 
 Status ForwardConnection(sys::UniqueFd local, const std::string& url, uint16_t remote_port) {
   std::string whole = fmt::format("{}{}port={}", url, url.find('?') == std::string::npos ? '?' : '&', remote_port);
-  ASSIGN_OR_RETURN(Upgraded upgraded, OpenWebSocket(whole, "v4.channel.k8s.io"));
+  ASSIGN_OR_RETURN(client::Upgraded upgraded, client::OpenWebSocket(whole, "v4.channel.k8s.io"));
   Tunnel tunnel(local.get(), upgraded.fd.get());
   return tunnel.Run(upgraded.early);
 }

@@ -114,7 +114,7 @@ Status Start(const Context& context, const RunOptions& options, const std::strin
 Result<std::optional<int>> FollowOutput(const Context& context, const RunOptions& options, const Made& made,
                                         Rollback& undo) {
   RETURN_IF_ERROR(Start(context, options, made.container, undo));
-  ASSIGN_OR_RETURN_WITH(LogFile file, LogFile::Open(made.log_path), "read the container's log");
+  ASSIGN_OR_RETURN_WITH(client::LogFile file, client::LogFile::Open(made.log_path), "read the container's log");
   LogFollower follower(std::move(file), false);
   return follower.Follow(context, made.container, StopOnSignal(context, made.container));
 }

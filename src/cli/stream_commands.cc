@@ -94,7 +94,7 @@ Result<int> CtrLogs(const Context& context, const LogsOptions& options) {
     return FailedPrecondition("container " + options.id +
                               " has no log: its pod has no log_directory or it has no log_path");
   }
-  Result<LogFile> file = LogFile::Open(response.status().log_path());
+  Result<client::LogFile> file = client::LogFile::Open(response.status().log_path());
   // A container that was never started has written none.
   if (file.code() == StatusCode::kNotFound && response.status().state() == cri::CONTAINER_CREATED && !options.follow)
     return 0;

@@ -1,8 +1,8 @@
 // TakeOver: images that another engine on this node holds, given to davitd without a registry.
 //
 // The stores of other engines are private to them and change with their versions, so their own tools read them:
-// skopeo for containers-storage (podman, buildah, CRI-O), ctr for containerd. Each image becomes an archive for the time
-// of its loading.
+// skopeo for containers-storage (podman, buildah, CRI-O), ctr for containerd. Each image becomes an archive for the
+// time of its loading.
 #pragma once
 
 #include <string>

@@ -30,6 +30,7 @@ struct ApiConfig {
   std::string listen = "/run/davit/davit.sock";  // absolute path; the file may say unix:///path
   int64_t event_queue = 1024;                    // events that wait for one subscriber
   std::string crio_socket;                       // absolute path of CRI-O's inspection API, for cAdvisor; empty: off
+  bool show_standalone = false;                  // CRI's lists have pods and containers that people made, too
 };
 
 struct StreamConfig {

@@ -61,6 +61,9 @@ std::vector<Field> ApiFields(ApiConfig& c) {
           "crio_socket", c.crio_socket, [&c] { return CheckOptionalSocketPath(c.crio_socket); },
           "CRI-O's inspection API, for a kubelet whose cAdvisor does not ask CRI: it looks at /var/run/crio/crio.sock; "
           "cgroups of new pods and containers then have the names of CRI-O's; empty: nowhere"),
+      Flag("show_standalone", c.show_standalone,
+           "CRI's lists and events show the pods and containers that people and tools made, too; a kubelet takes them "
+           "away"),
   };
 }
 

@@ -172,8 +172,9 @@ Status Containers::FillVolumes(const ContainerSpec& spec, const CreateInputs& in
     auto fill = [&](const std::string& directory) {
       return FillFromImage(rootfs_fd, mount.container_path, directory, {host_root, host_root}, deadline);
     };
-    RETURN_IF_ERROR(
-        inputs.volumes->Fill(mount.volume, mount.volume_no_copy ? std::function<Status(const std::string&)>() : fill));
+    RETURN_IF_ERROR(inputs.volumes->Fill(mount.volume, mount.volume_no_copy || !mount.volume_sub_path.empty()
+                                                           ? std::function<Status(const std::string&)>()
+                                                           : fill));
   }
   return {};
 }
@@ -301,6 +302,18 @@ Result<std::vector<ContainerId>> Containers::ListDirectories() const {
 }
 
 Status Containers::Destroy(const ContainerRecord& record, Deadline deadline) {
+  RETURN_IF_ERROR(Release(record, deadline));
+  RETURN_IF_ERROR(rootfs_.RemoveWritable(record.id).Annotate("remove writable layer"));
+  FaultPoint("container.destroy.writable");
+  return sys::RemoveTree(options_.paths.Directory(record.id)).Annotate("remove run directory");
+}
+
+Status Containers::TakeDown(const ContainerRecord& record, Deadline deadline) {
+  RETURN_IF_ERROR(Release(record, deadline));
+  return sys::RemoveTree(options_.paths.Directory(record.id)).Annotate("remove run directory");
+}
+
+Status Containers::Release(const ContainerRecord& record, Deadline deadline) {
   const std::string directory = options_.paths.Directory(record.id);
   RETURN_IF_ERROR(monitor::Destroy(directory, deadline).Annotate("end monitor"));
   FaultPoint("container.destroy.monitor");
@@ -310,9 +323,7 @@ Status Containers::Destroy(const ContainerRecord& record, Deadline deadline) {
   FaultPoint("container.destroy.mounts");
   RETURN_IF_ERROR(rootfs_.Unmount(record.id, options_.paths.Rootfs(record.id)).Annotate("unmount rootfs"));
   FaultPoint("container.destroy.unmount");
-  RETURN_IF_ERROR(rootfs_.RemoveWritable(record.id).Annotate("remove writable layer"));
-  FaultPoint("container.destroy.writable");
-  return sys::RemoveTree(directory).Annotate("remove run directory");
+  return {};
 }
 
 Result<monitor::ExecSession> Containers::Exec(const ContainerRecord& record, const ExecRequest& request,
@@ -327,8 +338,14 @@ Result<monitor::ExecSession> Containers::Exec(const ContainerRecord& record, con
   Rollback remove;
   remove.Add("exec directory", [&] { return sys::RemoveTree(directory); });
 
-  ASSIGN_OR_RETURN(std::string process,
-                   ExecProcessJson(paths.Bundle(record.id) + "/process.json", request.command, request.terminal));
+  ExecProcess exec{request.command, request.terminal, &request.change, nullptr, options_.node.capabilities};
+  User user;
+  if (!request.change.user.empty()) {
+    ASSIGN_OR_RETURN(sys::UniqueFd root, sys::Open(paths.Rootfs(record.id), O_PATH | O_DIRECTORY));
+    ASSIGN_OR_RETURN(user, ResolveUser(root.get(), SecurityContext(), request.change.user));
+    exec.user = &user;
+  }
+  ASSIGN_OR_RETURN(std::string process, ExecProcessJson(paths.Bundle(record.id) + "/process.json", exec));
   const std::string process_file = directory + "/process.json";
   RETURN_IF_ERROR(sys::WriteFileAtomic(process_file, process, 0600, sys::Durability::kAtomic));
 

@@ -15,6 +15,7 @@
 #include "base/deadline.h"
 #include "base/result.h"
 #include "container/environment.h"
+#include "container/exec_process.h"
 #include "container/paths.h"
 #include "container/record.h"
 #include "container/runtime_spec.h"
@@ -55,6 +56,7 @@ struct CreateInputs {
 
 struct ExecRequest {
   std::vector<std::string> command;
+  ProcessChange change;
   bool terminal = false;
   int stdin_fd = -1;  // the process's ends; -1 is /dev/null. Still the caller's. Not used with terminal
   int stdout_fd = -1;
@@ -91,6 +93,9 @@ class Containers {
   // The containers that have a run directory, whether anybody knows them or not.
   [[nodiscard]] Result<std::vector<ContainerId>> ListDirectories() const;
 
+  // Monitor, runtime state, cgroup, mounts, run directory; the writable layer stays for the next Create. Idempotent.
+  Status TakeDown(const ContainerRecord& record, Deadline deadline);
+
   // Everything but the log: monitor, runtime state, cgroup, rootfs, writable layer, files. Idempotent.
   Status Destroy(const ContainerRecord& record, Deadline deadline);
 
@@ -106,6 +111,8 @@ class Containers {
                             Deadline deadline);
   // Lets root of the pod's user namespace, and nobody else but the node's, reach the container's rootfs.
   Status OpenToMappedRoot(const ContainerId& id, const PodEnvironment& pod);
+  // What a container holds of the running node: all but its files.
+  Status Release(const ContainerRecord& record, Deadline deadline);
   Status WriteBundle(const ContainerRecord& record, const oci::RuntimeSpec& spec);
   Result<monitor::State> Launch(const ContainerRecord& record, Deadline deadline);
   Status CheckCgroup(const ContainerRecord& record) const;

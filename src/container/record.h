@@ -22,6 +22,16 @@ enum class Phase {
   kRunning = 2,
   kExited = 3,
   kRemoving = 4,  // intent: resources are going; recovery finishes
+  kDefined = 5,   // standalone, and never started: nothing but the record
+};
+
+// Of a standalone container: what outlives one run of it.
+struct StandaloneState {
+  uint32_t restarts = 0;
+  bool stopped = false;     // by a client: its restart policy rests
+  bool restarting = false;  // its policy starts it again, later
+  bool paused = false;
+  std::string error;  // why the last start failed
 };
 
 // An image mounted as a volume: held like the image of the rootfs.
@@ -30,10 +40,11 @@ struct ImageVolume {
   std::vector<std::string> layers;  // diff IDs, bottom first
 };
 
-inline constexpr uint32_t kContainerRecordVersion = 1;
+// Records of the kubelet's containers are of version 1: an earlier davitd reads them.
+inline constexpr uint32_t kContainerRecordVersion = 2;
 
 struct ContainerRecord {
-  uint32_t version = kContainerRecordVersion;
+  uint32_t version = 1;  // 2: standalone
   ContainerId id;
   PodId pod;
   Phase phase = Phase::kCreating;
@@ -63,6 +74,8 @@ struct ContainerRecord {
   int exit_code = 0;
   std::string reason;  // "Completed", "Error", "OOMKilled": strings that the kubelet knows
   std::string message;
+
+  StandaloneState standalone;
 };
 
 std::string ToText(const ContainerRecord& record);

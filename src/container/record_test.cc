@@ -46,15 +46,15 @@ TEST(ContainerRecordTest, TakesTheFieldsOfItsNeighbourVersions) {
 }
 
 TEST(ContainerRecordTest, RefusesWhatItCannotRead) {
-  for (const char* bad : {"", "[]", "{}", "{\"id\":\"../x\"}", "{\"id\":5}", "{\"version\":2}"}) {
+  for (const char* bad : {"", "[]", "{}", "{\"id\":\"../x\"}", "{\"id\":5}", "{\"version\":3}"}) {
     EXPECT_FALSE(ParseContainerRecord(bad).ok()) << bad;
   }
 }
 
 TEST(ContainerRecordTest, ANewerVersionIsToldBeforeItsMembers) {
-  Status status = ParseContainerRecord(R"({"spec":5,"version":2})").status();
+  Status status = ParseContainerRecord(R"({"spec":5,"version":3})").status();
   EXPECT_EQ(status.code(), StatusCode::kDataLoss);
-  EXPECT_NE(status.message().find("container record of version 2"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("container record of version 3"), std::string::npos) << status.message();
 }
 
 }  // namespace

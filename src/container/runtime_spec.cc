@@ -17,6 +17,7 @@
 #include "container/seccomp_bpf.h"
 #include "container/seccomp_default.h"
 #include "container/selinux.h"
+#include "container/standalone.h"
 #include "container/user_namespace.h"
 #include "sys/systemd_names.h"
 
@@ -51,7 +52,7 @@ Result<std::vector<std::string>> Arguments(const ContainerSpec& spec, const oci:
     arguments = spec.command;
     arguments.insert(arguments.end(), spec.args.begin(), spec.args.end());
   } else {
-    arguments = image.entrypoint;
+    if (!spec.standalone || !spec.standalone->clear_entrypoint) arguments = image.entrypoint;
     const std::vector<std::string>& rest = spec.args.empty() ? image.cmd : spec.args;
     arguments.insert(arguments.end(), rest.begin(), rest.end());
   }
@@ -240,6 +241,7 @@ Status ValidateSpec(const ContainerSpec& spec, const PodEnvironment& pod, bool r
                              "].propagation: BIDIRECTIONAL needs a privileged container");
     }
   }
+  if (spec.standalone) RETURN_IF_ERROR(ValidateStandalone(*spec.standalone));
   return ValidateUserNamespace(spec, pod);
 }
 
@@ -273,6 +275,7 @@ Result<RuntimePlan> BuildRuntimeSpec(const SpecInputs& inputs) {
   RETURN_IF_ERROR(AddDevices(request, !inputs.handler.privileged_without_host_devices, spec.linux_));
   AddPaths(request.security, spec.linux_);
   RETURN_IF_ERROR(AddAnnotated(inputs, spec));
+  if (request.standalone) RETURN_IF_ERROR(ApplyStandalone(*request.standalone, spec));
   // Last: the vendor's edits are made to a finished specification.
   RETURN_IF_ERROR(AddCdiDevices(inputs, spec));
   return RuntimePlan{std::move(spec), std::move(plan.own)};

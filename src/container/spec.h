@@ -36,6 +36,7 @@ struct Mount {
   std::string image_sub_path;
   // A named volume (store/volumes.h) instead of a host path, which is resolved from it when the container is made.
   std::string volume;
+  std::string volume_sub_path;  // a directory or file in it, which has to be there
   bool volume_no_copy = false;  // an empty volume does not get what the image has at the path
   std::vector<IdMapping> uid_mappings;
   std::vector<IdMapping> gid_mappings;
@@ -111,6 +112,48 @@ struct EnvironmentVariable {
   std::string value;  // bytes
 };
 
+// What CRI has no words for: of a container that people or tools made, in Docker's terms. Times are nanoseconds.
+struct RestartPolicy {
+  std::string name;              // "no", "on-failure", "always", "unless-stopped"
+  uint32_t maximum_retries = 0;  // of on-failure; 0: no limit
+};
+
+struct HealthCheck {
+  std::vector<std::string> test;  // {"CMD", args…} or {"CMD-SHELL", line}
+  int64_t interval = 0;
+  int64_t timeout = 0;
+  int64_t start_period = 0;
+  int64_t start_interval = 0;
+  uint32_t retries = 0;
+  std::string on_failure;  // "none", "kill", "restart", "stop"
+};
+
+struct Ulimit {
+  std::string name;  // "nofile"
+  int64_t soft = 0;  // -1: unlimited
+  int64_t hard = 0;
+};
+
+struct NamedVolume {
+  std::string name;  // empty: anonymous, not made yet
+  std::string container_path;
+  bool readonly = false;
+  bool no_copy = false;
+  std::string sub_path;
+};
+
+struct StandaloneSpec {
+  RestartPolicy restart;
+  std::optional<HealthCheck> health;
+  bool auto_remove = false;
+  std::optional<int64_t> stop_timeout;  // seconds; none: 10, negative: for ever
+  std::vector<NamedVolume> volumes;
+  bool clear_entrypoint = false;  // without a command the image's entrypoint does not come in
+  std::string umask;              // octal; empty: the runtime's
+  std::vector<Ulimit> ulimits;
+  std::string client_data;  // opaque
+};
+
 struct ContainerSpec {
   std::string name;
   uint32_t attempt = 0;
@@ -130,7 +173,8 @@ struct ContainerSpec {
   bool tty = false;
   sys::Resources resources;
   SecurityContext security;
-  int stop_signal = 0;  // Linux signal number; 0 is the image's, else SIGTERM
+  int stop_signal = 0;                       // Linux signal number; 0 is the image's, else SIGTERM
+  std::optional<StandaloneSpec> standalone;  // none: the kubelet's
 };
 
 }  // namespace davit::container

@@ -31,6 +31,10 @@ v1::Image ToImage(const image::ImageRecord& record);
 bool HasLabels(const ::google::protobuf::Map<std::string, std::string>& wanted,
                const std::map<std::string, std::string>& labels);
 
+// Whether CRI's lists show it: the kubelet's, and with `api.show_standalone` what people made.
+bool Shown(const engine::Engine& engine, const pod::PodRecord& record);
+bool Shown(const engine::Engine& engine, const container::ContainerRecord& record);
+
 // A filter with an empty field matches everything; ids match by prefix.
 bool Matches(const v1::PodSandboxFilter& filter, const pod::PodRecord& record);
 bool Matches(const v1::ContainerFilter& filter, const container::ContainerRecord& record);

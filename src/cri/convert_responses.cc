@@ -39,6 +39,7 @@ v1::ContainerState StateOf(const container::ContainerRecord& record) {
   switch (record.phase) {
     case container::Phase::kCreating:
     case container::Phase::kCreated:
+    case container::Phase::kDefined:
       return v1::CONTAINER_CREATED;
     case container::Phase::kRunning:
       return v1::CONTAINER_RUNNING;
@@ -233,6 +234,14 @@ bool Matches(const v1::ContainerFilter& filter, const container::ContainerRecord
   if (!record.pod.str().starts_with(filter.pod_sandbox_id())) return false;
   if (filter.has_state() && filter.state().state() != StateOf(record)) return false;
   return HasLabels(filter.label_selector(), record.spec.labels);
+}
+
+bool Shown(const engine::Engine& engine, const pod::PodRecord& record) {
+  return engine::Listed(record) && (!engine::IsStandalone(record) || engine.Configuration().api.show_standalone);
+}
+
+bool Shown(const engine::Engine& engine, const container::ContainerRecord& record) {
+  return engine::Listed(record) && (!engine::IsStandalone(record) || engine.Configuration().api.show_standalone);
 }
 
 }  // namespace davit::cri

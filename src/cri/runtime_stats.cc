@@ -1,5 +1,6 @@
 // Statistics and pod metrics. Lists name what runs: a pod or container that has ended has no numbers.
 
+#include "cri/convert.h"
 #include "cri/convert_stats.h"
 #include "cri/list_stream.h"
 #include "cri/pod_metrics.h"
@@ -12,18 +13,22 @@ namespace {
 constexpr size_t kStatsBatch = 64;  // messages of a kilobyte or two each; metrics are larger
 constexpr size_t kMetricsBatch = 8;
 
-std::vector<engine::ContainerPtr> Running(const engine::Snapshot& view, const v1::ContainerStatsFilter& filter) {
+std::vector<engine::ContainerPtr> Running(const engine::Engine& engine, const engine::Snapshot& view,
+                                          const v1::ContainerStatsFilter& filter) {
   std::vector<engine::ContainerPtr> found;
   for (const auto& [id, record] : view.containers) {
-    if (record->phase == container::Phase::kRunning && Matches(filter, *record)) found.push_back(record);
+    if (record->phase == container::Phase::kRunning && Shown(engine, *record) && Matches(filter, *record))
+      found.push_back(record);
   }
   return found;
 }
 
-std::vector<engine::PodPtr> Ready(const engine::Snapshot& view, const v1::PodSandboxStatsFilter& filter) {
+std::vector<engine::PodPtr> Ready(const engine::Engine& engine, const engine::Snapshot& view,
+                                  const v1::PodSandboxStatsFilter& filter) {
   std::vector<engine::PodPtr> found;
   for (const auto& [id, record] : view.pods) {
-    if (record->phase == pod::Phase::kReady && Matches(filter, *record)) found.push_back(record);
+    if (record->phase == pod::Phase::kReady && Shown(engine, *record) && Matches(filter, *record))
+      found.push_back(record);
   }
   return found;
 }
@@ -46,7 +51,7 @@ RuntimeService::Reactor* RuntimeService::ListContainerStats(Context* context,
                                                             const v1::ListContainerStatsRequest* request,
                                                             v1::ListContainerStatsResponse* response) {
   Reactor* reactor = context->DefaultReactor();
-  engine_.Stats(Running(*engine_.View(), request->filter()),
+  engine_.Stats(Running(engine_, *engine_.View(), request->filter()),
                 FinishWith<std::vector<engine::ContainerStats>>(
                     reactor, [this, response](const std::vector<engine::ContainerStats>& all) {
                       for (const engine::ContainerStats& stats : all) {
@@ -60,7 +65,7 @@ RuntimeService::Reactor* RuntimeService::ListContainerStats(Context* context,
     Context*, const v1::StreamContainerStatsRequest* request) {
   using Stream = ListStream<v1::StreamContainerStatsResponse, engine::ContainerPtr>;
   return Stream::StartAsync(
-      Running(*engine_.View(), request->filter()),
+      Running(engine_, *engine_.View(), request->filter()),
       [this](std::vector<engine::ContainerPtr> batch, v1::StreamContainerStatsResponse* message, Stream::Ended done) {
         engine_.Stats(std::move(batch),
                       [this, message, done = std::move(done)](const Result<std::vector<engine::ContainerStats>>& all) {
@@ -97,7 +102,7 @@ RuntimeService::Reactor* RuntimeService::ListPodSandboxStats(Context* context,
                                                              v1::ListPodSandboxStatsResponse* response) {
   Reactor* reactor = context->DefaultReactor();
   engine_.StatsOfPods(
-      Ready(*engine_.View(), request->filter()),
+      Ready(engine_, *engine_.View(), request->filter()),
       FinishWith<std::vector<engine::PodStats>>(reactor, [this, response](const std::vector<engine::PodStats>& all) {
         for (const engine::PodStats& stats : all) {
           *response->add_stats() = ToPodSandboxStats(stats, engine_.Configuration().root);
@@ -110,7 +115,7 @@ RuntimeService::Reactor* RuntimeService::ListPodSandboxStats(Context* context,
     Context*, const v1::StreamPodSandboxStatsRequest* request) {
   using Stream = ListStream<v1::StreamPodSandboxStatsResponse, engine::PodPtr>;
   return Stream::StartAsync(
-      Ready(*engine_.View(), request->filter()),
+      Ready(engine_, *engine_.View(), request->filter()),
       [this](const std::vector<engine::PodPtr>& batch, v1::StreamPodSandboxStatsResponse* message, Stream::Ended done) {
         engine_.StatsOfPods(
             batch, [this, message, done = std::move(done)](const Result<std::vector<engine::PodStats>>& all) {
@@ -136,7 +141,7 @@ RuntimeService::Reactor* RuntimeService::ListPodSandboxMetrics(Context* context,
                                                                const v1::ListPodSandboxMetricsRequest*,
                                                                v1::ListPodSandboxMetricsResponse* response) {
   Reactor* reactor = context->DefaultReactor();
-  engine_.NumbersOfPods(Ready(*engine_.View(), {}),
+  engine_.NumbersOfPods(Ready(engine_, *engine_.View(), {}),
                         FinishWith<std::vector<engine::PodNumbers>>(reactor, [this, response](const auto& all) {
                           Filesystem filesystem = FilesystemOf(engine_);
                           for (const engine::PodNumbers& numbers : all) {
@@ -150,7 +155,7 @@ RuntimeService::Reactor* RuntimeService::ListPodSandboxMetrics(Context* context,
     Context*, const v1::StreamPodSandboxMetricsRequest*) {
   using Stream = ListStream<v1::StreamPodSandboxMetricsResponse, engine::PodPtr>;
   return Stream::StartAsync(
-      Ready(*engine_.View(), {}),
+      Ready(engine_, *engine_.View(), {}),
       [this](const std::vector<engine::PodPtr>& batch, v1::StreamPodSandboxMetricsResponse* message,
              Stream::Ended done) {
         engine_.NumbersOfPods(

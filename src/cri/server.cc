@@ -7,7 +7,9 @@
 #include "cri/control_service.h"
 #include "cri/file_service.h"
 #include "cri/image_service.h"
+#include "cri/network_service.h"
 #include "cri/runtime_service.h"
+#include "cri/standalone_service.h"
 #include "cri/volume_service.h"
 
 namespace davit::cri {
@@ -20,13 +22,23 @@ constexpr int kMaxSend = 80 << 20;     // lists of large nodes; newer clients ra
 
 struct Server::State {
   explicit State(engine::Engine& owner)
-      : engine(owner), runtime(owner), image(owner), control(owner), volumes(owner), files(owner) {}
+      : engine(owner),
+        runtime(owner),
+        image(owner),
+        control(owner),
+        standalone(owner),
+        networks(owner),
+        volumes(owner),
+        files(owner) {}
   engine::Engine& engine;
   CallMetrics calls{{"runtime.v1.RuntimeService", "runtime.v1.ImageService", "davit.control.v1.ControlService",
+                     "davit.control.v1.StandaloneService", "davit.control.v1.NetworkService",
                      "davit.control.v1.VolumeService", "davit.control.v1.FileService"}};
   RuntimeService runtime;
   ImageService image;
   ControlService control;
+  StandaloneService standalone;
+  NetworkService networks;
   VolumeService volumes;
   FileService files;
   std::unique_ptr<::grpc::experimental::ExternalConnectionAcceptor> acceptor;
@@ -50,6 +62,8 @@ Result<std::unique_ptr<Server>> Server::Start(engine::Engine& engine) {
   builder.RegisterService(&state->runtime);
   builder.RegisterService(&state->image);
   builder.RegisterService(&state->control);
+  builder.RegisterService(&state->standalone);
+  builder.RegisterService(&state->networks);
   builder.RegisterService(&state->volumes);
   builder.RegisterService(&state->files);
   std::vector<std::unique_ptr<::grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
@@ -69,6 +83,7 @@ void Server::Adopt(int connection) {
 void Server::WriteMetrics(MetricsText& out) const { state_->calls.Write(out); }
 
 void Server::Shutdown(std::chrono::milliseconds patience) {
+  state_->engine.Activities().Close();
   state_->engine.Events().Close();  // streams that would go on until the patience is over
   state_->server->Shutdown(std::chrono::system_clock::now() + patience);
 }

@@ -134,7 +134,7 @@ void Engine::State::ThawAfterCommit(const ContainerRecord& record) {
 }
 
 Result<std::string> Engine::State::CommitNow(const CommitRequest& request) {
-  ASSIGN_OR_RETURN(const ContainerPtr record, View().FindContainer(request.container));
+  ASSIGN_OR_RETURN(const ContainerPtr record, View().FindNamedContainer(request.container));
   std::optional<image::Reference> name;
   if (!request.reference.empty()) {
     ASSIGN_OR_RETURN(std::vector<image::Reference> meanings, images->names().Candidates(request.reference));
@@ -221,6 +221,9 @@ Result<std::string> Engine::State::CommitNow(const CommitRequest& request) {
   ASSIGN_OR_RETURN(image::Puller::Loaded loaded, puller->Load(load, Deadline::After(kBudget)));
   if (name) RETURN_IF_ERROR(images->Tag(loaded.record.id, *name).status());
   verification->Release(false);
+  Activity committed{"container", "commit", record->id.str(), 0, AttributesOf(*record), IsStandalone(*record)};
+  committed.attributes["imageID"] = loaded.record.id;
+  activity.Add(std::move(committed));
   LogInfo("committed container {} as {}", record->id.Short(), loaded.record.id);
   return loaded.record.id;
 }

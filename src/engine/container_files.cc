@@ -88,7 +88,7 @@ Status Engine::State::MountForFiles(const ContainerRecord& record) {
 
 Result<Engine::State::Tree> Engine::State::OpenTree(const std::string& text, const std::string& verb,
                                                     const std::string& path) {
-  ASSIGN_OR_RETURN(ContainerPtr record, View().FindContainer(text));
+  ASSIGN_OR_RETURN(ContainerPtr record, View().FindNamedContainer(text));
   Tree tree;
   tree.record = record;
   tree.job.verb = verb;
@@ -183,7 +183,7 @@ void Engine::ListChanges(const std::string& container, Done<ContainerChanges> do
   State* state = state_.get();
   state->files_pool.Post([state, container, done = std::move(done)] {
     done([&]() -> Result<ContainerChanges> {
-      ASSIGN_OR_RETURN(ContainerPtr record, state->View().FindContainer(container));
+      ASSIGN_OR_RETURN(ContainerPtr record, state->View().FindNamedContainer(container));
       ChangesInput input;
       input.upper = state->rootfs->UpperDir(record->id);
       store::MountLease lease;

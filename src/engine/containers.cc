@@ -30,6 +30,8 @@ std::string PhaseName(Phase phase) {
       return "exited";
     case Phase::kRemoving:
       return "being removed";
+    case Phase::kDefined:
+      return "defined";
   }
   return "unknown";
 }
@@ -88,7 +90,7 @@ void Engine::StopContainer(const std::string& text, std::chrono::seconds grace, 
   }
   state->ContainerVerb(
       text, "stop", State::Unknown::kIsDone,
-      [state, grace](const ContainerId& id, const State::Finish& finish) { state->BeginStop(id, grace, finish); },
+      [state, grace](const ContainerId& id, const State::Finish& finish) { state->BeginStop(id, grace, 0, finish); },
       std::move(done));
   // A stop that was under way before hears of the shorter grace only here.
   if (Result<ContainerPtr> record = state->View().FindContainer(text); record.ok()) {
@@ -223,7 +225,10 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
   inputs.image_volumes = std::move(volumes.layers);
   ASSIGN_OR_RETURN(inputs.layer_paths, LayerPaths(image.layers, volumes.mounts));
   std::vector<std::string>& command = record.spec.command;
-  if (!command.empty()) command.insert(command.begin(), image.command_prefix.begin(), image.command_prefix.end());
+  const std::vector<std::string>& prefix = image.command_prefix;
+  // One that is made again has it already.
+  const bool prefixed = command.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), command.begin());
+  if (!command.empty() && !prefixed) command.insert(command.begin(), prefix.begin(), prefix.end());
   ASSIGN_OR_RETURN_WITH(record.spec.stop_signal, StopSignal(record, *image_config), "image's stop signal");
 
   RETURN_IF_ERROR(records->Put(record));
@@ -239,15 +244,27 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
     FaultPoint("container.create.created");
     return made;
   }
+  return status.WithUndoError(UndoContainer(std::move(record)));
+}
+
+Status Engine::State::UndoContainer(ContainerRecord record) {
   Unwatch(record.id);
-  Status undone = containers->Destroy(record, Deadline::After(kVerbBudget));
+  Status undone;
+  if (IsStandalone(record)) {
+    undone = containers->TakeDown(record, Deadline::After(kVerbBudget));
+    record.phase = record.finished_at > 0 ? Phase::kExited : Phase::kDefined;
+    record.pid = 0;
+    // What is left is taken down before the next run, and with the container.
+    return undone.WithUndoError(records->Put(record));
+  }
+  undone = containers->Destroy(record, Deadline::After(kVerbBudget));
   if (undone.ok()) undone = records->Erase(record.id);
   CollectMounts();
   if (!undone.ok()) {
     record.phase = Phase::kRemoving;  // RemovePod tries again, and so does recovery
     IgnoreError(records->Put(record));
   }
-  return status.WithUndoError(undone);
+  return undone;
 }
 
 Status Engine::State::StartContainerNow(const ContainerId& id) {
@@ -278,13 +295,19 @@ Status Engine::State::StartContainerNow(const ContainerId& id) {
   }
   record.phase = Phase::kRunning;
   record.started_at = started->started_at_nanos;
+  if (IsStandalone(record)) {
+    record.exit_code = 0;  // of the run before
+    record.reason.clear();
+    record.message.clear();
+    record.standalone = {.restarts = record.standalone.restarts};
+  }
   RETURN_IF_ERROR(records->Put(record));
   FaultPoint("container.start.running");
   writable_usage->Want(id);
   return {};
 }
 
-void Engine::State::BeginStop(const ContainerId& id, std::chrono::seconds grace, const Finish& finish) {
+void Engine::State::BeginStop(const ContainerId& id, std::chrono::seconds grace, int signal, const Finish& finish) {
   ContainerPtr record = Container(id);
   if (!record || !Alive(*record)) {
     stops.End(id);
@@ -302,7 +325,9 @@ void Engine::State::BeginStop(const ContainerId& id, std::chrono::seconds grace,
                             ": still there 30 s after SIGKILL; a process of it may be stuck in the kernel (state D)"));
   });
   bool gently = record->phase == Phase::kRunning && grace.count() > 0;
-  Status status = gently ? containers->Signal(*record, record->spec.stop_signal, /*all=*/false) : Status();
+  if (record->standalone.paused) IgnoreError(PauseNow(id, false));  // what is frozen takes no signal
+  if (signal == 0) signal = record->spec.stop_signal;
+  Status status = gently ? containers->Signal(*record, signal, /*all=*/false) : Status();
   FaultPoint("container.stop.signalled");
   if (!status.ok()) LogWarning("container {}: stop signal: {}", id.Short(), status.message());
   if (!gently || !status.ok()) stops.Ask(id, std::chrono::steady_clock::now());
@@ -418,6 +443,7 @@ void Engine::State::OnExit(const ContainerId& id, const std::optional<monitor::S
     record.reason = "Error";
     record.message = "the container's monitor was killed; its exit code is lost";
   }
+  if (IsStandalone(record)) record.standalone.restarting = WantsRestart(record, /*after_boot=*/false);
   Status cleaned;
   // Without a monitor nobody has seen the first process end: it must, before the record says so.
   if (!exit) cleaned = containers->CleanUp(record, Deadline::After(kKillBudget));

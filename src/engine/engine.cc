@@ -148,6 +148,7 @@ Engine::State::~State() {
   if (verification) verification->NoteCleanStop();
   // Sessions first: they call into everything. Then no new tasks, and the running ones to their end.
   stream_server.reset();
+  health_checks.reset();
   if (sync_execs) sync_execs->Stop();
   std::unique_ptr<sched::Strands> ending;
   {
@@ -255,8 +256,11 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   });
   EventOptions events;
   events.queue = static_cast<size_t>(config.api.event_queue);
+  events.show_standalone = config.api.show_standalone;
   raw->events = std::make_unique<EventLog>(events);
-  ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database, *raw->events));
+  ASSIGN_OR_RETURN(raw->records, Records::Load(*raw->database, *raw->events, raw->activity));
+  raw->records->OnContainer(
+      [raw](const ContainerPtr& before, const ContainerPtr& now) { raw->OnContainerChange(before, now); });
   // A file that is wrong must not keep the node's containers from being served; pulls say what is wrong with it.
   const std::string& default_registry = config.image.default_registry;
   Result<image::ShortNames> names = registries::LoadShortNames(config.image.registries_conf, default_registry);
@@ -303,6 +307,12 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   cni.bin_dirs = config.network.bin_dirs;
   cni.executor = [raw](std::function<void()> task) { raw->pool.Post(std::move(task)); };
   ASSIGN_OR_RETURN(raw->network, network::CniNetwork::Create(cni, raw->loop.get()));
+  ASSIGN_OR_RETURN(raw->named_networks,
+                   network::NamedNetworks::Open({config.root + "/networks", config.state + "/networks"}));
+  raw->pod_network = std::make_unique<network::PodNetwork>(network::PodNetworkOptions{config.network.bin_dirs},
+                                                           *raw->network, *raw->named_networks);
+
+  raw->names = std::make_unique<network::NameServer>(raw->LookupOfNames());
 
   container::ContainersOptions containers;
   raw->idmap = ProbeIdmap(config.root + "/layers");
@@ -326,14 +336,15 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   sandboxes.inspect_cgroups = !config.api.crio_socket.empty();
   sandboxes.cgroup_abilities = raw->containers->options().node.cgroups;
   sandboxes.network_timeout = std::chrono::seconds(config.network.plugin_timeout_seconds);
-  raw->sandboxes = std::make_unique<pod::Sandboxes>(std::move(sandboxes), *raw->network, raw->cgroups);
+  raw->sandboxes = std::make_unique<pod::Sandboxes>(std::move(sandboxes), *raw->pod_network, raw->cgroups);
   raw->strands = std::make_unique<sched::Strands>(raw->pool);
-  RETURN_IF_ERROR(raw->Recover());
-  raw->events->EndRecovery();
-
   // Two pipes, the session and a spare each: a quarter of all descriptors.
   const size_t execs = std::clamp<size_t>(descriptors.now / 4 / 4, 8, 2048);
   ASSIGN_OR_RETURN(raw->sync_execs, SyncExecs::Start(raw->exec_pool, execs));
+  raw->MakeHealthChecks();
+  RETURN_IF_ERROR(raw->Recover());
+  raw->events->EndRecovery();
+
   raw->stream_backend = std::make_unique<StreamBackend>(*raw->records, *raw->containers, pod::Paths{config.state});
   stream::ServerOptions stream;
   stream.address = config.stream.address;
@@ -379,6 +390,7 @@ std::string Engine::Losses() const {
 }
 std::string Engine::PreloadSummary() const { return state_->preload->Summary(); }
 EventLog& Engine::Events() { return *state_->events; }
+ActivityLog& Engine::Activities() { return state_->activity; }
 const config::Config& Engine::Configuration() const { return state_->config; }
 bool Engine::SystemdCgroups() const { return state_->systemd_cgroups; }
 

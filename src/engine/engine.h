@@ -18,10 +18,14 @@
 #include "base/result.h"
 #include "config/config.h"
 #include "container/spec.h"
+#include "engine/activity.h"
 #include "engine/container_changes.h"
 #include "engine/disk_report.h"
 #include "engine/events.h"
+#include "engine/health_checks.h"
+#include "engine/networks.h"
 #include "engine/snapshot.h"
+#include "engine/standalone.h"
 #include "engine/stats.h"
 #include "engine/verification.h"
 #include "image/image_export.h"
@@ -34,6 +38,7 @@
 #include "runtime/runtime_driver.h"
 #include "store/filesystem.h"
 #include "store/volumes.h"
+#include "stream/backend.h"
 
 namespace davit::engine {
 
@@ -106,6 +111,56 @@ class Engine {
   // timeout 0: none. kDeadlineExceeded: the process is gone when `done` is called.
   void ExecSync(const std::string& id, std::vector<std::string> command, std::chrono::seconds timeout,
                 Done<ExecOutput> done);
+
+  // ---- Standalone pods and containers (engine/standalone.h; proto davit.control.v1.StandaloneService) ----
+  // `text`: an id, a name, or a beginning of an id (Snapshot::FindNamed…). kPermissionDenied for the kubelet's.
+  // A record alone. kAlreadyExists: the name is taken.
+  void DefinePod(pod::PodSpec spec, Done<PodId> done);
+  // Namespaces and network. False: it was ready.
+  void StartPod(const std::string& text, Done<bool> done);
+  // Its containers first, each with `grace`, or its own; it can be started again. False: it was not ready.
+  void StopStandalonePod(const std::string& text, std::optional<std::chrono::seconds> grace, Done<bool> done);
+  // With its containers, whose ids it returns. kFailedPrecondition when one runs, unless `force`.
+  void RemoveStandalonePod(const std::string& text, bool force, Done<std::vector<std::string>> done);
+
+  void DefineContainer(ContainerDefinition definition, Done<DefinedContainer> done);
+  // Up to its first process, which waits. A prepared one that nobody starts within a minute is taken down again.
+  void PrepareContainer(const std::string& text, Done<Nothing> done);
+  // Also one that has ended. False: it runs already. kFailedPrecondition: its program cannot be run, with the runtime's
+  // words.
+  void StartStandalone(const std::string& text, Done<bool> done);
+  // `signal` 0 and no `grace`: its own. Its restart policy rests until the next start. False: it did not run.
+  void StopStandalone(const std::string& text, std::optional<std::chrono::seconds> grace, int signal, Done<bool> done);
+  void KillContainer(const std::string& text, int signal, Done<Nothing> done);
+  void PauseContainer(const std::string& text, bool pause, Done<Nothing> done);
+  void RenameContainer(const std::string& text, const std::string& name, Done<Nothing> done);
+  void UpdateStandalone(const std::string& text, std::optional<sys::Resources> resources,
+                        std::optional<container::RestartPolicy> restart, Done<Nothing> done);
+  // kFailedPrecondition when it runs, unless `force`. A pod that was made for it goes with it; `volumes`: its anonymous
+  // volumes, too.
+  void RemoveStandalone(const std::string& text, bool force, bool volumes, Done<Nothing> done);
+  // `waiter` is called once, unless the token is cancelled before. kNotFound.
+  Result<Waits::Token> WaitContainer(const std::string& text, WaitCondition condition, Waits::Waiter waiter);
+  void CancelWait(Waits::Token token);
+  Result<std::vector<int64_t>> Processes(const std::string& text);  // as the node numbers them; reads files
+  [[nodiscard]] ActivityLog& Activities();
+  [[nodiscard]] Health HealthOf(const ContainerId& id) const;
+  void CheckHealth(const std::string& text, Done<Health> done);              // a probe now
+  [[nodiscard]] std::string WritableDirectory(const ContainerId& id) const;  // what it wrote, in overlayfs' form
+  // The URL of an exec; `request.container` is filled in.
+  Result<std::string> ExecAs(const std::string& text, stream::ExecRequest request);
+
+  // ---- Networks of standalone pods (network/named_networks.h) ----
+  void CreateNetwork(network::NamedNetwork wanted, Done<NetworkView> done);
+  // By names or ids, all when there are none; from memory, at once. kNotFound naming one.
+  [[nodiscard]] Result<std::vector<NetworkView>> Networks(const std::vector<std::string>& names) const;
+  // kFailedPrecondition naming the pods on it, or for the default network.
+  void RemoveNetwork(const std::string& network, Done<Nothing> done);
+  // Of the pod of `container`, now when it is up and else from its next start. kAlreadyExists when it is on it;
+  // kFailedPrecondition for a pod of the kubelet's.
+  void ConnectNetwork(const std::string& container, pod::NetworkEndpoint endpoint, Done<Nothing> done);
+  // `force`: a plugin that fails is no error; the rest is taken away when the pod stops.
+  void DisconnectNetwork(const std::string& network, const std::string& container, bool force, Done<Nothing> done);
 
   // ---- Streaming: URLs with single-use tickets ----
   Result<std::string> Exec(const std::string& container, std::vector<std::string> command, bool terminal,

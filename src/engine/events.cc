@@ -62,9 +62,11 @@ EventLog::Stage EventLog::StageOf(const container::ContainerRecord& record) {
   using container::Phase;
   switch (record.phase) {
     case Phase::kCreating:
-      return Stage::kNone;
+      if (!record.spec.standalone) return Stage::kNone;
+      return record.finished_at > 0 ? Stage::kExited : Stage::kCreated;
+    case Phase::kDefined:
     case Phase::kCreated:
-      return Stage::kCreated;
+      return record.finished_at > 0 ? Stage::kExited : Stage::kCreated;
     case Phase::kRunning:
       return Stage::kRunning;
     case Phase::kExited:
@@ -80,6 +82,7 @@ EventLog::Stage EventLog::StageOf(const pod::PodRecord& record) const {
   using pod::Phase;
   switch (record.phase) {
     case Phase::kCreating:
+    case Phase::kDefined:
       return Stage::kNone;
     case Phase::kReady:
     case Phase::kStopping:
@@ -124,6 +127,7 @@ void EventLog::Note(const Snapshot& before, const Snapshot& after, const PodId& 
 
 // Every step on the way is told, also where a record took two at once: clients count on the order.
 void EventLog::Emit(Stage from, Stage to, const std::string& id, const PodPtr& pod, const Snapshot& view) {
+  if (pod && pod->spec.standalone && !options_.show_standalone) return;
   std::vector<EventKind> kinds;
   if (from == Stage::kNone) kinds.push_back(EventKind::kCreated);
   bool runs = to == Stage::kRunning && from != Stage::kRunning;

@@ -73,6 +73,7 @@ struct EventOptions {
   size_t queue = 1024;  // events for one subscriber: some hundred bytes each, and the records they hold on to
   size_t subscribers = 32;
   std::chrono::seconds replay{60};
+  bool show_standalone = false;  // pods and containers that people made, too
   std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
 };
 

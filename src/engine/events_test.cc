@@ -16,7 +16,7 @@ class EventsTest : public ::testing::Test {
   void Open(EventOptions options = {}) {
     events = std::make_unique<EventLog>(std::move(options));
     database = *store::Database::Open(dir.path() + "/davit.db");
-    records = *Records::Load(*database, *events);
+    records = *Records::Load(*database, *events, activity);
   }
   void SetUp() override {
     pod.id = PodId::Mint();
@@ -49,6 +49,7 @@ class EventsTest : public ::testing::Test {
   pod::PodRecord pod;
   ContainerRecord ctr;
   std::unique_ptr<EventLog> events;
+  ActivityLog activity;
   std::unique_ptr<store::Database> database;
   std::unique_ptr<Records> records;
 };

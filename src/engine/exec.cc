@@ -54,19 +54,32 @@ Result<RunningExec> Engine::State::BeginExecSync(const container::ContainerRecor
   return RunningExec{std::move(session), std::move(out.read), std::move(err.read)};
 }
 
+Result<std::string> Engine::State::MintExec(const Result<ContainerPtr>& found, stream::ExecRequest request) {
+  RETURN_IF_ERROR(found.status());
+  RETURN_IF_ERROR(CheckRunning(**found));
+  if (request.command.empty()) return InvalidArgument("cmd is empty");
+  request.container = (*found)->id;
+  request.want_stderr = request.want_stderr && !request.terminal;
+  return stream_server->MintExec(std::move(request));
+}
+
 Result<std::string> Engine::Exec(const std::string& text, std::vector<std::string> command, bool terminal,
                                  bool want_stdin, bool want_stdout, bool want_stderr) {
-  ASSIGN_OR_RETURN(ContainerPtr record, View().FindContainer(text));
-  RETURN_IF_ERROR(CheckRunning(*record));
-  if (command.empty()) return InvalidArgument("cmd is empty");
   stream::ExecRequest request;
-  request.container = record->id;
   request.command = std::move(command);
   request.terminal = terminal;
   request.want_stdin = want_stdin;
   request.want_stdout = want_stdout;
-  request.want_stderr = want_stderr && !terminal;
-  return state_->stream_server->MintExec(std::move(request));
+  request.want_stderr = want_stderr;
+  return state_->MintExec(View().FindContainer(text), std::move(request));
+}
+
+Result<std::string> Engine::ExecAs(const std::string& text, stream::ExecRequest request) {
+  Result<ContainerPtr> record = View().FindNamedContainer(text);
+  if (record.ok() && (*record)->standalone.paused) {
+    return FailedPrecondition("container " + (*record)->id.Short() + " is paused: unpause it first");
+  }
+  return state_->MintExec(record, std::move(request));
 }
 
 Result<std::string> Engine::Attach(const std::string& text, bool terminal, bool want_stdin, bool want_stdout,

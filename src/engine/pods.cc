@@ -158,8 +158,10 @@ Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
   pod::PodRecord record = intent;
   Result<pod::PodRecord> made = sandboxes->Run(record, Deadline::After(kVerbBudget));
   Status status = made.status();
+  if (status.ok()) status = OpenNames(*made, /*fresh=*/true).Annotate("answer names");
   if (status.ok()) {
     made->phase = pod::Phase::kReady;
+    if (IsStandalone(*made)) made->started_at = WallNanos();
     status = records->Put(*made);
   }
   if (status.ok()) {
@@ -170,15 +172,28 @@ Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
     }
     return record.id;
   }
-  // Undo from the record; what cannot be undone now stays recorded and is tried again.
+  return status.WithUndoError(UndoPod(std::move(record)));
+}
+
+// From the record; what cannot be undone now stays recorded and is tried again.
+Status Engine::State::UndoPod(pod::PodRecord record) {
+  names->Close(record.id);
   Status undone = sandboxes->Destroy(record, Deadline::After(kVerbBudget));
+  if (IsStandalone(record)) {
+    record.phase = record.started_at > 0 ? pod::Phase::kNotReady : pod::Phase::kDefined;
+    record.init_pid = 0;
+    if (undone.ok()) pod::ClearAttachment(record);
+    undone = undone.WithUndoError(records->Put(record));
+    if (!record.attachment.empty()) RetryDetachLater(record.id);
+    return undone;
+  }
   if (undone.ok()) undone = records->Erase(record.id);
   if (!undone.ok()) {
     record.phase = pod::Phase::kRemoving;
     IgnoreError(records->Put(record));  // the intent on disk serves recovery just as well
     RetryDetachLater(record.id);
   }
-  return status.WithUndoError(undone);
+  return undone;
 }
 
 Status Engine::State::WatchInit(const pod::PodRecord& record) {
@@ -228,11 +243,13 @@ Status Engine::State::StopPodNow(const PodId& id) {
   UnwatchInit(id);
   PodPtr current = Pod(id);
   if (!current) return {};
-  if (current->phase == pod::Phase::kNotReady && current->attachment.empty()) return {};
+  const bool down = current->phase == pod::Phase::kNotReady || current->phase == pod::Phase::kDefined;
+  if (down && current->attachment.empty()) return {};
   pod::PodRecord record = *current;
   record.phase = pod::Phase::kStopping;
   RETURN_IF_ERROR(records->Put(record));
   pod_interfaces.Drop(id);  // after the phase: nobody opens them again
+  names->Close(id);
   FaultPoint("pod.stop.intent");
   for (const ContainerPtr& ctr : View().ContainersOf(id)) {
     RETURN_IF_ERROR(Settle(ctr->id).Annotate("end container " + ctr->id.Short()));
@@ -254,6 +271,7 @@ Status Engine::State::RemovePodNow(const PodId& id) {
   record.phase = pod::Phase::kRemoving;
   RETURN_IF_ERROR(records->Put(record));
   pod_interfaces.Drop(id);
+  names->Close(id);
   FaultPoint("pod.remove.intent");
   for (const ContainerPtr& ctr : View().ContainersOf(id)) {
     RETURN_IF_ERROR(RemoveContainerNow(ctr->id).Annotate("remove container " + ctr->id.Short()));
@@ -303,7 +321,8 @@ void Engine::State::RetryDetachLater(const PodId& id) {
       Status status;
       if (record->phase == pod::Phase::kRemoving) {
         status = RemovePodNow(id);
-      } else if (record->phase == pod::Phase::kNotReady && !record->attachment.empty()) {
+      } else if ((record->phase == pod::Phase::kNotReady || record->phase == pod::Phase::kDefined) &&
+                 !record->attachment.empty()) {
         status = StopPodNow(id);  // plans the next try itself
         return;
       }

@@ -8,13 +8,20 @@
 namespace davit::engine {
 namespace {
 
-// Pods die with the boot: their records need atomicity, not durability (invariant 5).
-constexpr store::Durability kDurability = store::Durability::kAtomic;
+// The kubelet's pods die with the boot: their records need atomicity, not durability (invariant 5). What people made is
+// there after a power loss too; of it only what changes at each run may lag behind.
+store::Durability DurabilityOf(const pod::PodRecord& record) {
+  return record.phase == pod::Phase::kDefined ? store::Durability::kDurable : store::Durability::kAtomic;
+}
+
+store::Durability DurabilityOf(const container::ContainerRecord& record) {
+  return record.phase == container::Phase::kDefined ? store::Durability::kDurable : store::Durability::kAtomic;
+}
 
 }  // namespace
 
-Result<std::unique_ptr<Records>> Records::Load(store::Database& database, EventLog& events) {
-  auto records = std::unique_ptr<Records>(new Records(database, events));
+Result<std::unique_ptr<Records>> Records::Load(store::Database& database, EventLog& events, ActivityLog& activity) {
+  auto records = std::unique_ptr<Records>(new Records(database, events, activity));
   auto loaded = std::make_shared<Snapshot>();
   // Takes a row that was read; one that was not, or that is another object's, is set aside.
   auto take = [&](store::Kind kind, store::Record row, auto parsed, auto& into) {
@@ -50,13 +57,14 @@ SnapshotPtr Records::View() const {
 
 // Copies the two maps of pointers: some microseconds for a full node, and readers keep what they hold.
 template <class Id, class Change>
-void Records::Publish(const Id& id, const Change& change) {
+std::shared_ptr<const Snapshot> Records::Publish(const Id& id, const Change& change) {
+  std::shared_ptr<const Snapshot> published;
   {
     std::lock_guard writers(writers_);
     const SnapshotPtr current = View();
     auto next = std::make_shared<Snapshot>(*current);
     change(*next);
-    std::shared_ptr<const Snapshot> published = next;
+    published = next;
     {
       std::lock_guard lock(pointer_lock_);
       snapshot_.swap(published);
@@ -64,37 +72,52 @@ void Records::Publish(const Id& id, const Change& change) {
     // `published` is the old one now; it is freed outside the pointer's lock. Noted under the writers' lock:
     // events come in the order of the snapshots.
     events_.Note(*published, *next, id);
+    activity_.Note(*published, *next, id);
   }
   events_.Deliver();
+  activity_.Deliver();
+  return published;
+}
+
+void Records::Publish(const ContainerId& id, const ContainerPtr& now) {
+  const std::shared_ptr<const Snapshot> before = Publish(id, [&](Snapshot& next) {
+    if (now) {
+      next.containers[id] = now;
+    } else {
+      next.containers.erase(id);
+    }
+  });
+  if (!on_container_) return;
+  auto it = before->containers.find(id);
+  on_container_(it == before->containers.end() ? nullptr : it->second, now);
 }
 
 Status Records::Put(const pod::PodRecord& record) {
-  RETURN_IF_ERROR(database_.Put(store::Kind::kPod, record.id.str(), pod::ToText(record), kDurability));
+  RETURN_IF_ERROR(database_.Put(store::Kind::kPod, record.id.str(), pod::ToText(record), DurabilityOf(record)));
   Publish(record.id, [&](Snapshot& next) { next.pods[record.id] = std::make_shared<const pod::PodRecord>(record); });
   return {};
 }
 
 Status Records::Put(const container::ContainerRecord& record) {
-  RETURN_IF_ERROR(database_.Put(store::Kind::kContainer, record.id.str(), container::ToText(record), kDurability));
+  RETURN_IF_ERROR(
+      database_.Put(store::Kind::kContainer, record.id.str(), container::ToText(record), DurabilityOf(record)));
   Show(record);
   return {};
 }
 
 void Records::Show(const container::ContainerRecord& record) {
-  Publish(record.id, [&](Snapshot& next) {
-    next.containers[record.id] = std::make_shared<const container::ContainerRecord>(record);
-  });
+  Publish(record.id, std::make_shared<const container::ContainerRecord>(record));
 }
 
 Status Records::Erase(const PodId& id) {
-  RETURN_IF_ERROR(database_.Delete(store::Kind::kPod, id.str(), kDurability));
+  RETURN_IF_ERROR(database_.Delete(store::Kind::kPod, id.str(), store::Durability::kAtomic));
   Publish(id, [&](Snapshot& next) { next.pods.erase(id); });
   return {};
 }
 
 Status Records::Erase(const ContainerId& id) {
-  RETURN_IF_ERROR(database_.Delete(store::Kind::kContainer, id.str(), kDurability));
-  Publish(id, [&](Snapshot& next) { next.containers.erase(id); });
+  RETURN_IF_ERROR(database_.Delete(store::Kind::kContainer, id.str(), store::Durability::kAtomic));
+  Publish(id, ContainerPtr());
   return {};
 }
 

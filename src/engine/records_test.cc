@@ -11,7 +11,8 @@ TEST(RecordsTest, ASnapshotHeldByAReaderDoesNotChange) {
   sys::TempDir dir;
   auto database = *store::Database::Open(dir.path() + "/davit.db");
   EventLog events;
-  auto records = *Records::Load(*database, events);
+  ActivityLog activity;
+  auto records = *Records::Load(*database, events, activity);
   pod::PodRecord pod;
   pod.id = PodId::Mint();
   ASSERT_TRUE(records->Put(pod).ok());
@@ -33,11 +34,13 @@ TEST(RecordsTest, WhatWasPutIsLoadedAgain) {
   {
     auto database = *store::Database::Open(dir.path() + "/davit.db");
     EventLog events;
-    ASSERT_TRUE((*Records::Load(*database, events))->Put(record).ok());
+    ActivityLog activity;
+    ASSERT_TRUE((*Records::Load(*database, events, activity))->Put(record).ok());
   }
   auto database = *store::Database::Open(dir.path() + "/davit.db");
   EventLog events;
-  auto records = *Records::Load(*database, events);
+  ActivityLog activity;
+  auto records = *Records::Load(*database, events, activity);
   EXPECT_EQ(records->View().FindContainer(record.id.str()).value()->phase, container::Phase::kRunning);
 }
 
@@ -54,7 +57,8 @@ TEST(RecordsTest, ADamagedRecordCostsItsOwnObjectAndIsKept) {
   // A flipped bit may leave a record that reads well and is another's.
   ASSERT_TRUE(database->Put(store::Kind::kPod, "123", pod::ToText(moved), store::Durability::kAtomic).ok());
   EventLog events;
-  Result<std::unique_ptr<Records>> records = Records::Load(*database, events);
+  ActivityLog activity;
+  Result<std::unique_ptr<Records>> records = Records::Load(*database, events, activity);
   ASSERT_TRUE(records.ok()) << records.status().ToString();
   const SnapshotPtr view = (*records)->View();
   EXPECT_EQ(view->pods.size(), 1u);

@@ -74,7 +74,8 @@ void Engine::State::RecoverContainer(const ContainerRecord& record) {
     case Phase::kCreating:
     case Phase::kRemoving:
       counters.recovered_removed.Add();
-      status = RemoveContainerNow(record.id);
+      status = IsStandalone(record) && record.phase == Phase::kCreating ? UndoContainer(record)
+                                                                        : RemoveContainerNow(record.id);
       break;
     case Phase::kCreated:
     case Phase::kRunning: {
@@ -101,8 +102,10 @@ void Engine::State::RecoverContainer(const ContainerRecord& record) {
       break;
     }
     case Phase::kExited:
+    case Phase::kDefined:
       break;
   }
+  if (IsStandalone(record)) ResumeStandalone(record.id, record.boot_id);
   if (!status.ok()) counters.recovery_failures.Add();
   if (!status.ok()) LogWarning("recover container {}: {}", record.id.Short(), status.message());
 }
@@ -112,6 +115,11 @@ void Engine::State::RecoverPod(const pod::PodRecord& record) {
   Status status;
   switch (record.phase) {
     case Phase::kCreating:
+      if (IsStandalone(record)) {
+        status = UndoPod(record);
+        break;
+      }
+      [[fallthrough]];
     case Phase::kRemoving:
       counters.recovered_removed.Add();
       status = RemovePodNow(record.id);
@@ -128,12 +136,16 @@ void Engine::State::RecoverPod(const pod::PodRecord& record) {
       } else {
         status = SettleUpdate(record.id);
         if (status.ok()) status = WatchInit(record);
+        if (status.ok()) status = ResumeNetwork(record);
       }
       break;
     case Phase::kNotReady:
+    case Phase::kDefined:
       if (!record.attachment.empty()) status = StopPodNow(record.id);
       break;
   }
+  // Its container was not written any more, or is gone.
+  if (record.spec.implicit && View().ContainersOf(record.id).empty()) status = RemovePodNow(record.id);
   if (!status.ok()) counters.recovery_failures.Add();
   if (!status.ok()) LogWarning("recover pod {}: {}", record.id.Short(), status.message());
 }

@@ -26,6 +26,11 @@ struct Snapshot {
   Result<PodPtr> FindPod(std::string_view text) const;
   Result<ContainerPtr> FindContainer(std::string_view text) const;
 
+  // As people name them: a full id, the name of a standalone one, or a beginning of an id that fits one only.
+  // Standalone ones come first where a beginning fits others, too.
+  [[nodiscard]] Result<PodPtr> FindNamedPod(std::string_view text) const;
+  [[nodiscard]] Result<ContainerPtr> FindNamedContainer(std::string_view text) const;
+
   [[nodiscard]] std::vector<ContainerPtr> ContainersOf(const PodId& pod) const;
 };
 
@@ -44,11 +49,18 @@ class SnapshotPtr {
   [[nodiscard]] Result<ContainerPtr> FindContainer(std::string_view text) const {
     return snapshot_->FindContainer(text);
   }
+  [[nodiscard]] Result<PodPtr> FindNamedPod(std::string_view text) const { return snapshot_->FindNamedPod(text); }
+  [[nodiscard]] Result<ContainerPtr> FindNamedContainer(std::string_view text) const {
+    return snapshot_->FindNamedContainer(text);
+  }
   [[nodiscard]] std::vector<ContainerPtr> ContainersOf(const PodId& pod) const { return snapshot_->ContainersOf(pod); }
 
  private:
   std::shared_ptr<const Snapshot> snapshot_;
 };
+
+inline bool IsStandalone(const pod::PodRecord& record) { return record.spec.standalone; }
+inline bool IsStandalone(const container::ContainerRecord& record) { return record.spec.standalone.has_value(); }
 
 // What clients may see: not the ones that are only being created.
 bool Listed(const pod::PodRecord& record);

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/events.h"
 #include "engine/exits.h"
+#include "engine/name_index.h"
 #include "engine/pod_interfaces.h"
 #include "engine/preload.h"
 #include "engine/pull_slots.h"
@@ -28,6 +29,9 @@
 #include "engine/writable_usage.h"
 #include "image/sif_puller.h"
 #include "network/cni_network.h"
+#include "network/name_server.h"
+#include "network/named_networks.h"
+#include "network/pod_network.h"
 #include "pod/sandboxes.h"
 #include "sched/event_loop.h"
 #include "sched/operations.h"
@@ -92,18 +96,27 @@ struct Engine::State {
   std::unique_ptr<store::Rootfs> rootfs;
   std::unique_ptr<store::Volumes> volumes;
   std::unique_ptr<EventLog> events;
+  ActivityLog activity;
   std::unique_ptr<Records> records;
   std::unique_ptr<image::Images> images;
   std::unique_ptr<TrustGate> trust;
   std::unique_ptr<image::Puller> puller;
   std::unique_ptr<image::SifPuller> sif_puller;
   std::unique_ptr<sched::EventLoop> loop;
-  std::unique_ptr<network::CniNetwork> network;
+  std::unique_ptr<network::CniNetwork> network;  // the node's own
+  std::unique_ptr<network::NamedNetworks> named_networks;
+  std::unique_ptr<network::PodNetwork> pod_network;  // of both
+  std::mutex names_lock;  // guards the next three; held for memory only, but for the node's resolv.conf
+  std::shared_ptr<const NameIndex> name_index;
+  std::vector<std::string> node_servers;
+  std::chrono::steady_clock::time_point node_servers_read;
+  std::unique_ptr<network::NameServer> names;  // asks records: ends before them
   std::unique_ptr<container::Containers> containers;
   std::unique_ptr<pod::Sandboxes> sandboxes;
 
   Exits exits;
   Stops stops;
+  Waits waits;
   struct ExitWatch {
     sys::UniqueFd fd;
     sched::EventLoop::Token token = 0;
@@ -132,6 +145,7 @@ struct Engine::State {
   std::unique_ptr<sys::CgroupStatsReader> cgroup_stats;
   CpuRates cpu_rates;
   PodInterfaces pod_interfaces{kMaxOpenInterfaces};
+  std::unique_ptr<HealthChecks> health_checks;
   std::unique_ptr<WritableUsage> writable_usage;
   std::unique_ptr<DiskMeasure> disk;
   std::unique_ptr<Preload> preload;
@@ -178,11 +192,33 @@ struct Engine::State {
   // What the record of intent says of SELinux and of annotations.
   Status PlanModules(pod::PodRecord& record);
   Status PlanSelinuxLevel(pod::PodRecord& record);
+  // Takes back what MakePod, or MakeContainer, made: the record goes too, but for a standalone one, which is as before.
+  Status UndoPod(pod::PodRecord record);
+  Status UndoContainer(container::ContainerRecord record);
   Status StopPodNow(const PodId& id);
   Status RemovePodNow(const PodId& id);
   // What is on the node of containers of this pod that no record names: their rows were lost.
   Status RemoveStrays(const pod::PodRecord& pod);
   void RetryDetachLater(const PodId& id);
+
+  // ---- Networks (networks.cc) ----
+  Status RemoveNetworkNow(const std::string& text);
+  // `now` on the strand of the pod of `container`; joined.
+  void NetworkVerb(const std::string& verb, const std::string& wanted, const std::string& container, Done<Nothing> done,
+                   std::function<Status(const PodId&, const std::string& network)> now);
+  [[nodiscard]] Result<PodId> PodNamed(const std::string& text) const;
+  // Every network of the spec is there, and by its name from now on. kNotFound naming one. For a pod that is defined.
+  Status SettleNetworks(pod::PodSpec& spec) const;
+  Status ConnectNow(const PodId& id, const pod::NetworkEndpoint& endpoint);
+  Status DisconnectNow(const PodId& id, const std::string& network, bool force);
+  // Of a pod that is up after a restart: its host ports and its resolver; takes back what was half connected.
+  Status ResumeNetwork(const pod::PodRecord& pod);
+  // Answers the pod's questions for names, if its record says so. Nothing for one that is open. `fresh`: its namespace
+  // was not prepared for it before.
+  Status OpenNames(const pod::PodRecord& pod, bool fresh);
+  [[nodiscard]] network::NameLookup LookupOfNames();
+  std::shared_ptr<const NameIndex> Names();  // of now
+  std::vector<std::string> ServersFor(const PodId& id);
 
   Result<ContainerId> CreateContainerNow(const ContainerId& id, const PodId& pod, const container::ContainerSpec& spec);
   Result<container::ContainerRecord> MakeContainer(container::ContainerRecord record, const pod::PodRecord& pod,
@@ -193,13 +229,18 @@ struct Engine::State {
   Result<ImageVolumes> FindImageVolumes(container::ContainerRecord& record, const pod::PodRecord& pod);
   // Gives the mounts of named volumes their host paths. kNotFound naming a volume.
   Result<std::vector<store::VolumeHold>> FindVolumes(container::ContainerRecord& record);
-  // The mounts of anonymous volumes, made here, for the paths that the image declares and `spec` mounts nothing at.
-  // `made`: keeps them until a container's record names them; on an error none stays.
-  struct PlannedVolumes {
-    std::vector<container::Mount> mounts;
+  // The volumes of a standalone container: those that it names, made where they are not there, and anonymous ones for
+  // what has no name and for the paths that the image declares and nothing else is mounted at. Filled into
+  // spec.standalone and spec.mounts. Held until a record names them; on an error none that was made here stays.
+  struct DefinedVolumes {
     std::vector<store::VolumeHold> holds;
+    std::vector<std::string> made;
   };
-  Result<PlannedVolumes> PlanVolumes(const oci::ImageConfig& image, const container::ContainerSpec& spec);
+  Result<DefinedVolumes> DefineVolumes(const oci::ImageConfig& image, container::ContainerSpec& spec);
+  // Removes volumes that nobody uses; what fails is logged.
+  void RemoveVolumes(DefinedVolumes volumes);
+  // After a standalone container is gone: the anonymous ones of its volumes.
+  void RemoveAnonymousVolumes(const container::ContainerRecord& record);
   // A container's root for a helper (tree_helper.h): of a running one as its processes see it.
   struct Tree {
     ContainerPtr record;
@@ -231,12 +272,41 @@ struct Engine::State {
   [[nodiscard]] Status CheckUserNamespaces(const std::string& handler) const;
   Status StartContainerNow(const ContainerId& id);
   Status RemoveContainerNow(const ContainerId& id);
-  void BeginStop(const ContainerId& id, std::chrono::seconds grace, const Finish& finish);
+  // `signal` 0: its own stop signal.
+  void BeginStop(const ContainerId& id, std::chrono::seconds grace, int signal, const Finish& finish);
   // Sets SIGKILL for the earliest time that a request has asked for.
   void ArmKill(const ContainerId& id);
   void KillNow(const ContainerId& id);
   // Ends it by force and records the exit; returns when it is gone.
   Status Settle(const ContainerId& id);
+
+  // ---- Standalone: on the pod's strand (standalone_pods.cc, standalone_containers.cc) ----
+  // `verb` on the strand of the pod, for a standalone one; joined.
+  void NamedPodVerb(const std::string& text, const std::string& verb,
+                    std::function<void(const PodId&, const Finish&)> now, Done<Nothing> done);
+  void NamedContainerVerb(const std::string& text, const std::string& verb,
+                          std::function<void(const ContainerId&, const Finish&)> now, Done<Nothing> done);
+  Result<PodId> DefinePodNow(const pod::PodSpec& spec);
+  Result<DefinedContainer> DefineContainerNow(ContainerDefinition definition);
+  Result<DefinedContainer> RecordDefinition(ContainerDefinition& definition, const image::ImageRecord& image);
+  Result<bool> StartPodNow(const PodId& id);
+  Status PrepareNow(const ContainerId& id);
+  Result<bool> StartStandaloneNow(const ContainerId& id);
+  Status PauseNow(const ContainerId& id, bool pause);
+  Status RemoveStandaloneNow(const ContainerId& id, bool force, bool volumes_too);
+  // After a run has ended: starts it again, or gives up what it held of the node.
+  void AfterRun(const ContainerId& id);
+  void PlanRestart(const container::ContainerRecord& record);
+  void RestartNow(const ContainerId& id);
+  void NoteFailedStart(container::ContainerRecord record, const Status& why);
+  // One that was prepared, and nobody started.
+  void TakeDownUnstarted(const ContainerId& id);
+  // What recovery adds for standalone ones: restarts after a boot, removals that are owed.
+  void ResumeStandalone(const ContainerId& id, const std::string& boot_before);
+  // Probes of health checks, and what an unhealthy container is to be met with.
+  void MakeHealthChecks();
+  void OnHealth(const ContainerId& id, const std::string& status);
+  void OnContainerChange(const ContainerPtr& before, const ContainerPtr& now);
 
   // Limits: the record of intent, the cgroup, the record; a failure leaves both as they were.
   Status UpdateContainerNow(const ContainerId& id, const sys::Resources& change);
@@ -275,6 +345,7 @@ struct Engine::State {
   void OnInitEnded(const PodId& id);  // on the pod's strand; again until the pod is stopped
   void OnExit(const ContainerId& id, const std::optional<monitor::State>& state);
 
+  Result<std::string> MintExec(const Result<ContainerPtr>& found, stream::ExecRequest request);
   Result<RunningExec> BeginExecSync(const container::ContainerRecord& record, const std::vector<std::string>& command,
                                     Deadline deadline);
 

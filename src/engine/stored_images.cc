@@ -53,7 +53,9 @@ void Engine::TagImage(const std::string& image, const std::string& reference, Do
       if (!meanings.front().digest().empty()) {
         return InvalidArgument("\"" + Printable(reference, 300) + "\" has a digest, which is nobody's to give");
       }
-      return state->images->Tag(image, meanings.front()).status();
+      ASSIGN_OR_RETURN(const image::ImageRecord tagged, state->images->Tag(image, meanings.front()));
+      state->activity.Add({"image", "tag", tagged.id, 0, {{"name", meanings.front().TaggedName()}}, true});
+      return {};
     }()));
   });
 }
@@ -65,6 +67,7 @@ Result<Engine::RemovedImage> Engine::State::RemoveStoredImageNow(const std::stri
   const bool is_tag = Contains(record.repo_tags, name);
   if (!name.empty() && record.repo_tags.size() > (is_tag ? 1U : 0U)) {
     RETURN_IF_ERROR(images->Untag(name));
+    activity.Add({"image", "untag", record.id, 0, {{"name", name}}, true});
     removed.untagged = {name};
     return removed;
   }
@@ -78,6 +81,10 @@ Result<Engine::RemovedImage> Engine::State::RemoveStoredImageNow(const std::stri
                                           users.size() > 1 ? fmt::format(" and {} more", users.size() - 1) : ""));
   }
   RETURN_IF_ERROR(images->Remove(record.id));
+  for (const std::string& tag : record.repo_tags) {
+    activity.Add({"image", "untag", record.id, 0, {{"name", tag}}, true});
+  }
+  activity.Add({"image", "delete", record.id, 0, {}, true});
   removed.untagged = record.repo_tags;
   removed.untagged.insert(removed.untagged.end(), record.repo_digests.begin(), record.repo_digests.end());
   removed.deleted = record.id;

@@ -117,6 +117,7 @@ Result<std::unique_ptr<stream::Process>> StreamBackend::OpenExec(const stream::E
   ASSIGN_OR_RETURN(ContainerPtr record, FindAlive(records_, request.container));
   container::ExecRequest exec;
   exec.command = request.command;
+  exec.change = {request.user, request.envs, request.working_dir, request.privileged};
   exec.terminal = request.terminal;
   sys::Pipe in;
   sys::Pipe out;

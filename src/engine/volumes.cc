@@ -49,34 +49,64 @@ Result<std::vector<store::VolumeHold>> Engine::State::FindVolumes(container::Con
   return holds;
 }
 
-Result<Engine::State::PlannedVolumes> Engine::State::PlanVolumes(const oci::ImageConfig& image,
-                                                                 const container::ContainerSpec& spec) {
-  std::vector<oci::SpecMount> taken;
-  for (const container::Mount& mount : spec.mounts) {
-    taken.push_back({container::CleanAbsolute(mount.container_path), "bind", "", {}, {}, {}});
-  }
-  ASSIGN_OR_RETURN(std::vector<std::string> paths, container::DeclaredVolumes(image.volumes, taken));
-  PlannedVolumes planned;
-  for (std::string& path : paths) {
-    store::VolumeRecord request;
-    request.name = MintId();
-    request.anonymous = true;
-    planned.holds.push_back(volumes->Hold(request.name));
-    Result<std::pair<store::VolumeRecord, bool>> made = volumes->Create(request);
-    if (!made.ok()) {
-      Status status = made.status();
-      planned.holds.clear();
-      for (const container::Mount& mount : planned.mounts) {
-        status = status.WithUndoError(volumes->Remove(mount.volume));
-      }
-      return status;
+Result<Engine::State::DefinedVolumes> Engine::State::DefineVolumes(const oci::ImageConfig& image,
+                                                                   container::ContainerSpec& spec) {
+  DefinedVolumes defined;
+  std::vector<container::NamedVolume>& wanted = spec.standalone->volumes;
+  Status status = [&]() -> Status {
+    std::vector<oci::SpecMount> taken;
+    for (const container::Mount& mount : spec.mounts) {
+      taken.push_back({container::CleanAbsolute(mount.container_path), "bind", "", {}, {}, {}});
     }
-    container::Mount mount;
-    mount.container_path = std::move(path);
-    mount.volume = std::move(request.name);
-    planned.mounts.push_back(std::move(mount));
+    for (const container::NamedVolume& volume : wanted) {
+      taken.push_back({container::CleanAbsolute(volume.container_path), "bind", "", {}, {}, {}});
+    }
+    ASSIGN_OR_RETURN(std::vector<std::string> paths, container::DeclaredVolumes(image.volumes, taken));
+    for (std::string& path : paths) wanted.push_back({"", std::move(path), false, false, ""});
+    for (container::NamedVolume& volume : wanted) {
+      store::VolumeRecord request;
+      request.anonymous = volume.name.empty();
+      if (request.anonymous) volume.name = MintId();
+      request.name = volume.name;
+      defined.holds.push_back(volumes->Hold(volume.name));
+      if (!volumes->Find(volume.name).ok()) {
+        ASSIGN_OR_RETURN(auto made, volumes->Create(request));
+        if (made.second) defined.made.push_back(volume.name);
+        if (made.second) activity.Add({"volume", "create", volume.name, 0, {{"driver", "local"}}, true});
+      }
+      container::Mount mount;
+      mount.container_path = volume.container_path;
+      mount.volume = volume.name;
+      mount.volume_sub_path = volume.sub_path;
+      mount.volume_no_copy = volume.no_copy;
+      mount.readonly = volume.readonly;
+      spec.mounts.push_back(std::move(mount));
+    }
+    return {};
+  }();
+  if (status.ok()) return defined;
+  RemoveVolumes(std::move(defined));
+  return status;
+}
+
+void Engine::State::RemoveVolumes(DefinedVolumes defined) {
+  defined.holds.clear();
+  for (const std::string& name : defined.made) {
+    Status removed = volumes->Remove(name);
+    if (removed.ok()) activity.Add({"volume", "destroy", name, 0, {{"driver", "local"}}, true});
+    if (!removed.ok() && removed.code() != StatusCode::kNotFound) LogWarning("{}", removed.message());
   }
-  return planned;
+}
+
+void Engine::State::RemoveAnonymousVolumes(const container::ContainerRecord& record) {
+  DefinedVolumes defined;
+  for (const container::Mount& mount : record.spec.mounts) {
+    if (mount.volume.empty()) continue;
+    Result<store::VolumeRecord> volume = volumes->Find(mount.volume);
+    // Another container may have taken it over by its name.
+    if (volume.ok() && volume->anonymous && UsersOfVolume(mount.volume).empty()) defined.made.push_back(mount.volume);
+  }
+  RemoveVolumes(std::move(defined));
 }
 
 Result<std::vector<Engine::Volume>> Engine::Volumes(const std::vector<std::string>& names) const {
@@ -112,6 +142,7 @@ void Engine::CreateVolume(store::VolumeRecord request, Done<CreatedVolume> done)
   state->image_pool.Post([this, state, request = std::move(request), done = std::move(done)] {
     Result<CreatedVolume> result = [&]() -> Result<CreatedVolume> {
       ASSIGN_OR_RETURN(auto made, state->volumes->Create(request));
+      if (made.second) state->activity.Add({"volume", "create", made.first.name, 0, {{"driver", "local"}}, true});
       ASSIGN_OR_RETURN(std::vector<Volume> found, Volumes({made.first.name}));
       return CreatedVolume{std::move(found.front()), made.second};
     }();
@@ -140,6 +171,7 @@ void Engine::RemoveVolume(const std::string& name, bool missing_ok, Done<Nothing
     const std::vector<std::string> users = state->UsersOfVolume(name);
     Status removed =
         users.empty() || !state->volumes->Find(name).ok() ? state->volumes->Remove(name) : InUse(name, users);
+    if (removed.ok()) state->activity.Add({"volume", "destroy", name, 0, {{"driver", "local"}}, true});
     if (missing_ok && removed.code() == StatusCode::kNotFound) removed = {};
     done(ToResult(removed));
   });

@@ -24,22 +24,6 @@ bool IsFieldText(std::string_view text) {
   });
 }
 
-std::optional<std::string> PercentDecode(std::string_view text, bool plus_is_blank) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%') {
-      if (text.size() - i < 3) return std::nullopt;
-      auto byte = HexDecode(text.substr(i + 1, 2));
-      if (!byte) return std::nullopt;
-      out += *byte;
-      i += 2;
-    } else {
-      out.push_back(plus_is_blank && text[i] == '+' ? ' ' : text[i]);
-    }
-  }
-  return out;
-}
-
 Status ParseTarget(std::string_view target, RequestHead& head) {
   if (target.empty() || target.front() != '/') return InvalidArgument("request target is not a path");
   target = target.substr(0, target.find('#'));
@@ -47,6 +31,7 @@ Status ParseTarget(std::string_view target, RequestHead& head) {
   auto path = PercentDecode(target.substr(0, mark), false);
   if (!path || path->find('\0') != std::string::npos) return InvalidArgument("request path is not well formed");
   head.path = std::move(*path);
+  head.raw_path = target.substr(0, mark);
   if (mark == std::string_view::npos) return {};
   for (const std::string& pair : Split(target.substr(mark + 1), '&')) {
     if (pair.empty()) continue;
@@ -110,6 +95,22 @@ std::string_view Reason(int code) {
 }
 
 }  // namespace
+
+std::optional<std::string> PercentDecode(std::string_view text, bool plus_is_blank) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%') {
+      if (text.size() - i < 3) return std::nullopt;
+      auto byte = HexDecode(text.substr(i + 1, 2));
+      if (!byte) return std::nullopt;
+      out += *byte;
+      i += 2;
+    } else {
+      out.push_back(plus_is_blank && text[i] == '+' ? ' ' : text[i]);
+    }
+  }
+  return out;
+}
 
 bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return Lower(x) == Lower(y); });

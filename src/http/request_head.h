@@ -17,6 +17,7 @@ inline constexpr size_t kMaxRequestHeaders = 256;
 struct RequestHead {
   std::string method;
   std::string path;                                          // decoded, without the query
+  std::string raw_path;                                      // as it was sent, without the query
   std::vector<std::pair<std::string, std::string>> query;    // decoded, in order
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case, values trimmed
   size_t bytes = 0;                                          // length of the head in the input
@@ -35,6 +36,9 @@ Result<std::optional<RequestHead>> ParseRequestHead(std::string_view input, size
 
 // A whole answer with a plain text body and Connection: close. `extra` holds header lines, each with CRLF.
 std::string ErrorResponse(int code, std::string_view text, std::string_view extra = {});
+
+// nullopt when a % is not followed by two hexadecimal digits.
+std::optional<std::string> PercentDecode(std::string_view text, bool plus_is_blank);
 
 bool EqualsIgnoreCase(std::string_view a, std::string_view b);
 

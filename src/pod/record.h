@@ -21,18 +21,32 @@ enum class Phase {
   kStopping = 2,  // intent: containers, network and namespaces are going; recovery finishes
   kNotReady = 3,
   kRemoving = 4,  // intent: recovery finishes
+  kDefined = 5,   // standalone, and never started: nothing but the record
 };
 
-inline constexpr uint32_t kPodRecordVersion = 2;
+// Records of the kubelet's pods are of version 2: an earlier davitd reads them.
+inline constexpr uint32_t kPodRecordVersion = 3;
+
+// An interface of a standalone pod, as it is.
+struct AttachedEndpoint {
+  std::string network;
+  std::string interface;
+  std::vector<std::string> ip_cidrs;
+  std::string gateway;
+  std::string mac_address;
+  std::vector<std::string> aliases;
+  bool dns = false;
+};
 
 struct PodRecord {
-  uint32_t version = kPodRecordVersion;
+  uint32_t version = 2;  // 3: standalone
   PodId id;
   Phase phase = Phase::kCreating;
   std::string boot_id;  // another boot: no namespace or process of it is left, but address leases may be
   PodSpec spec;
   std::string runtime_handler;  // resolved: never empty
   int64_t created_at = 0;       // wall nanoseconds
+  int64_t started_at = 0;       // standalone: the last start; 0: never
   std::string hostname;         // resolved
   std::string cgroup;           // path in every hierarchy
   bool owns_cgroup = false;     // was not there before: goes with the pod
@@ -42,6 +56,10 @@ struct PodRecord {
   // still has one owes a DEL that failed.
   std::string attachment;
   std::vector<std::string> ips;  // primary first
+  // Of a standalone pod, for readers: what the attachment says.
+  std::vector<AttachedEndpoint> endpoints;
+  std::vector<PortMapping> ports;  // those that are published, with the host ports that were chosen
+  bool resolver = false;           // its names are answered inside of it (network/name_server.h)
 
   std::optional<sys::Resources> pending_resources;  // an update under way: recovery finishes it
   std::optional<sys::Resources> pending_overhead;

@@ -42,13 +42,13 @@ TEST(PodRecordTest, ReadsTheVersionBefore) {
 }
 
 TEST(PodRecordTest, RefusesWhatItCannotRead) {
-  for (const char* bad : {"", "{}", "{\"id\":\"x\"}", "{\"version\":3}"}) EXPECT_FALSE(ParsePodRecord(bad).ok()) << bad;
+  for (const char* bad : {"", "{}", "{\"id\":\"x\"}", "{\"version\":4}"}) EXPECT_FALSE(ParsePodRecord(bad).ok()) << bad;
 }
 
 TEST(PodRecordTest, ANewerVersionIsToldBeforeItsMembers) {
-  Status status = ParsePodRecord(R"({"spec":5,"version":3})").status();
+  Status status = ParsePodRecord(R"({"spec":5,"version":4})").status();
   EXPECT_EQ(status.code(), StatusCode::kDataLoss);
-  EXPECT_NE(status.message().find("pod record of version 3"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("pod record of version 4"), std::string::npos) << status.message();
 }
 
 }  // namespace

@@ -273,6 +273,7 @@ DiskUsage Rootfs::LastUsageOfAll() const {
 }
 
 std::string Rootfs::UpperDir(const ContainerId& id) const { return state_->UpperOf(id); }
+std::string Rootfs::LogPath(const ContainerId& id) const { return state_->DirOf(id) + "/output.log"; }
 std::string Rootfs::VolumesDir(const ContainerId& id) const { return state_->DirOf(id) + "/volumes"; }
 
 Result<std::vector<ContainerId>> Rootfs::List() const {

@@ -4,6 +4,7 @@
 //   <root>/containers/<id>/work/      overlayfs' own
 //   <root>/containers/<id>/empty/     the lowerdir of an image without layers
 //   <root>/containers/<id>/volumes/   the container's other files (container/declared_volumes.h)
+//   <root>/containers/<id>/output.log of standalone containers
 //
 // Mounted "volatile": unmounting does not sync, because a container's files die with it. Every call is
 // idempotent and needs the id alone, so recovery repeats it from the container's record, which the
@@ -85,6 +86,8 @@ class Rootfs {
   // A directory for what else belongs to the container and goes with its writable layer; the caller makes it
   // after Mount.
   [[nodiscard]] std::string VolumesDir(const ContainerId& id) const;
+  // For the output of a container that nobody gave a log of its own; goes with its writable layer too.
+  [[nodiscard]] std::string LogPath(const ContainerId& id) const;
   // Containers with a writable directory, recorded or not: recovery removes those nobody knows.
   Result<std::vector<ContainerId>> List() const;
 

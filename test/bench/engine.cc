@@ -14,13 +14,13 @@ namespace davit::bench {
 namespace cri = ::runtime::v1;
 
 Result<std::unique_ptr<Engine>> Engine::Connect(const std::string& endpoint, const std::string& tag, pid_t daemon) {
-  ASSIGN_OR_RETURN(std::unique_ptr<cli::Client> client, cli::Client::Make(endpoint, cli::kNoTimeout));
+  ASSIGN_OR_RETURN(std::unique_ptr<client::Client> client, client::Client::Make(endpoint, client::kNoTimeout));
   ASSIGN_OR_RETURN(cri::VersionResponse version, client->Call(cri::VersionRequest()));
   return std::unique_ptr<Engine>(
       new Engine(std::move(client), version.runtime_name() + tag, version.runtime_version(), daemon));
 }
 
-Engine::Engine(std::unique_ptr<cli::Client> client, std::string name, std::string version, pid_t daemon)
+Engine::Engine(std::unique_ptr<client::Client> client, std::string name, std::string version, pid_t daemon)
     : client_(std::move(client)),
       name_(std::move(name)),
       version_(std::move(version)),

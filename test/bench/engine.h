@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/client.h"
+#include "client/client.h"
 
 namespace davit::bench {
 
@@ -27,7 +27,7 @@ class Engine {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const std::string& version() const { return version_; }
   [[nodiscard]] pid_t daemon() const { return daemon_; }  // 0: not known
-  cli::Client& client() { return *client_; }
+  client::Client& client() { return *client_; }
 
   Status EnsureImage(const std::string& image);
   // A pod with its own network namespace and a name that no other has.
@@ -41,9 +41,9 @@ class Engine {
   Status RemovePod(const Pod& pod);
 
  private:
-  Engine(std::unique_ptr<cli::Client> client, std::string name, std::string version, pid_t daemon);
+  Engine(std::unique_ptr<client::Client> client, std::string name, std::string version, pid_t daemon);
 
-  const std::unique_ptr<cli::Client> client_;
+  const std::unique_ptr<client::Client> client_;
   const std::string name_;
   const std::string version_;
   const pid_t daemon_;

@@ -19,7 +19,7 @@ std::atomic<bool> stop_requested{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "set by a signal handler");
 
 struct Flags {
-  std::string endpoint = davit::cli::kDefaultEndpoint;
+  std::string endpoint = davit::client::kDefaultEndpoint;
   std::string versus;
   pid_t daemon_pid = 0;
   pid_t versus_pid = 0;

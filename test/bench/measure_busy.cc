@@ -150,7 +150,7 @@ Status Bench::Reads(Engine& engine, const std::string& when) {
     std::function<Status()> call;
     std::vector<double> samples;
   };
-  cli::Client& client = engine.client();
+  client::Client& client = engine.client();
   std::vector<Read> reads = {
       {"Version", [&] { return client.Call(cri::VersionRequest()).status(); }, {}},
       {"ListContainers", [&] { return client.Call(cri::ListContainersRequest()).status(); }, {}},

@@ -78,9 +78,82 @@ class VerifyImagesReport;
 class VerifyImagesRequest;
 class SaveImagesChunk;
 class SaveImagesRequest;
+class ArchiveChunk;
+class CheckHealthRequest;
+class CheckHealthResponse;
+class CommitRequest;
+class CommitResponse;
+class ConnectNetworkRequest;
+class ConnectNetworkResponse;
+class CreateContainerRequest;
+class CreateContainerResponse;
+class CreateNetworkRequest;
+class CreateNetworkResponse;
+class CreatePodRequest;
+class CreatePodResponse;
+class CreateVolumeRequest;
+class CreateVolumeResponse;
+class DisconnectNetworkRequest;
+class DisconnectNetworkResponse;
+class Event;
+class EventsRequest;
+class ExecStandaloneRequest;
+class ExecStandaloneResponse;
+class KillContainerRequest;
+class KillContainerResponse;
+class ListChangesRequest;
+class ListChangesResponse;
+class ListContainersAllRequest;
+class ListContainersAllResponse;
+class ListNetworksRequest;
+class ListNetworksResponse;
+class ListPodsRequest;
+class ListPodsResponse;
+class ListProcessesRequest;
+class ListProcessesResponse;
+class ListStoredImagesRequest;
+class ListStoredImagesResponse;
+class ListVolumesRequest;
+class ListVolumesResponse;
+class PauseContainerRequest;
+class PauseContainerResponse;
+class PrepareContainerRequest;
+class PrepareContainerResponse;
+class ReadArchiveRequest;
+class RemoveNetworkRequest;
+class RemoveNetworkResponse;
+class RemovePodRequest;
+class RemovePodResponse;
+class RemoveStandaloneRequest;
+class RemoveStandaloneResponse;
+class RemoveStoredImageRequest;
+class RemoveStoredImageResponse;
+class RemoveVolumeRequest;
+class RemoveVolumeResponse;
+class RenameContainerRequest;
+class RenameContainerResponse;
+class StartPodRequest;
+class StartPodResponse;
+class StartStandaloneRequest;
+class StartStandaloneResponse;
+class StatPathRequest;
+class StatPathResponse;
+class StopPodRequest;
+class StopPodResponse;
+class StopStandaloneRequest;
+class StopStandaloneResponse;
+class TagImageRequest;
+class TagImageResponse;
+class UnpauseContainerRequest;
+class UnpauseContainerResponse;
+class UpdateStandaloneRequest;
+class UpdateStandaloneResponse;
+class WaitContainerRequest;
+class WaitContainerResponse;
+class WriteArchiveRequest;
 }  // namespace davit::control::v1
 
-namespace davit::cli {
+namespace davit::client {
 
 namespace cri = ::runtime::v1;
 using Millis = std::chrono::milliseconds;
@@ -90,6 +163,13 @@ inline constexpr char kDefaultEndpoint[] = "unix:///run/davit/davit.sock";
 
 // "/run/x.sock" of "unix:///run/x.sock", "unix:/run/x.sock" or "/run/x.sock". kInvalidArgument otherwise.
 Result<std::string> SocketPath(const std::string& endpoint);
+
+// A stream that goes on until it ends, or this is destroyed: no callback runs after that. May be destroyed from its
+// own callbacks.
+class Subscription {
+ public:
+  virtual ~Subscription() = default;
+};
 
 class Client {
  public:
@@ -132,6 +212,58 @@ class Client {
   // kUnimplemented where another CRI runtime is behind the socket.
   Result<control::v1::DiskUsageResponse> Call(const control::v1::DiskUsageRequest& request);
 
+  // Standalone pods and containers, volumes, networks, files. Calls that wait for a grace period or for the
+  // disk (StopContainer, StopPod, RemovePod, RemoveContainer, Commit, ListVolumes) have no limit of their own.
+  Result<control::v1::CreatePodResponse> Call(const control::v1::CreatePodRequest& request);
+  Result<control::v1::StartPodResponse> Call(const control::v1::StartPodRequest& request);
+  Result<control::v1::StopPodResponse> Call(const control::v1::StopPodRequest& request);
+  Result<control::v1::RemovePodResponse> Call(const control::v1::RemovePodRequest& request);
+  Result<control::v1::ListPodsResponse> Call(const control::v1::ListPodsRequest& request);
+  Result<control::v1::CreateContainerResponse> Call(const control::v1::CreateContainerRequest& request);
+  Result<control::v1::PrepareContainerResponse> Call(const control::v1::PrepareContainerRequest& request);
+  Result<control::v1::StartStandaloneResponse> Call(const control::v1::StartStandaloneRequest& request);
+  Result<control::v1::StopStandaloneResponse> Call(const control::v1::StopStandaloneRequest& request);
+  Result<control::v1::KillContainerResponse> Call(const control::v1::KillContainerRequest& request);
+  Result<control::v1::PauseContainerResponse> Call(const control::v1::PauseContainerRequest& request);
+  Result<control::v1::UnpauseContainerResponse> Call(const control::v1::UnpauseContainerRequest& request);
+  Result<control::v1::RenameContainerResponse> Call(const control::v1::RenameContainerRequest& request);
+  Result<control::v1::UpdateStandaloneResponse> Call(const control::v1::UpdateStandaloneRequest& request);
+  Result<control::v1::RemoveStandaloneResponse> Call(const control::v1::RemoveStandaloneRequest& request);
+  Result<control::v1::ListContainersAllResponse> Call(const control::v1::ListContainersAllRequest& request);
+  Result<control::v1::ExecStandaloneResponse> Call(const control::v1::ExecStandaloneRequest& request);
+  Result<control::v1::ListProcessesResponse> Call(const control::v1::ListProcessesRequest& request);
+  Result<control::v1::CheckHealthResponse> Call(const control::v1::CheckHealthRequest& request);
+  Result<control::v1::CreateVolumeResponse> Call(const control::v1::CreateVolumeRequest& request);
+  Result<control::v1::ListVolumesResponse> Call(const control::v1::ListVolumesRequest& request);
+  Result<control::v1::RemoveVolumeResponse> Call(const control::v1::RemoveVolumeRequest& request);
+  Result<control::v1::CreateNetworkResponse> Call(const control::v1::CreateNetworkRequest& request);
+  Result<control::v1::ListNetworksResponse> Call(const control::v1::ListNetworksRequest& request);
+  Result<control::v1::RemoveNetworkResponse> Call(const control::v1::RemoveNetworkRequest& request);
+  Result<control::v1::ConnectNetworkResponse> Call(const control::v1::ConnectNetworkRequest& request);
+  Result<control::v1::DisconnectNetworkResponse> Call(const control::v1::DisconnectNetworkRequest& request);
+  Result<control::v1::StatPathResponse> Call(const control::v1::StatPathRequest& request);
+  Result<control::v1::ListChangesResponse> Call(const control::v1::ListChangesRequest& request);
+  Result<control::v1::CommitResponse> Call(const control::v1::CommitRequest& request);
+  Result<control::v1::TagImageResponse> Call(const control::v1::TagImageRequest& request);
+  Result<control::v1::RemoveStoredImageResponse> Call(const control::v1::RemoveStoredImageRequest& request);
+  Result<control::v1::ListStoredImagesResponse> Call(const control::v1::ListStoredImagesRequest& request);
+
+  // A tar; an error of `chunk` ends it and is returned.
+  Status ReadArchive(const control::v1::ReadArchiveRequest& request,
+                     const std::function<Status(const control::v1::ArchiveChunk&)>& chunk);
+  // `next` fills one message after the other and returns false at the end; its error ends the call and is returned.
+  Status WriteArchive(const std::function<Result<bool>(control::v1::WriteArchiveRequest&)>& next);
+
+  // Streams without a thread of their own: `message` and `end` are called on gRPC's threads, one at a time.
+  std::unique_ptr<Subscription> Wait(const control::v1::WaitContainerRequest& request,
+                                     std::function<void(const control::v1::WaitContainerResponse&)> message,
+                                     std::function<void(const Status&)> end);
+  std::unique_ptr<Subscription> Watch(const control::v1::EventsRequest& request,
+                                      std::function<void(const control::v1::Event&)> message,
+                                      std::function<void(const Status&)> end);
+  std::unique_ptr<Subscription> WatchCri(std::function<void(const cri::ContainerEventResponse&)> message,
+                                         std::function<void(const Status&)> end);
+
   // Pulls with progress; the image's ID. kUnimplemented when the endpoint has no davit.control.
   Result<std::string> Pull(const control::v1::PullImageRequest& request,
                            const std::function<void(const control::v1::PullImageProgress&)>& progress);
@@ -163,4 +295,4 @@ class Client {
   const std::unique_ptr<Stubs> stubs_;
 };
 
-}  // namespace davit::cli
+}  // namespace davit::client

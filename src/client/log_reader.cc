@@ -1,4 +1,4 @@
-#include "cli/log_reader.h"
+#include "client/log_reader.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
-namespace davit::cli {
+namespace davit::client {
 namespace {
 
 constexpr size_t kChunk = 64 * 1024;
@@ -161,4 +161,4 @@ bool LogFile::Rotated() {
   return true;
 }
 
-}  // namespace davit::cli
+}  // namespace davit::client

@@ -9,7 +9,7 @@
 #include "base/result.h"
 #include "sys/unique_fd.h"
 
-namespace davit::cli {
+namespace davit::client {
 
 enum class LogStream { kStdout, kStderr };
 
@@ -68,4 +68,4 @@ class LogFile {
   sys::UniqueFd fd_;
 };
 
-}  // namespace davit::cli
+}  // namespace davit::client

@@ -1,4 +1,4 @@
-#include "cli/log_reader.h"
+#include "client/log_reader.h"
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-namespace davit::cli {
+namespace davit::client {
 namespace {
 
 constexpr char kTime[] = "2026-11-22T10:00:00.000000000Z";
@@ -149,4 +149,4 @@ TEST_F(LogFileTest, GoesOnInTheFileThatARotationBegan) {
 }
 
 }  // namespace
-}  // namespace davit::cli
+}  // namespace davit::client
