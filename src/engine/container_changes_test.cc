@@ -1,5 +1,6 @@
 #include "engine/container_changes.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
