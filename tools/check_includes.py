@@ -41,7 +41,7 @@ ALLOWED = {
     "engine": {"pod", "container", "trust", "registries", "image", "sif", "stream", "network", "runtime", "monitor", "store", "config", "http",
                "sched", "oci", "sys"},
     # The value types that engine's use cases take and give.
-    "cri": {"config", "engine", "pod", "container", "image", "network", "stream", "oci"},
+    "cri": {"config", "engine", "pod", "container", "image", "network", "store", "stream", "oci"},
     # What the command line and the HTTP API both need to speak to davitd.
     "client": {"http", "sys"},
     "api": {"client", "http", "oci", "sched", "sys"},
