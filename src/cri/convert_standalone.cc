@@ -102,6 +102,7 @@ void Fill(const container::ContainerSpec& in, bool full, v1::ContainerConfig* ou
   out->set_stdin(in.open_stdin);
   out->set_stdin_once(in.stdin_once);
   for (const container::Mount& mount : in.mounts) {
+    if (!mount.volume.empty()) continue;  // told as volumes
     v1::Mount* item = out->add_mounts();
     item->set_container_path(mount.container_path);
     item->set_host_path(mount.host_path);

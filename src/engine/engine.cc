@@ -274,6 +274,12 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->layer_mounts,
                    store::LayerMounts::Open(config.state, *raw->layers,
                                             [raw](const std::string& diff_id) { return raw->UsesLayer(diff_id); }));
+  raw->tree_program = programs.pull;
+  // What commits of an earlier davitd have left.
+  RETURN_IF_ERROR(raw->trash->Discard(config.root + "/commits"));
+  ASSIGN_OR_RETURN(raw->volumes, store::Volumes::Open(config.root, *raw->trash, [raw](const std::string& name) {
+                     return !raw->UsersOfVolume(name).empty();
+                   }));
   raw->CollectMounts();
   raw->trust = std::make_unique<TrustGate>(raw->config.image, programs.pull, *raw->images, *raw->content);
   if (Status ready = raw->trust->Ready(); !ready.ok()) LogWarning("no image is taken: {}", ready.message());

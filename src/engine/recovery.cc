@@ -69,6 +69,7 @@ Status Engine::State::Recover() {
 void Engine::State::RecoverContainer(const ContainerRecord& record) {
   using container::Phase;
   Status status;
+  ThawAfterCommit(record);
   switch (record.phase) {
     case Phase::kCreating:
     case Phase::kRemoving:

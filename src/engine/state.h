@@ -43,6 +43,7 @@
 #include "store/open_database.h"
 #include "store/rootfs.h"
 #include "store/trash.h"
+#include "store/volumes.h"
 #include "stream/server.h"
 #include "sys/process.h"
 
@@ -91,7 +92,9 @@ struct Engine::State {
   std::unique_ptr<store::Content> content;
   std::unique_ptr<store::DirectoryLayers> layers;
   std::unique_ptr<store::LayerMounts> layer_mounts;
+  std::string tree_program;  // davit-pull
   std::unique_ptr<store::Rootfs> rootfs;
+  std::unique_ptr<store::Volumes> volumes;
   std::unique_ptr<EventLog> events;
   ActivityLog activity;
   std::unique_ptr<Records> records;
@@ -160,8 +163,9 @@ struct Engine::State {
   PullSlots pull_slots{pull_pool, 6};  // before the pool, which it uses: destroyed after it
   sched::ThreadPool pull_pool{"davit-pull", 16};
   sched::ThreadPool image_pool{"davit-image", 2};
-  sched::ThreadPool save_pool{"davit-save", 2};  // each waits for a client that reads
-  std::mutex strands_lock;                       // guards the pointer: timers may fire while the engine ends
+  sched::ThreadPool save_pool{"davit-save", 2};     // each waits for a client that reads
+  sched::ThreadPool files_pool{"davit-files", 16};  // these too, or for one that writes
+  std::mutex strands_lock;                          // guards the pointer: timers may fire while the engine ends
   std::unique_ptr<sched::Strands> strands;
 
   std::unique_ptr<StreamBackend> stream_backend;
@@ -225,6 +229,37 @@ struct Engine::State {
   Result<Target> FindTarget(const PodId& pod, const container::NamespaceOptions& options) const;
   // Fills record.image_volumes; returns the layers' directories and what keeps them until the record does.
   Result<ImageVolumes> FindImageVolumes(container::ContainerRecord& record, const pod::PodRecord& pod);
+  // Gives the mounts of named volumes their host paths. kNotFound naming a volume.
+  Result<std::vector<store::VolumeHold>> FindVolumes(container::ContainerRecord& record);
+  // The volumes of a standalone container: those that it names, made where they are not there, and anonymous ones for
+  // what has no name and for the paths that the image declares and nothing else is mounted at. Filled into
+  // spec.standalone and spec.mounts. Held until a record names them; on an error none that was made here stays.
+  struct DefinedVolumes {
+    std::vector<store::VolumeHold> holds;
+    std::vector<std::string> made;
+  };
+  Result<DefinedVolumes> DefineVolumes(const oci::ImageConfig& image, container::ContainerSpec& spec);
+  // Removes volumes that nobody uses; what fails is logged.
+  void RemoveVolumes(DefinedVolumes volumes);
+  // After a standalone container is gone: the anonymous ones of its volumes.
+  void RemoveAnonymousVolumes(const container::ContainerRecord& record);
+  // A container's root for a helper (tree_helper.h): of a running one as its processes see it.
+  struct Tree {
+    ContainerPtr record;
+    sys::UniqueFd root;  // or the job says where it is
+    image::TreeJob job;
+  };
+  Result<Tree> OpenTree(const std::string& container, const std::string& verb, const std::string& path);
+  // On the strand: mounts the root of a container that does not run, where it is not.
+  Status MountForFiles(const container::ContainerRecord& record);
+  // Without a leading "/".
+  [[nodiscard]] std::vector<std::string> MountPointsOf(const container::ContainerRecord& record) const;
+  Result<std::string> CommitNow(const CommitRequest& request);
+  void ThawAfterCommit(const container::ContainerRecord& record);
+  [[nodiscard]] std::vector<std::string> UsersOfImage(const std::string& id) const;
+  Result<RemovedImage> RemoveStoredImageNow(const std::string& text, bool force);
+  // Ids of the containers whose records name a volume.
+  [[nodiscard]] std::vector<std::string> UsersOfVolume(const std::string& name) const;
   // Topmost first; what is a file is mounted, for as long as a record names it or the lease lives.
   Result<std::vector<std::string>> LayerPaths(const std::vector<std::string>& diff_ids, store::MountLease& lease);
   // Makes the image of an artifact that is a SIF file, if it is one and they are wanted; else returns it as it is.
@@ -255,11 +290,12 @@ struct Engine::State {
                           std::function<void(const ContainerId&, const Finish&)> now, Done<Nothing> done);
   Result<PodId> DefinePodNow(const pod::PodSpec& spec);
   Result<DefinedContainer> DefineContainerNow(ContainerDefinition definition);
+  Result<DefinedContainer> RecordDefinition(ContainerDefinition& definition, const image::ImageRecord& image);
   Result<bool> StartPodNow(const PodId& id);
   Status PrepareNow(const ContainerId& id);
   Result<bool> StartStandaloneNow(const ContainerId& id);
   Status PauseNow(const ContainerId& id, bool pause);
-  Status RemoveStandaloneNow(const ContainerId& id, bool force, bool volumes);
+  Status RemoveStandaloneNow(const ContainerId& id, bool force, bool volumes_too);
   // After a run has ended: starts it again, or gives up what it held of the node.
   void AfterRun(const ContainerId& id);
   void PlanRestart(const container::ContainerRecord& record);
