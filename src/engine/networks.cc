@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "engine/state.h"
+#include "pod/files.h"
 
 namespace davit::engine {
 namespace {
