@@ -332,6 +332,7 @@ struct Engine::State {
   void PullOne(const image::Reference& reference, const Pull& pull, Done<image::ImageRecord> done);
   Result<image::ImageRecord> PresentByDigest(const image::Reference& reference);
   // Blocks.
+  Status PinLoaded(image::Puller::Loaded& loaded);  // where image.pinned says so
   Result<image::Puller::Loaded> LoadPreloaded(const std::string& path, uint32_t image, const image::PullCancel& cancel);
   // An archive, on a thread of the pulls. `key`: what clients wait for (PullWaiters).
   void LoadNow(const std::string& key, image::PullRequest request, PullWanted wanted, Done<image::Puller::Loaded> done);
