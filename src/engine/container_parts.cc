@@ -58,19 +58,19 @@ Result<std::vector<std::string>> Engine::State::LayerPaths(const std::vector<std
 }
 
 Result<ImageVolumes> Engine::State::FindImageVolumes(ContainerRecord& record, const pod::PodRecord& pod) {
-  ImageVolumes volumes;
+  ImageVolumes found;
   for (size_t i = 0; i < record.spec.mounts.size(); ++i) {
     const std::string& text = record.spec.mounts[i].image;
     if (text.empty()) continue;
     const std::string field = "mounts[" + std::to_string(i) + "].image";
     ASSIGN_OR_RETURN_WITH(image::ImageRecord image, images->Resolve(text), field);
-    volumes.holds.push_back(images->Hold(image.layers));
+    found.holds.push_back(images->Hold(image.layers));
     ASSIGN_OR_RETURN_WITH(image, images->Find(image.id), field);
     RETURN_IF_ERROR(trust->Check(image, text, "", pod.spec.namespace_name).Annotate(field));
-    ASSIGN_OR_RETURN_WITH(volumes.layers[i], LayerPaths(image.layers, volumes.mounts), field);
+    ASSIGN_OR_RETURN_WITH(found.layers[i], LayerPaths(image.layers, found.mounts), field);
     record.image_volumes[std::to_string(i)] = {image.id, image.layers};
   }
-  return volumes;
+  return found;
 }
 
 Status Engine::State::CheckUserNamespaces(const std::string& handler) const {

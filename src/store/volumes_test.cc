@@ -21,7 +21,9 @@ class VolumesTest : public testing::Test {
     Reopen();
   }
   void TearDown() override {
-    if (volumes_) EXPECT_TRUE(volumes_->Collect().ok());
+    if (volumes_) {
+      EXPECT_TRUE(volumes_->Collect().ok());
+    }
   }
   void Reopen() {
     volumes_.reset();

@@ -20,15 +20,15 @@ namespace davit::stream {
 struct ExecRequest {
   ContainerId container;
   std::vector<std::string> command;
+  bool terminal = false;
+  bool want_stdin = false;
+  bool want_stdout = false;
+  bool want_stderr = false;
   // Beyond CRI; empty: the container's.
   std::string user;               // "name|uid[:group|gid]"
   std::vector<std::string> envs;  // "KEY=value", over the container's
   std::string working_dir;
   bool privileged = false;
-  bool terminal = false;
-  bool want_stdin = false;
-  bool want_stdout = false;
-  bool want_stderr = false;
 };
 
 struct AttachRequest {
