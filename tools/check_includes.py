@@ -61,7 +61,7 @@ TEST_EXTRA = {"sys", "sched"}
 # Libraries whose headers cost every includer dearly, or would tie the folders to them. Keys are
 # patterns of the included name, values the folders whose headers may use them.
 PRIVATE_LIBRARIES = [
-    (re.compile(r"^boost/json"), "Boost.JSON", {"oci"}),
+    (re.compile(r"^boost/json"), "Boost.JSON", {"oci", "api"}),
     (re.compile(r"^boost/(beast|asio)"), "Boost.Beast", set()),
     (re.compile(r"^nlohmann/"), "nlohmann/json", set()),
     (re.compile(r"^spdlog/"), "spdlog", set()),

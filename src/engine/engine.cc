@@ -125,6 +125,7 @@ image::PullerOptions MakePullerOptions(const config::ImageConfig& config, const 
   image::PullerOptions options;
   options.helper_path = helper;
   options.limits.max_parallel_layers = static_cast<uint32_t>(config.max_parallel_layers);
+  options.limits.connections_per_layer = static_cast<uint32_t>(config.connections_per_layer);
   options.limits.max_layer_bytes = static_cast<uint64_t>(config.max_layer_bytes);
   options.limits.max_image_bytes = static_cast<uint64_t>(config.max_image_bytes);
   options.limits.max_layer_entries = static_cast<uint64_t>(config.max_entries);
@@ -312,7 +313,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   raw->pod_network = std::make_unique<network::PodNetwork>(network::PodNetworkOptions{config.network.bin_dirs},
                                                            *raw->network, *raw->named_networks);
 
-  raw->names = std::make_unique<network::NameServer>(raw->LookupOfNames());
+  raw->name_server = std::make_unique<network::NameServer>(raw->LookupOfNames());
 
   container::ContainersOptions containers;
   raw->idmap = ProbeIdmap(config.root + "/layers");

@@ -52,6 +52,7 @@ void Engine::CreateNetwork(network::NamedNetwork wanted, Done<NetworkView> done)
   State* state = state_.get();
   state->Post(kStrand, [state, wanted = std::move(wanted), done = std::move(done)] {
     Result<network::NetworkPtr> made = state->named_networks->Create(wanted);
+    if (made.ok()) state->TellOfNetwork("create", **made, {});
     done(made.ok() ? Result<NetworkView>(NetworkView{*made, {}}) : made.status().Annotate("create network"));
   });
 }
@@ -93,7 +94,20 @@ Status Engine::State::RemoveNetworkNow(const std::string& text) {
     return FailedPrecondition("network " + found->name + " has active endpoints: pods " + Join(named, ", ") +
                               (holders.size() > kNamed ? ", …" : ""));
   }
-  return named_networks->Remove(found->name);
+  RETURN_IF_ERROR(named_networks->Remove(found->name));
+  TellOfNetwork("destroy", *found, {});
+  return {};
+}
+
+void Engine::State::TellOfNetwork(const std::string& action, const network::NamedNetwork& about, const PodId& pod) {
+  std::map<std::string, std::string> attributes = about.labels;
+  attributes["name"] = about.name;
+  attributes["type"] = about.driver;
+  if (pod.empty()) activity.Add({"network", action, about.id, 0, attributes, true});
+  for (const ContainerPtr& container : pod.empty() ? std::vector<ContainerPtr>() : View().ContainersOf(pod)) {
+    attributes["container"] = container->id.str();
+    activity.Add({"network", action, about.id, 0, attributes, true});
+  }
 }
 
 void Engine::ConnectNetwork(const std::string& container, pod::NetworkEndpoint endpoint, Done<Nothing> done) {
@@ -130,8 +144,13 @@ void Engine::State::NetworkVerb(const std::string& verb, const std::string& want
   }
   const std::string intent = verb + " network " + name + " and pod " + pod->Short();
   verbs.Join(verb + " " + name + " " + pod->str(), std::move(done),
-             [this, pod = *pod, name, intent, now = std::move(now)](auto finish) {
-               Post(pod.str(), [pod, name, intent, finish, now] { finish(ToResult(now(pod, name).Annotate(intent))); });
+             [this, verb, pod = *pod, name, intent, now = std::move(now)](auto finish) {
+               Post(pod.str(), [this, verb, pod, name, intent, finish, now] {
+                 Status status = now(pod, name);
+                 Result<network::NetworkPtr> about = named_networks->Find(name);
+                 if (status.ok() && about.ok()) TellOfNetwork(verb, **about, pod);
+                 finish(ToResult(status.Annotate(intent)));
+               });
              });
 }
 
@@ -260,7 +279,7 @@ Status Engine::State::ResumeNetwork(const pod::PodRecord& pod) {
 
 Status Engine::State::OpenNames(const pod::PodRecord& pod, bool fresh) {
   if (!pod.resolver) return {};
-  return names->Open(pod.id, sandboxes->paths().Namespace(pod.id, "net"), fresh);
+  return name_server->Open(pod.id, sandboxes->paths().Namespace(pod.id, "net"), fresh);
 }
 
 network::NameLookup Engine::State::LookupOfNames() {

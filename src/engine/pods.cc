@@ -177,7 +177,7 @@ Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
 
 // From the record; what cannot be undone now stays recorded and is tried again.
 Status Engine::State::UndoPod(pod::PodRecord record) {
-  names->Close(record.id);
+  name_server->Close(record.id);
   Status undone = sandboxes->Destroy(record, Deadline::After(kVerbBudget));
   if (IsStandalone(record)) {
     record.phase = record.started_at > 0 ? pod::Phase::kNotReady : pod::Phase::kDefined;
@@ -249,7 +249,7 @@ Status Engine::State::StopPodNow(const PodId& id) {
   record.phase = pod::Phase::kStopping;
   RETURN_IF_ERROR(records->Put(record));
   pod_interfaces.Drop(id);  // after the phase: nobody opens them again
-  names->Close(id);
+  name_server->Close(id);
   FaultPoint("pod.stop.intent");
   for (const ContainerPtr& ctr : View().ContainersOf(id)) {
     RETURN_IF_ERROR(Settle(ctr->id).Annotate("end container " + ctr->id.Short()));
@@ -271,7 +271,7 @@ Status Engine::State::RemovePodNow(const PodId& id) {
   record.phase = pod::Phase::kRemoving;
   RETURN_IF_ERROR(records->Put(record));
   pod_interfaces.Drop(id);
-  names->Close(id);
+  name_server->Close(id);
   FaultPoint("pod.remove.intent");
   for (const ContainerPtr& ctr : View().ContainersOf(id)) {
     RETURN_IF_ERROR(RemoveContainerNow(ctr->id).Annotate("remove container " + ctr->id.Short()));

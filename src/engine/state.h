@@ -110,7 +110,7 @@ struct Engine::State {
   std::shared_ptr<const NameIndex> name_index;
   std::vector<std::string> node_servers;
   std::chrono::steady_clock::time_point node_servers_read;
-  std::unique_ptr<network::NameServer> names;  // asks records: ends before them
+  std::unique_ptr<network::NameServer> name_server;  // asks records: ends before them
   std::unique_ptr<container::Containers> containers;
   std::unique_ptr<pod::Sandboxes> sandboxes;
 
@@ -203,6 +203,8 @@ struct Engine::State {
 
   // ---- Networks (networks.cc) ----
   Status RemoveNetworkNow(const std::string& text);
+  // For the activity log; of a pod: of each of its containers.
+  void TellOfNetwork(const std::string& action, const network::NamedNetwork& about, const PodId& pod);
   // `now` on the strand of the pod of `container`; joined.
   void NetworkVerb(const std::string& verb, const std::string& wanted, const std::string& container, Done<Nothing> done,
                    std::function<Status(const PodId&, const std::string& network)> now);
@@ -330,6 +332,7 @@ struct Engine::State {
   void PullOne(const image::Reference& reference, const Pull& pull, Done<image::ImageRecord> done);
   Result<image::ImageRecord> PresentByDigest(const image::Reference& reference);
   // Blocks.
+  Status PinLoaded(image::Puller::Loaded& loaded);  // where image.pinned says so
   Result<image::Puller::Loaded> LoadPreloaded(const std::string& path, uint32_t image, const image::PullCancel& cancel);
   // An archive, on a thread of the pulls. `key`: what clients wait for (PullWaiters).
   void LoadNow(const std::string& key, image::PullRequest request, PullWanted wanted, Done<image::Puller::Loaded> done);

@@ -119,7 +119,9 @@ class RootNameServerTest : public ::testing::Test {
   }
   void TearDown() override {
     server_.reset();
-    if (node_) EXPECT_TRUE(sys::Unpin(netns_).ok());
+    if (node_) {
+      EXPECT_TRUE(sys::Unpin(netns_).ok());
+    }
   }
   void Start() {
     NameLookup lookup;
