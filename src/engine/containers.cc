@@ -215,15 +215,15 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
   record.image_id = image.id;
   NameImage(record, image, images->names());
   record.layers = image.layers;
-  ASSIGN_OR_RETURN(ImageVolumes volumes, FindImageVolumes(record, pod));
+  ASSIGN_OR_RETURN(ImageVolumes image_volumes, FindImageVolumes(record, pod));
   ASSIGN_OR_RETURN(const std::vector<store::VolumeHold> held_volumes, FindVolumes(record));
   container::CreateInputs inputs;
-  inputs.volumes = this->volumes.get();
+  inputs.volumes = volumes.get();
   inputs.image = image_config.get();
   inputs.pod = EnvironmentFor(pod);
   inputs.pod.target_pid_namespace = target.path;
-  inputs.image_volumes = std::move(volumes.layers);
-  ASSIGN_OR_RETURN(inputs.layer_paths, LayerPaths(image.layers, volumes.mounts));
+  inputs.image_volumes = std::move(image_volumes.layers);
+  ASSIGN_OR_RETURN(inputs.layer_paths, LayerPaths(image.layers, image_volumes.mounts));
   std::vector<std::string>& command = record.spec.command;
   const std::vector<std::string>& prefix = image.command_prefix;
   // One that is made again has it already.

@@ -277,7 +277,8 @@ Status Volumes::Fill(const std::string& name, const std::function<Status(const s
   ASSIGN_OR_RETURN(VolumeMount mount, ParseVolumeOptions(record.options));
   const std::string data = Mountpoint(name);
   Status filled = [&]() -> Status {
-    if (!mount.bind.empty() || !fill) return {};
+    // One that a container has mounted must not become another directory under it.
+    if (!mount.bind.empty() || !fill || (!record.fresh && !mount.tmpfs)) return {};
     ASSIGN_OR_RETURN(bool empty, IsEmpty(data));
     if (!empty) return {};
     if (mount.tmpfs) return fill(data);

@@ -100,9 +100,9 @@ class Volumes {
   // Takes the tmpfs away that neither a record nor a hold names.
   Status Collect();
 
-  // An empty volume gets its first content: `fill` is called with an empty directory, which then is the volume's, whole
-  // or not at all where it is a directory of Davit's own. One that has content, or is a directory of the node, stays as
-  // it is. Two containers that want to fill one volume wait for each other.
+  // An empty volume that no container has mounted gets its first content: `fill` is called with an empty directory, the
+  // volume's as a whole or not at all. A tmpfs is filled in place, whenever it is empty. One that has content, or is a
+  // directory of the node, stays as it is. Two containers that want to fill one volume wait for each other.
   Status Fill(const std::string& name, const std::function<Status(const std::string& directory)>& fill);
 
   // Reads the disk. kNotFound.

@@ -162,6 +162,18 @@ TEST_F(VolumesTest, AnEmptyVolumeIsFilledOnceAndWhole) {
   EXPECT_GT(volumes_->Usage("a")->bytes, 0U);
 }
 
+TEST_F(VolumesTest, OneThatWasMountedStaysTheSameDirectory) {
+  ASSERT_TRUE(volumes_->Create(Named("a")).ok());
+  auto nothing = [](const std::string&) { return Status(); };
+  ASSERT_TRUE(volumes_->Fill("a", nothing).ok());
+  struct stat before {};
+  struct stat after {};
+  ASSERT_EQ(::stat(volumes_->Mountpoint("a").c_str(), &before), 0);
+  ASSERT_TRUE(volumes_->Fill("a", nothing).ok());
+  ASSERT_EQ(::stat(volumes_->Mountpoint("a").c_str(), &after), 0);
+  EXPECT_EQ(before.st_ino, after.st_ino);
+}
+
 TEST_F(VolumesTest, TwoThatFillWaitForEachOther) {
   ASSERT_TRUE(volumes_->Create(Named("a")).ok());
   std::atomic<int> calls = 0;
