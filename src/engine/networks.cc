@@ -3,6 +3,7 @@
 #include "engine/networks.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "base/fault.h"
 #include "base/log.h"
@@ -35,15 +36,15 @@ std::vector<NetworkMember> MembersOf(const Snapshot& view, const std::string& na
   return members;
 }
 
-std::vector<std::string> HoldersOf(const Snapshot& view, const std::string& name) {
-  std::vector<std::string> holders;
+std::vector<PodPtr> HoldersOf(const Snapshot& view, const std::string& name) {
+  std::vector<PodPtr> holders;
   for (const auto& [id, record] : view.pods) {
     if (!record->spec.standalone || record->attachment.empty()) continue;
     Result<network::Attachment> attachment = network::Attachment::Parse(record->attachment);
     if (!attachment.ok()) continue;
     const bool on = std::any_of(attachment->endpoints.begin(), attachment->endpoints.end(),
                                 [&](const auto& endpoint) { return endpoint.network == name; });
-    if (on) holders.push_back(Describe(*record));
+    if (on) holders.push_back(record);
   }
   return holders;
 }
@@ -79,24 +80,40 @@ Result<std::vector<NetworkView>> Engine::Networks(const std::vector<std::string>
 void Engine::RemoveNetwork(const std::string& text, Done<Nothing> done) {
   State* state = state_.get();
   state->verbs.Join("remove network " + text, std::move(done), [state, text](auto finish) {
-    state->Post(kStrand, [state, text, finish] { finish(ToResult(state->RemoveNetworkNow(text))); });
+    state->Post(kStrand, [state, text, finish] { state->RemoveNetworkNow(text, /*again=*/true, finish); });
   });
 }
 
-Status Engine::State::RemoveNetworkNow(const std::string& text) {
-  if (text.empty()) return InvalidArgument("network is empty");
-  ASSIGN_OR_RETURN(network::NetworkPtr found, named_networks->Find(text));
-  const std::vector<std::string> holders = HoldersOf(*View(), found->name);
+void Engine::State::RemoveNetworkNow(const std::string& text, bool again, const Finish& finish) {
+  Result<network::NetworkPtr> found = text.empty() ? InvalidArgument("network is empty") : named_networks->Find(text);
+  if (!found.ok()) return finish(found.status());
+  const SnapshotPtr view = View();
+  const std::vector<PodPtr> holders = HoldersOf(*view, (*found)->name);
+  const bool busy = std::any_of(holders.begin(), holders.end(), [&](const PodPtr& pod) {
+    const std::vector<ContainerPtr> inside = view.ContainersOf(pod->id);
+    return std::any_of(inside.begin(), inside.end(),
+                       [](const ContainerPtr& ctr) { return ctr->phase == container::Phase::kRunning; });
+  });
+  if (!holders.empty() && !busy && again) {
+    // A client that saw a container end removes its network at once; the pod may just be going: it is let finish.
+    auto left = std::make_shared<std::atomic<size_t>>(holders.size());
+    for (const PodPtr& pod : holders) {
+      Post(pod->id.str(), [this, text, finish, left] {
+        if (--*left == 0) Post(kStrand, [this, text, finish] { RemoveNetworkNow(text, /*again=*/false, finish); });
+      });
+    }
+    return;
+  }
   if (!holders.empty()) {
     constexpr size_t kNamed = 10;
-    std::vector<std::string> named(holders.begin(),
-                                   holders.begin() + static_cast<ptrdiff_t>(std::min(kNamed, holders.size())));
-    return FailedPrecondition("network " + found->name + " has active endpoints: pods " + Join(named, ", ") +
-                              (holders.size() > kNamed ? ", …" : ""));
+    std::vector<std::string> named;
+    for (size_t i = 0; i < std::min(kNamed, holders.size()); ++i) named.push_back(Describe(*holders[i]));
+    return finish(FailedPrecondition("network " + (*found)->name + " has active endpoints: pods " + Join(named, ", ") +
+                                     (holders.size() > kNamed ? ", …" : "")));
   }
-  RETURN_IF_ERROR(named_networks->Remove(found->name));
-  TellOfNetwork("destroy", *found, {});
-  return {};
+  Status removed = named_networks->Remove((*found)->name);
+  if (removed.ok()) TellOfNetwork("destroy", **found, {});
+  finish(ToResult(removed));
 }
 
 void Engine::State::TellOfNetwork(const std::string& action, const network::NamedNetwork& about, const PodId& pod) {

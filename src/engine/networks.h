@@ -23,7 +23,7 @@ struct NetworkView {
 // Of `name` in this snapshot.
 std::vector<NetworkMember> MembersOf(const Snapshot& view, const std::string& name);
 
-// Ids, with names, of the pods that hold a place on a network, or may hold one: its removal has to wait for them.
-std::vector<std::string> HoldersOf(const Snapshot& view, const std::string& name);
+// The pods that hold a place on a network, or may hold one: it cannot go before they have given it up.
+std::vector<PodPtr> HoldersOf(const Snapshot& view, const std::string& name);
 
 }  // namespace davit::engine

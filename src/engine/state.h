@@ -202,7 +202,8 @@ struct Engine::State {
   void RetryDetachLater(const PodId& id);
 
   // ---- Networks (networks.cc) ----
-  Status RemoveNetworkNow(const std::string& text);
+  // `again`: pods on it that run nothing are let finish first.
+  void RemoveNetworkNow(const std::string& text, bool again, const Finish& finish);
   // For the activity log; of a pod: of each of its containers.
   void TellOfNetwork(const std::string& action, const network::NamedNetwork& about, const PodId& pod);
   // `now` on the strand of the pod of `container`; joined.

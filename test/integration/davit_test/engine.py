@@ -241,6 +241,16 @@ class Davitd(Engine):
         return [str(self.bin_dir / "davitd"), "--config", str(self.config), "--root", str(self.root),
                 "--state", str(self.state), "--listen", str(self.socket), "--log-level", self.log_level]
 
+    def destroy(self) -> None:
+        super().destroy()
+        # Bridges of networks of standalone pods stay for good, as they should: the default one cannot be removed.
+        for file in (self.root / "networks").glob("*.conflist"):
+            try:
+                bridge = json.loads(file.read_text())["davit"]["interface"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            subprocess.run(["ip", "link", "delete", bridge], capture_output=True)
+
     def configure(self) -> None:
         bins = ", ".join(json.dumps(d) for d in CNI_BIN_DIRS)
         lines = [f"root = {json.dumps(str(self.root))}", f"state = {json.dumps(str(self.state))}",
