@@ -90,11 +90,17 @@ void Bridge::Start(std::string_view content_type) {
           self->SendUpstream(client::kClose, std::string(1, static_cast<char>(client::kStdin)));
         }
       });
-  std::weak_ptr<Bridge> weak = self;
-  exchange_->OnClosed([weak] {
-    if (auto bridge = weak.lock()) bridge->loop_.Post([bridge] { bridge->End(true); });
+  // On the loop, where the connection is a hijacked one by now: before that the end of what a client sends (docker ends
+  // it as soon as it has the answer, when there is no stdin) would count as its leaving.
+  loop_.Post([self] {
+    std::weak_ptr<Bridge> weak = self;
+    if (self->exchange_) {
+      self->exchange_->OnClosed([weak] {
+        if (auto bridge = weak.lock()) bridge->loop_.Post([bridge] { bridge->End(true); });
+      });
+    }
+    self->Begin();
   });
-  loop_.Post([self] { self->Begin(); });
 }
 
 void Bridge::StartDetached() {

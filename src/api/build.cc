@@ -170,17 +170,10 @@ class Build {
 
  private:
   std::vector<std::string> BudArguments() const {
-    std::vector<std::string> out = {"bud",
-                                    "--layers",
-                                    "--isolation",
-                                    "chroot",
-                                    "--pull-never",
-                                    "--signature-policy",
-                                    work_.At("policy.json"),
-                                    "--iidfile",
-                                    work_.At("iid"),
-                                    "--network",
-                                    spec_.no_network ? "none" : "host"};
+    std::vector<std::string> out = {
+        "bud",       "--force-rm",    "--layers",           "--isolation",
+        "chroot",    "--pull-never",  "--signature-policy", work_.At("policy.json"),
+        "--iidfile", work_.At("iid"), "--network",          spec_.no_network ? "none" : "host"};
     if (spec_.no_cache) out.push_back("--no-cache");
     if (spec_.squash) out.push_back("--squash");
     if (!spec_.target.empty()) out.insert(out.end(), {"--target", spec_.target});

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
+#include <condition_variable>
+#include <mutex>
 
 #include "api/api.h"
 #include "api/engine.h"
@@ -21,6 +23,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr int64_t kForEver = 365ll * 86400;
+constexpr std::chrono::seconds kKillLimit{10};
 
 bool Runs(const Entry& entry) {
   return entry.container.state() == control::STATE_RUNNING || entry.container.state() == control::STATE_PAUSED ||
@@ -124,6 +127,34 @@ Status NotRunning(const Entry& entry, std::string_view verb) {
                   entry.container.id().substr(0, 12)));
 }
 
+// A kill that nobody can catch answers when it has worked, as Docker's does: a removal may follow at once.
+void WaitForEnd(Api& api, const std::string& id) {
+  struct Shared {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool over = false;
+  };
+  auto shared = std::make_shared<Shared>();
+  auto done = [shared] {
+    {
+      std::lock_guard lock(shared->mutex);
+      shared->over = true;
+    }
+    shared->changed.notify_all();
+  };
+  control::WaitContainerRequest wait;
+  wait.set_container(id);
+  wait.set_condition(control::WAIT_NOT_RUNNING);
+  auto subscription = api.client().Wait(
+      wait,
+      [done](const control::WaitContainerResponse& message) {
+        if (message.done()) done();
+      },
+      [done](const Status&) { done(); });
+  std::unique_lock lock(shared->mutex);
+  shared->changed.wait_for(lock, kKillLimit, [&] { return shared->over; });
+}
+
 Result<Reply> Kill(Api& api, const Request& request) {
   std::string signal = request.Query("signal");
   ASSIGN_OR_RETURN(Entry entry, FindToChange(api, request, "kill"));
@@ -133,6 +164,8 @@ Result<Reply> Kill(Api& api, const Request& request) {
     kill.set_container(entry.container.id());
     kill.set_signal(signal);
     RETURN_IF_ERROR(api.client().Call(kill).status());
+    if (signal.empty() || signal == "KILL" || signal == "SIGKILL" || signal == "9")
+      WaitForEnd(api, entry.container.id());
     return EmptyReply(204);
   }
   if (!signal.empty() && signal != "KILL" && signal != "SIGKILL" && signal != "9") {

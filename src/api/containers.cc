@@ -116,12 +116,14 @@ Status CheckTimes(Api& api, const Request& request, const Filters& filters, std:
   return {};
 }
 
-std::map<std::string, uint64_t> WritableSizes(Api& api) {
+std::map<std::string, uint64_t> WritableSizes(Api& api, const std::vector<Entry>& entries) {
   std::map<std::string, uint64_t> out;
-  Result<cri::ListContainerStatsResponse> stats = api.client().Call(cri::ListContainerStatsRequest());
-  if (!stats.ok()) return out;
-  for (const cri::ContainerStats& entry : stats->stats()) {
-    out[entry.attributes().id()] = entry.writable_layer().used_bytes().value();
+  for (const Entry& entry : entries) {
+    // By its id: CRI's lists leave standalone ones out.
+    cri::ContainerStatsRequest request;
+    request.set_container_id(entry.container.id());
+    Result<cri::ContainerStatsResponse> stats = api.client().Call(request);
+    if (stats.ok()) out[entry.container.id()] = stats->stats().writable_layer().used_bytes().value();
   }
   return out;
 }
@@ -145,7 +147,7 @@ Result<Reply> List(Api& api, const Request& request) {
             [](const Entry& a, const Entry& b) { return a.container.created_at() > b.container.created_at(); });
   if (limit > 0 && entries.size() > static_cast<size_t>(limit)) entries.resize(static_cast<size_t>(limit));
   std::map<std::string, uint64_t> sizes;
-  if (size) sizes = WritableSizes(api);
+  if (size) sizes = WritableSizes(api, entries);
   json::array out;
   for (const Entry& entry : entries) {
     json::object shown = request.libpod ? LibpodSummary(entry) : ContainerSummary(entry);
@@ -211,7 +213,7 @@ Result<Reply> Inspect(Api& api, const Request& request) {
   InspectContext context;
   context.version = request.version;
   context.size = size;
-  if (size) context.writable_bytes = WritableSizes(api)[entry->container.id()];
+  if (size) context.writable_bytes = WritableSizes(api, {*entry})[entry->container.id()];
   if (!entry->container.image_id().empty()) {
     Result<control::StoredImage> image = api.engine().FindImage(request.libpod, entry->container.image_id());
     if (image.ok() && !image->config_json().empty()) {

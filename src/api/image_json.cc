@@ -21,6 +21,19 @@ std::string Word(const json::value& value) {
   return value.is_string() ? std::string(value.get_string().data(), value.get_string().size()) : std::string();
 }
 
+// Docker's names of Docker Hub's images: "busybox:1", "team/app:2".
+template <class Names>
+json::array ShownNames(const Names& names, bool libpod) {
+  json::array out;
+  for (const std::string& name : names) {
+    std::string_view shown = name;
+    if (!libpod && shown.starts_with("docker.io/")) shown.remove_prefix(10);
+    if (!libpod && shown.starts_with("library/") && shown.size() < name.size()) shown.remove_prefix(8);
+    out.emplace_back(View(shown));
+  }
+  return out;
+}
+
 // Docker's Config of an image: every key is there.
 json::object DockerConfig(const json::value& config) {
   json::object out = {{"Hostname", ""},       {"Domainname", ""},      {"User", ""},
@@ -40,8 +53,8 @@ json::object DockerConfig(const json::value& config) {
 json::object ImageSummary(const control::StoredImage& image, bool libpod, ApiVersion version) {
   json::object out = {{"Id", libpod ? std::string(BareDigest(image.id())) : image.id()},
                       {"ParentId", ""},
-                      {"RepoTags", StringArray(image.tags())},
-                      {"RepoDigests", StringArray(image.digests())},
+                      {"RepoTags", ShownNames(image.tags(), libpod)},
+                      {"RepoDigests", ShownNames(image.digests(), libpod)},
                       {"Created", image.created_at() / 1'000'000'000},
                       {"Size", image.size()},
                       {"SharedSize", image.shared_size()},
@@ -75,8 +88,8 @@ json::object ImageInspect(const control::StoredImage& image, bool libpod, ApiVer
   std::string architecture =
       image.architecture().empty() ? Word(Member(document, "architecture")) : image.architecture();
   json::object out = {{"Id", libpod ? std::string(BareDigest(image.id())) : image.id()},
-                      {"RepoTags", StringArray(image.tags())},
-                      {"RepoDigests", StringArray(image.digests())},
+                      {"RepoTags", ShownNames(image.tags(), libpod)},
+                      {"RepoDigests", ShownNames(image.digests(), libpod)},
                       {"Parent", ""},
                       {"Comment", comment},
                       {"Created", created},

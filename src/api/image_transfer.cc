@@ -273,7 +273,10 @@ Status Save(Api& api, const ExchangePtr& exchange, const std::vector<std::string
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(control::StoredImage image, api.engine().FindImage(request.libpod, name, false));
     bool by_id = BareDigest(image.id()).starts_with(BareDigest(name));
-    call.add_images(by_id ? image.id() : name);
+    std::string own = "localhost/" + name;
+    bool local = false;
+    for (const std::string& tag : image.tags()) local = local || tag == own || tag == own + ":latest";
+    call.add_images(by_id ? image.id() : local ? own : name);
   }
   Reply head;
   head.content_type = "application/x-tar";

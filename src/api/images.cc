@@ -169,7 +169,11 @@ Result<Removed> RemoveOne(Api& api, bool libpod, const std::string& name, bool f
   ASSIGN_OR_RETURN(control::StoredImage image, api.engine().FindImage(libpod, name, false));
   control::RemoveStoredImageRequest call;
   bool by_id = name.size() >= 4 && BareDigest(image.id()).starts_with(BareDigest(name));
-  call.set_image(by_id ? image.id() : name);
+  // "app" may have been found as the node's own "localhost/app".
+  std::string own = "localhost/" + name;
+  bool local = false;
+  for (const std::string& tag : image.tags()) local = local || tag == own || tag == own + ":latest";
+  call.set_image(by_id ? image.id() : local ? own : name);
   call.set_force(force);
   Removed out;
   if (api.engine().files.MayAsk()) {

@@ -279,19 +279,21 @@ Result<Usage> Measure(Api& api) {
 }
 
 // Bytes of the writable layers, by container.
-std::map<std::string, uint64_t> WritableBytes(Api& api) {
+std::map<std::string, uint64_t> WritableBytes(Api& api, const std::vector<Entry>& entries) {
   std::map<std::string, uint64_t> out;
-  Result<cri::ListContainerStatsResponse> stats = api.client().Call(cri::ListContainerStatsRequest());
-  if (!stats.ok()) return out;
-  for (const cri::ContainerStats& entry : stats->stats()) {
-    out[entry.attributes().id()] = entry.writable_layer().used_bytes().value();
+  for (const Entry& entry : entries) {
+    // By its id: CRI's lists leave standalone ones out.
+    cri::ContainerStatsRequest request;
+    request.set_container_id(entry.container.id());
+    Result<cri::ContainerStatsResponse> stats = api.client().Call(request);
+    if (stats.ok()) out[entry.container.id()] = stats->stats().writable_layer().used_bytes().value();
   }
   return out;
 }
 
 Result<Reply> DiskUsage(Api& api, const Request& request) {
   ASSIGN_OR_RETURN(Usage usage, Measure(api));
-  std::map<std::string, uint64_t> writable = WritableBytes(api);
+  std::map<std::string, uint64_t> writable = WritableBytes(api, usage.containers);
   json::array images;
   uint64_t layers = 0;
   for (const control::StoredImage& image : usage.images) {

@@ -7,12 +7,14 @@ davitd does not serve (501 with a reason). --engine containerd looks at what dav
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -61,10 +63,11 @@ class Api:
         self.log.close()
 
     # ---- clients ----
-    def run(self, command: list[str], *, stdin: str | None = None, code: int | None = 0, timeout: int = 60) -> str:
-        environment = dict(os.environ, DOCKER_HOST=f"unix://{self.socket}")
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, env=environment,
-                              stdin=None if stdin is not None else subprocess.DEVNULL)
+    def run(self, command: list[str], *, stdin: str | None = None, code: int | None = 0, timeout: int = 120,
+            env: dict[str, str] | None = None) -> str:
+        environment = dict(os.environ, DOCKER_HOST=f"unix://{self.socket}") | (env or {})
+        given = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, **given)
         shown = f"{' '.join(command)[:200]}: exit {done.returncode}: {done.stdout[-300:]}{done.stderr[-500:]}"
         if MISSING in done.stderr or "not supported by this" in done.stderr:
             raise paths.Skip(done.stderr.strip()[-200:])
@@ -104,6 +107,15 @@ class Api:
                 whole, rest = whole + rest[:int(size, 16)], rest[int(size, 16) + 2:]
             rest = whole
         return Answer(int(first.split()[1]), values, rest)
+
+
+def tar_of(name: str, data: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
 
 
 def need(program: str) -> None:
@@ -255,6 +267,32 @@ class Walk:
         assert "Loaded image" in run("load", "-i", archive)
         assert run("history", "-q", BUSYBOX).strip()
 
+    def context(self) -> str:
+        directory = self.stage.work / "context"
+        directory.mkdir(exist_ok=True)
+        (directory / "file").write_text("copied\n")
+        for name in ("Dockerfile", "Containerfile"):
+            (directory / name).write_text(f"FROM {BUSYBOX}\nARG X=1\nRUN echo built-$X > /x\nCOPY file /file\nCMD cat /x /file\n")
+        return str(directory)
+
+    def docker_build(self) -> None:
+        need("docker")
+        need("buildah")
+        out = self.api.docker("build", "-t", "made", "--build-arg", "X=2", self.context(), env={"DOCKER_BUILDKIT": "0"})
+        assert "Successfully tagged made" in out, out
+        assert self.api.docker("run", "--rm", "made") == "built-2\ncopied\n"
+        (Path(self.context()) / "Dockerfile").write_text(f"FROM {BUSYBOX}\nRUN false\n")
+        failed = self.api.docker("build", str(self.stage.work / "context"), env={"DOCKER_BUILDKIT": "0"}, code=1)
+        assert "RUN false" in failed, failed
+        self.api.docker("rmi", "made")
+
+    def podman_build(self) -> None:
+        need("podman")
+        need("buildah")
+        self.api.podman("build", "-t", "pmade", self.context())
+        assert self.api.podman("run", "--rm", "pmade") == "built-1\ncopied\n"
+        self.api.podman("rmi", "pmade")
+
     # ---- podman ----
     def podman_containers(self) -> None:
         need("podman")
@@ -304,6 +342,42 @@ class Walk:
         assert "kind: Pod" in made and BUSYBOX in made, made
         self.api.podman("play", "kube", "--down", str(plan))
         assert "kp-a" not in self.api.podman("ps", "-a", "--format", "{{.Names}}")
+
+    # ---- docker-py ----
+    def docker_py(self) -> None:
+        try:
+            import docker
+        except ImportError as missing:
+            raise paths.Skip("no Python package docker") from missing
+        client = docker.DockerClient(base_url=f"unix://{self.api.socket}")
+        assert client.ping() and client.info()["OSType"] == "linux"
+        assert client.containers.run(BUSYBOX, "echo hi", remove=True) == b"hi\n"
+        container = client.containers.run(BUSYBOX, ["sh", "-c", "echo out; echo err >&2; sleep 1000"], detach=True, name="dpy",
+                                          ports={"80/tcp": None}, labels={"a": "b"})
+        try:
+            container.reload()
+            assert container.status == "running" and int(container.ports["80/tcp"][0]["HostPort"]) > 0, container.ports
+            assert container.exec_run(["sh", "-c", "echo a; echo b >&2"], demux=True).output == (b"a\n", b"b\n")
+            assert container.exec_run("sh -c 'exit 3'").exit_code == 3
+            wait_for("both streams", lambda: container.logs(stdout=False, stderr=True) == b"err\n", 20)
+            assert next(container.stats(decode=True, stream=True))["name"] == "/dpy"
+            assert container.put_archive("/tmp", tar_of("x", b"yo"))
+            pieces, stat = container.get_archive("/tmp/x")
+            assert stat["size"] == 2 and b"yo" in b"".join(pieces)
+            assert [one.name for one in client.containers.list(filters={"label": "a=b"})] == ["dpy"]
+            container.stop(timeout=1)
+            assert container.wait()["StatusCode"] == 137
+            container.start()
+            container.kill()
+            container.remove()
+        finally:
+            self.api.ask("DELETE", "/containers/dpy?force=1")
+        try:
+            client.images.get("localhost/nosuch")
+        except docker.errors.ImageNotFound:
+            pass
+        else:
+            raise AssertionError("an image that is not there was found")
 
     # ---- what the kubelet made ----
     def kubernetes(self) -> None:
@@ -436,9 +510,9 @@ class Walk:
 
     def steps(self):
         for name in ("docker_basics", "docker_run", "docker_life", "docker_follow", "docker_start_again", "docker_policies",
-                     "docker_events", "docker_volumes", "docker_networks", "docker_files", "docker_images",
-                     "podman_containers", "podman_pods", "podman_kube", "kubernetes", "sixteen_endpoints", "errors",
-                     "many_streams", "hostile"):
+                     "docker_events", "docker_volumes", "docker_networks", "docker_files", "docker_images", "docker_build",
+                     "podman_containers", "podman_pods", "podman_kube", "podman_build",
+                     "docker_py", "kubernetes", "sixteen_endpoints", "errors", "many_streams", "hostile"):
             yield name.replace("_", " "), getattr(self, name)
 
     def cri_steps(self):

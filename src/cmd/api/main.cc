@@ -1,5 +1,6 @@
 // davit-api: flags, sockets, signals.
 #include <grp.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -128,6 +129,8 @@ Status Serve(Flags flags) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Threads come and go with their work; an arena for each would keep what they once needed.
+  ::mallopt(M_ARENA_MAX, 2);
   Flags flags;
   CLI::App app{
       "davit-api: Docker's and Podman's HTTP API for Davit, or for another CRI runtime.\n\n"
