@@ -15,6 +15,8 @@ namespace runtime::v1 {
 class AttachRequest;
 class AttachResponse;
 class ContainerEventResponse;
+class ContainerStatsRequest;
+class ContainerStatsResponse;
 class ContainerStatusRequest;
 class ContainerStatusResponse;
 class CreateContainerRequest;
@@ -37,6 +39,8 @@ class ListPodSandboxRequest;
 class ListPodSandboxResponse;
 class ListPodSandboxStatsRequest;
 class ListPodSandboxStatsResponse;
+class PodSandboxStatsRequest;
+class PodSandboxStatsResponse;
 class PodSandboxStatusRequest;
 class PodSandboxStatusResponse;
 class PortForwardRequest;
@@ -195,6 +199,8 @@ class Client {
   Result<cri::RemoveContainerResponse> Call(const cri::RemoveContainerRequest& request);
   Result<cri::ContainerStatusResponse> Call(const cri::ContainerStatusRequest& request);
   Result<cri::ListContainersResponse> Call(const cri::ListContainersRequest& request);
+  Result<cri::ContainerStatsResponse> Call(const cri::ContainerStatsRequest& request);
+  Result<cri::PodSandboxStatsResponse> Call(const cri::PodSandboxStatsRequest& request);
   Result<cri::ListContainerStatsResponse> Call(const cri::ListContainerStatsRequest& request);
   Result<cri::ListPodSandboxStatsResponse> Call(const cri::ListPodSandboxStatsRequest& request);
   Result<cri::ListPodSandboxMetricsResponse> Call(const cri::ListPodSandboxMetricsRequest& request);
