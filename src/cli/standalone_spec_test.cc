@@ -44,7 +44,7 @@ TEST(StandaloneSpecTest, PlainRun) {
       linux {
         resources {}
         security_context {
-          capabilities {} namespace_options { pid: CONTAINER } seccomp { profile_type: RuntimeDefault }
+          namespace_options { pid: CONTAINER } seccomp { profile_type: RuntimeDefault }
         }
       }
     }

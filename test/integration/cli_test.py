@@ -86,9 +86,8 @@ def run_prints_and_passes_on_the_exit_code(shell: Shell) -> None:
     assert shell.run("run", "--rm", "-i", *HOST, BUSYBOX, "cat", text="typed\n") == "typed\n"
     big = shell.run("run", "--rm", *HOST, BUSYBOX, "sh", "-c", "seq 1 200000")
     assert big.split()[-1] == "200000" and len(big.split()) == 200000
-    assert "cannot" in shell.call("run", "--rm", *HOST, BUSYBOX, "/no/such").stderr.decode() or True
     shell.refused("/no/such", "run", "--rm", *HOST, BUSYBOX, "/no/such", code=127)
-    shell.refused("/etc", "run", *HOST, BUSYBOX, "/etc", code=126)
+    shell.refused("/etc/passwd", "run", *HOST, BUSYBOX, "/etc/passwd", code=126)
     shell.clear()
 
 
