@@ -150,6 +150,7 @@ Result<oci::RuntimeSpec> Containers::PrepareRootfs(ContainerRecord& record, cons
   }
   FaultPoint("container.create.mounts");
   RETURN_IF_ERROR(MakeOwnMounts(spec_inputs.mounts_directory, plan.own_mounts, inputs.pod.user_namespace));
+  RETURN_IF_ERROR(FillVolumes(record.spec, inputs, root.get(), mount.ids.outside, deadline));
   if (!volumes.empty()) {
     VolumeOwner owner{mount.ids.outside, mount.ids.outside};
     ASSIGN_OR_RETURN(std::vector<oci::SpecMount> mounts,
@@ -162,6 +163,20 @@ Result<oci::RuntimeSpec> Containers::PrepareRootfs(ContainerRecord& record, cons
     SortMounts(plan.spec.mounts);
   }
   return std::move(plan.spec);
+}
+
+Status Containers::FillVolumes(const ContainerSpec& spec, const CreateInputs& inputs, int rootfs_fd, uint32_t host_root,
+                               Deadline deadline) {
+  for (const Mount& mount : spec.mounts) {
+    if (mount.volume.empty() || inputs.volumes == nullptr) continue;
+    auto fill = [&](const std::string& directory) {
+      return FillFromImage(rootfs_fd, mount.container_path, directory, {host_root, host_root}, deadline);
+    };
+    RETURN_IF_ERROR(inputs.volumes->Fill(mount.volume, mount.volume_no_copy || !mount.volume_sub_path.empty()
+                                                           ? std::function<Status(const std::string&)>()
+                                                           : fill));
+  }
+  return {};
 }
 
 // OCI runtimes walk to the rootfs as root of the user namespace, to whom the node's 0700 directories are

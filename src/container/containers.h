@@ -23,6 +23,7 @@
 #include "oci/image_spec.h"
 #include "runtime/runtime_driver.h"
 #include "store/rootfs.h"
+#include "store/volumes.h"
 #include "sys/cgroup.h"
 
 namespace davit::container {
@@ -48,6 +49,8 @@ struct CreateInputs {
   const oci::ImageConfig* image = nullptr;
   // The layers of image volumes, topmost first, by the index in spec.mounts.
   std::map<size_t, std::vector<std::string>> image_volumes;
+  // Where the named volumes of spec.mounts are, which have their host paths already. It outlives the call.
+  store::Volumes* volumes = nullptr;
   PodEnvironment pod;
 };
 
@@ -103,6 +106,9 @@ class Containers {
   Result<oci::RuntimeSpec> PrepareRootfs(ContainerRecord& record, const CreateInputs& inputs, Deadline deadline);
   // SELinux: the pod's files, and volumes with selinux_relabel.
   Status LabelFiles(const ContainerSpec& spec, const PodEnvironment& pod, const std::string& label, Deadline deadline);
+  // Named volumes that are empty get what the image has at their places, with its owners.
+  static Status FillVolumes(const ContainerSpec& spec, const CreateInputs& inputs, int rootfs_fd, uint32_t host_root,
+                            Deadline deadline);
   // Lets root of the pod's user namespace, and nobody else but the node's, reach the container's rootfs.
   Status OpenToMappedRoot(const ContainerId& id, const PodEnvironment& pod);
   // What a container holds of the running node: all but its files.

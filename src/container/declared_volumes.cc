@@ -45,19 +45,6 @@ bool IsProcOfImage(int rootfs_fd, int directory) {
   return failed || (inside.starts_with(root) && IsInProc(inside.substr(root.size())));
 }
 
-Status Fill(int rootfs_fd, const std::string& path, const std::string& directory, VolumeOwner owner,
-            Deadline deadline) {
-  Result<sys::UniqueFd> source = sys::OpenInRoot(rootfs_fd, path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
-  if (source.code() == StatusCode::kNotFound) {
-    if (::chown(directory.c_str(), owner.uid, owner.gid) != 0) return ErrnoError(errno, "chown " + directory);
-    return ::chmod(directory.c_str(), 0755) == 0 ? Status() : ErrnoError(errno, "chmod " + directory);
-  }
-  if (!source.ok()) return InvalidArgument("not a directory in the image: " + source.status().message());
-  if (IsProcOfImage(rootfs_fd, source->get())) return InvalidArgument("it is the image's /proc");
-  ASSIGN_OR_RETURN(sys::UniqueFd target, sys::Open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  return sys::CopyTree(source->get(), target.get(), {}, deadline);
-}
-
 }  // namespace
 
 Result<std::vector<std::string>> DeclaredVolumes(const std::vector<std::string>& declared,
@@ -87,10 +74,24 @@ Result<std::vector<oci::SpecMount>> MakeDeclaredVolumes(const std::vector<std::s
     const std::string volume = directory + "/" + std::to_string(i);
     RETURN_IF_ERROR(sys::MakeDirectories(volume, 0700));
     FaultPoint("container.volumes.directory");
-    RETURN_IF_ERROR(Fill(rootfs_fd, paths[i], volume, owner, deadline).Annotate("volume " + Printable(paths[i], 512)));
+    RETURN_IF_ERROR(
+        FillFromImage(rootfs_fd, paths[i], volume, owner, deadline).Annotate("volume " + Printable(paths[i], 512)));
     mounts.push_back({paths[i], "bind", volume, {"rbind", "rprivate", "rw"}, {}, {}});
   }
   return mounts;
+}
+
+Status FillFromImage(int rootfs_fd, const std::string& path, const std::string& directory, VolumeOwner owner,
+                     Deadline deadline) {
+  Result<sys::UniqueFd> source = sys::OpenInRoot(rootfs_fd, path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+  if (source.code() == StatusCode::kNotFound) {
+    if (::chown(directory.c_str(), owner.uid, owner.gid) != 0) return ErrnoError(errno, "chown " + directory);
+    return ::chmod(directory.c_str(), 0755) == 0 ? Status() : ErrnoError(errno, "chmod " + directory);
+  }
+  if (!source.ok()) return InvalidArgument("not a directory in the image: " + source.status().message());
+  if (IsProcOfImage(rootfs_fd, source->get())) return InvalidArgument("it is the image's /proc");
+  ASSIGN_OR_RETURN(sys::UniqueFd target, sys::Open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  return sys::CopyTree(source->get(), target.get(), {}, deadline);
 }
 
 }  // namespace davit::container

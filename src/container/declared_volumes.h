@@ -25,6 +25,11 @@ struct VolumeOwner {  // of a volume whose path the image does not have
   uint32_t gid = 0;
 };
 
+// What the image has at `path` into `directory`, with owner and mode; where it has nothing, the owner and 0755.
+// kInvalidArgument: no directory; kResourceExhausted: more than is copied.
+Status FillFromImage(int rootfs_fd, const std::string& path, const std::string& directory, VolumeOwner owner,
+                     Deadline deadline);
+
 // Makes <directory>/<n> for each path and returns the bind mounts. `rootfs_fd`: the container's mounted root.
 // kInvalidArgument: the image has a file at the path; kResourceExhausted: more there than is copied.
 Result<std::vector<oci::SpecMount>> MakeDeclaredVolumes(const std::vector<std::string>& paths, int rootfs_fd,

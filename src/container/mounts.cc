@@ -21,6 +21,14 @@ std::string Field(size_t index, std::string_view field) {
 
 // What a mount of CRI shows: a path of the node, or an image.
 Status ValidateSource(const Mount& mount, size_t index) {
+  if (!mount.volume.empty()) {
+    if (mount.volume_sub_path.size() > kMaxPath ||
+        (!mount.volume_sub_path.empty() && CleanAbsolute("/" + mount.volume_sub_path).empty())) {
+      return InvalidArgument(Field(index, "volume_sub_path") + ": it is too long, or contains \"..\"");
+    }
+    if (mount.image.empty() && mount.propagation == MountPropagation::kPrivate) return {};
+    return InvalidArgument(Field(index, "volume") + ": not together with image, and only with PRIVATE propagation");
+  }
   if (!mount.image.empty()) {
     if (!mount.host_path.empty()) return InvalidArgument(Field(index, "host_path") + ": not together with image");
     if (mount.propagation != MountPropagation::kPrivate) {
@@ -179,9 +187,10 @@ Status AddRequested(MountPlan& plan, const Mount& mount, size_t index, const std
     RETURN_IF_ERROR(CheckProcSource(bind, index));
     RETURN_IF_ERROR(CheckPropagation(mount, index, bind.source));
   }
-  if (image || !mount.uid_mappings.empty()) {
+  if (image || !mount.uid_mappings.empty() || !mount.volume_sub_path.empty()) {
     bool slave = mount.propagation != MountPropagation::kPrivate;
-    plan.own.push_back({index, bind.source, slave, {}, image ? mount.image_sub_path : "", {}});
+    const std::string& sub_path = image ? mount.image_sub_path : mount.volume_sub_path;
+    plan.own.push_back({index, bind.source, slave, {}, sub_path, {}});
     bind.source = OwnMountTarget(directory, index);
   }
   SetPropagation(plan, mount.propagation, bind);

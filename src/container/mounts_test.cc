@@ -70,6 +70,19 @@ TEST(MountsTest, AnImageAndAMappedPathAreMountedByDavitItself) {
   EXPECT_EQ(At(*plan, "/m")->source, "/run/x/2");
 }
 
+TEST(MountsTest, APartOfAVolumeIsMountedByDescriptor) {
+  ContainerSpec spec;
+  spec.mounts.push_back({.container_path = "/v", .host_path = "/tmp", .volume = "v"});
+  spec.mounts.push_back({.container_path = "/p", .host_path = "/tmp", .volume = "v", .volume_sub_path = "a/b"});
+  ASSERT_TRUE(ValidateMounts(spec.mounts, false).ok());
+  Result<MountPlan> plan = PlanMounts(spec, {}, "/run/x");
+  ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+  ASSERT_EQ(plan->own.size(), 1u);
+  EXPECT_EQ(plan->own[0].sub_path, "a/b");
+  EXPECT_EQ(At(*plan, "/v")->source, "/tmp");
+  EXPECT_EQ(At(*plan, "/p")->source, "/run/x/1");
+}
+
 TEST(MountsTest, MountOptionsReachTheMount) {
   ContainerSpec spec;
   spec.mounts.push_back({.container_path = "/a", .host_path = "/tmp", .mount_options = {"noexec", "nodev"}});
@@ -115,6 +128,8 @@ TEST(MountsTest, ValidationNamesTheField) {
         Case{{.container_path = "/a", .host_path = "tmp"}, "mounts[0].host_path"},
         Case{{.container_path = "/a", .host_path = "/tmp", .image = "x"}, "mounts[0].host_path"},
         Case{{.container_path = "/a", .image = "x", .image_sub_path = "../b"}, "mounts[0].image_sub_path"},
+        Case{{.container_path = "/a", .image = "x", .volume = "v"}, "mounts[0].volume"},
+        Case{{.container_path = "/a", .volume = "v", .volume_sub_path = "../b"}, "mounts[0].volume_sub_path"},
         Case{{.container_path = "/a", .propagation = MountPropagation::kHostToContainer, .image = "x"},
              "mounts[0].propagation"},
         Case{{.container_path = "/a", .host_path = "/tmp", .mount_options = {"noatime"}},

@@ -36,10 +36,18 @@ Status MakeTarget(const std::string& target, int source) {
 
 Status MakeHostMount(const OwnMount& mount, const std::string& target, int user_namespace) {
   ASSIGN_OR_RETURN(sys::UniqueFd source, sys::Open(mount.host_path, O_PATH));
+  if (!mount.sub_path.empty()) {
+    // By descriptor and inside the volume, which other containers write into (CVE-2017-1002101, CVE-2021-25741).
+    Result<sys::UniqueFd> found = sys::OpenInRoot(source.get(), mount.sub_path, O_PATH);
+    if (!found.ok()) return InvalidArgument("the volume has no such path: " + found.status().message());
+    source = std::move(*found);
+  }
   RETURN_IF_ERROR(MakeTarget(target, source.get()));
   ASSIGN_OR_RETURN(sys::UniqueFd tree, sys::CloneMountAt(source.get(), mount.host_path, /*recursive=*/true));
   RETURN_IF_ERROR(sys::SetPropagation(tree.get(), mount.slave ? MS_SLAVE : MS_PRIVATE));
-  RETURN_IF_ERROR(sys::SetIdmap(tree.get(), user_namespace, mount.host_path, /*recursive=*/true));
+  if (mount.sub_path.empty()) {
+    RETURN_IF_ERROR(sys::SetIdmap(tree.get(), user_namespace, mount.host_path, /*recursive=*/true));
+  }
   return sys::AttachMount(tree.get(), target);
 }
 
@@ -107,7 +115,9 @@ Status MakeOwnMounts(const std::string& directory, const std::vector<OwnMount>& 
     const std::string target = OwnMountTarget(directory, mount.index);
     bool host = !mount.host_path.empty();
     Status made = host ? MakeHostMount(mount, target, user.get()) : MakeImageMount(mount, target, user.get());
-    RETURN_IF_ERROR(made.Annotate(Field(mount.index, host ? "uidMappings" : "image")));
+    RETURN_IF_ERROR(made.Annotate(Field(mount.index, !host                    ? "image"
+                                                     : mount.sub_path.empty() ? "uidMappings"
+                                                                              : "volume_sub_path")));
     FaultPoint("container.mounts.made");
   }
   return {};

@@ -20,7 +20,7 @@ struct OwnMount {
   std::string host_path;            // resolved; empty: an image volume
   bool slave = false;               // what is mounted below the host path later appears here too
   std::vector<std::string> layers;  // of the image, topmost first
-  std::string sub_path;             // below the image's root; empty: all of it
+  std::string sub_path;             // below the image's root or the host path; empty: all of it
   std::string context;              // SELinux label of an image's files; empty: each file's own
 };
 

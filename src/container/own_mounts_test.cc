@@ -45,6 +45,18 @@ TEST_F(RootOwnMountsTest, ALinkInTheImageDoesNotLeadOutOfIt) {
   EXPECT_NE(made.message().find("mounts[0].image_sub_path"), std::string::npos) << made.message();
 }
 
+TEST_F(RootOwnMountsTest, ASubPathOfAVolumeIsWritableAndALinkInItDoesNotLeadOutOfIt) {
+  ASSERT_TRUE(sys::MakeDirectories(dir_.At("outside"), 0755).ok());
+  ASSERT_EQ(::symlink(dir_.At("outside").c_str(), dir_.At("layer/link").c_str()), 0);
+  const OwnMount good{.index = 1, .host_path = dir_.At("layer"), .sub_path = "sub"};
+  ASSERT_TRUE(MakeOwnMounts(mounts_, {good}, "").ok());
+  EXPECT_TRUE(sys::WriteFileAtomic(OwnMountTarget(mounts_, 1) + "/new", "x", 0600, sys::Durability::kAtomic).ok());
+  EXPECT_EQ(*sys::ReadFile(dir_.At("layer/sub/new"), 100), "x");
+  Status made = MakeOwnMounts(mounts_, {{.index = 2, .host_path = dir_.At("layer"), .sub_path = "link"}}, "");
+  EXPECT_EQ(made.code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(made.message().find("mounts[2].volume_sub_path"), std::string::npos) << made.message();
+}
+
 TEST_F(RootOwnMountsTest, RemovalLeavesTheSourcesOwnMounts) {
   // The source is a shared mount with a mount below: taking the copy away must not take that away.
   const std::string source = dir_.At("source");

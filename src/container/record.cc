@@ -8,7 +8,7 @@ namespace davit::container {
 BOOST_DESCRIBE_STRUCT(IdMapping, (), (host_id, container_id, length))
 BOOST_DESCRIBE_STRUCT(Mount, (),
                       (container_path, host_path, readonly, recursive_read_only, selinux_relabel, propagation, image,
-                       image_sub_path, uid_mappings, gid_mappings, mount_options))
+                       image_sub_path, volume, volume_sub_path, volume_no_copy, uid_mappings, gid_mappings, mount_options))
 BOOST_DESCRIBE_STRUCT(Device, (), (container_path, host_path, permissions))
 BOOST_DESCRIBE_STRUCT(Capabilities, (), (add, drop, add_ambient))
 BOOST_DESCRIBE_STRUCT(SecurityProfile, (), (type, localhost_ref))

@@ -34,6 +34,10 @@ struct Mount {
   MountPropagation propagation = MountPropagation::kPrivate;
   std::string image;  // image volume (KEP-4639): its content instead of a host path
   std::string image_sub_path;
+  // A named volume (store/volumes.h) instead of a host path, which is resolved from it when the container is made.
+  std::string volume;
+  std::string volume_sub_path;  // a directory or file in it, which has to be there
+  bool volume_no_copy = false;  // an empty volume does not get what the image has at the path
   std::vector<IdMapping> uid_mappings;
   std::vector<IdMapping> gid_mappings;
   std::vector<std::string> mount_options;  // "noexec", "nodev", "nosuid"

@@ -18,9 +18,11 @@ class CallInterceptor final : public ::grpc::experimental::Interceptor {
   void Intercept(::grpc::experimental::InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
       // gRPC's own answer to a message that is no protobuf (1.51: UNIMPLEMENTED without a word) would tell clients that
-      // the call does not exist. Each UNIMPLEMENTED of ours has its words.
+      // the call does not exist. Each UNIMPLEMENTED of ours has its words. Of a service that is not there gRPC says the
+      // same, and there it is true.
       ::grpc::Status status = methods->GetSendStatus();
-      if (status.error_code() == ::grpc::StatusCode::UNIMPLEMENTED && status.error_message().empty()) {
+      if (method_ != nullptr && status.error_code() == ::grpc::StatusCode::UNIMPLEMENTED &&
+          status.error_message().empty()) {
         status =
             ::grpc::Status(::grpc::StatusCode::INTERNAL, "the request is no message of this call: malformed protobuf");
         methods->ModifySendStatus(status);

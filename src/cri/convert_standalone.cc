@@ -2,7 +2,7 @@
 
 #include "base/strings.h"
 #include "container/runtime_spec.h"
-#include "network/network.h"
+#include "cri/network_service.h"
 
 namespace davit::cri {
 namespace {
@@ -102,6 +102,7 @@ void Fill(const container::ContainerSpec& in, bool full, v1::ContainerConfig* ou
   out->set_stdin(in.open_stdin);
   out->set_stdin_once(in.stdin_once);
   for (const container::Mount& mount : in.mounts) {
+    if (!mount.volume.empty()) continue;  // told as volumes
     v1::Mount* item = out->add_mounts();
     item->set_container_path(mount.container_path);
     item->set_host_path(mount.host_path);
@@ -166,6 +167,7 @@ Result<pod::PodSpec> ToStandalonePodSpec(const v1::PodSandboxConfig& config, con
   spec.standalone = true;
   spec.no_network = options.no_network();
   spec.random_ports = options.random_ports();
+  ASSIGN_OR_RETURN(spec.networks, ToEndpoints(options));
   spec.extra_hosts = {options.extra_hosts().begin(), options.extra_hosts().end()};
   spec.client_data = options.client_data();
   if (spec.client_data.size() > kMaxClientData) return InvalidArgument("client_data exceeds 1 MiB");
@@ -210,15 +212,7 @@ control::Pod ToPod(const pod::PodRecord& record) {
   options->set_random_ports(record.spec.random_ports);
   options->set_client_data(record.spec.client_data);
   for (const std::string& host : record.spec.extra_hosts) options->add_extra_hosts(host);
-  if (Result<network::Attachment> attachment = network::Attachment::Parse(record.attachment); attachment.ok()) {
-    for (const network::PortMapping& port : attachment->ports) {
-      v1::PortMapping* item = out.add_ports();
-      item->set_protocol(static_cast<v1::Protocol>(port.protocol));
-      item->set_container_port(port.container_port);
-      item->set_host_port(port.host_port);
-      item->set_host_ip(port.host_ip);
-    }
-  }
+  AddNetworks(record, out);
   out.set_cgroup(record.cgroup);
   out.set_runtime_handler(record.runtime_handler);
   out.set_hostname(record.hostname);

@@ -1,6 +1,7 @@
 #include "cri/image_service.h"
 
 #include <boost/json.hpp>
+#include <set>
 
 #include "cri/convert.h"
 #include "cri/list_stream.h"
@@ -53,12 +54,29 @@ image::ImageList Wanted(const image::Images& images, const v1::ImageFilter& filt
   return only;
 }
 
+// Images that standalone containers run, or will run again. To the kubelet, which does not see those, they are pinned:
+// its garbage collection would take them.
+std::set<std::string> KeptImages(const engine::Snapshot& view) {
+  std::set<std::string> kept;
+  for (const auto& [id, record] : view.containers) {
+    if (engine::IsStandalone(*record)) kept.insert(record->image_id);
+  }
+  return kept;
+}
+
+v1::Image ToPinned(const image::ImageRecord& record, const std::set<std::string>& kept) {
+  v1::Image image = ToImage(record);
+  if (kept.count(record.id) != 0) image.set_pinned(true);
+  return image;
+}
+
 }  // namespace
 
 ImageService::Reactor* ImageService::ListImages(Context* context, const v1::ListImagesRequest* request,
                                                 v1::ListImagesResponse* response) {
   const image::ImageList list = Wanted(engine_.Images(), request->filter());
-  for (const image::ImageRecord& record : *list) *response->add_images() = ToImage(record);
+  const std::set<std::string> kept = KeptImages(*engine_.View());
+  for (const image::ImageRecord& record : *list) *response->add_images() = ToPinned(record, kept);
   return Answer(context, {});
 }
 
@@ -69,7 +87,7 @@ ImageService::Reactor* ImageService::ImageStatus(Context* context, const v1::Ima
   Result<image::ImageRecord> found = engine_.Images().Resolve(wanted);
   if (found.code() == StatusCode::kNotFound) return Answer(context, {});  // CRI: an absent image is no image
   if (!found.ok()) return Answer(context, found.status());
-  *response->mutable_image() = ToImage(*found);
+  *response->mutable_image() = ToPinned(*found, KeptImages(*engine_.View()));
   if (request->verbose()) {
     Result<std::shared_ptr<const oci::ImageConfig>> config = engine_.Images().Config(*found);
     if (!config.ok()) return Answer(context, config.status());
@@ -123,8 +141,9 @@ ImageService::Reactor* ImageService::ImageFsInfo(Context* context, const v1::Ima
   items.reserve(list->size());
   for (const image::ImageRecord& record : *list) items.push_back(&record);
   // `list` keeps what the pointers point to.
-  return Stream::Start(std::move(items), [list](const image::ImageRecord* record, v1::StreamImagesResponse* message) {
-    *message->add_images() = ToImage(*record);
+  return Stream::Start(std::move(items), [list, kept = KeptImages(*engine_.View())](const image::ImageRecord* record,
+                                                                                    v1::StreamImagesResponse* message) {
+    *message->add_images() = ToPinned(*record, kept);
   });
 }
 

@@ -5,9 +5,12 @@
 #include "cri/call_interceptor.h"
 #include "cri/call_metrics.h"
 #include "cri/control_service.h"
+#include "cri/file_service.h"
 #include "cri/image_service.h"
+#include "cri/network_service.h"
 #include "cri/runtime_service.h"
 #include "cri/standalone_service.h"
+#include "cri/volume_service.h"
 
 namespace davit::cri {
 namespace {
@@ -19,14 +22,25 @@ constexpr int kMaxSend = 80 << 20;     // lists of large nodes; newer clients ra
 
 struct Server::State {
   explicit State(engine::Engine& owner)
-      : engine(owner), runtime(owner), image(owner), control(owner), standalone(owner) {}
+      : engine(owner),
+        runtime(owner),
+        image(owner),
+        control(owner),
+        standalone(owner),
+        networks(owner),
+        volumes(owner),
+        files(owner) {}
   engine::Engine& engine;
   CallMetrics calls{{"runtime.v1.RuntimeService", "runtime.v1.ImageService", "davit.control.v1.ControlService",
-                     "davit.control.v1.StandaloneService"}};
+                     "davit.control.v1.StandaloneService", "davit.control.v1.NetworkService",
+                     "davit.control.v1.VolumeService", "davit.control.v1.FileService"}};
   RuntimeService runtime;
   ImageService image;
   ControlService control;
   StandaloneService standalone;
+  NetworkService networks;
+  VolumeService volumes;
+  FileService files;
   std::unique_ptr<::grpc::experimental::ExternalConnectionAcceptor> acceptor;
   std::unique_ptr<::grpc::Server> server;
 };
@@ -49,6 +63,9 @@ Result<std::unique_ptr<Server>> Server::Start(engine::Engine& engine) {
   builder.RegisterService(&state->image);
   builder.RegisterService(&state->control);
   builder.RegisterService(&state->standalone);
+  builder.RegisterService(&state->networks);
+  builder.RegisterService(&state->volumes);
+  builder.RegisterService(&state->files);
   std::vector<std::unique_ptr<::grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(std::make_unique<CallInterceptorFactory>(state->calls));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));

@@ -216,7 +216,9 @@ Result<ContainerRecord> Engine::State::MakeContainer(ContainerRecord record, con
   NameImage(record, image, images->names());
   record.layers = image.layers;
   ASSIGN_OR_RETURN(ImageVolumes volumes, FindImageVolumes(record, pod));
+  ASSIGN_OR_RETURN(const std::vector<store::VolumeHold> held_volumes, FindVolumes(record));
   container::CreateInputs inputs;
+  inputs.volumes = this->volumes.get();
   inputs.image = image_config.get();
   inputs.pod = EnvironmentFor(pod);
   inputs.pod.target_pid_namespace = target.path;

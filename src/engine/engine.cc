@@ -274,6 +274,12 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->layer_mounts,
                    store::LayerMounts::Open(config.state, *raw->layers,
                                             [raw](const std::string& diff_id) { return raw->UsesLayer(diff_id); }));
+  raw->tree_program = programs.pull;
+  // What commits of an earlier davitd have left.
+  RETURN_IF_ERROR(raw->trash->Discard(config.root + "/commits"));
+  ASSIGN_OR_RETURN(raw->volumes, store::Volumes::Open(config.root, *raw->trash, [raw](const std::string& name) {
+                     return !raw->UsersOfVolume(name).empty();
+                   }));
   raw->CollectMounts();
   raw->trust = std::make_unique<TrustGate>(raw->config.image, programs.pull, *raw->images, *raw->content);
   if (Status ready = raw->trust->Ready(); !ready.ok()) LogWarning("no image is taken: {}", ready.message());
@@ -301,6 +307,12 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   cni.bin_dirs = config.network.bin_dirs;
   cni.executor = [raw](std::function<void()> task) { raw->pool.Post(std::move(task)); };
   ASSIGN_OR_RETURN(raw->network, network::CniNetwork::Create(cni, raw->loop.get()));
+  ASSIGN_OR_RETURN(raw->named_networks,
+                   network::NamedNetworks::Open({config.root + "/networks", config.state + "/networks"}));
+  raw->pod_network = std::make_unique<network::PodNetwork>(network::PodNetworkOptions{config.network.bin_dirs},
+                                                           *raw->network, *raw->named_networks);
+
+  raw->name_server = std::make_unique<network::NameServer>(raw->LookupOfNames());
 
   container::ContainersOptions containers;
   raw->idmap = ProbeIdmap(config.root + "/layers");
@@ -324,7 +336,7 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   sandboxes.inspect_cgroups = !config.api.crio_socket.empty();
   sandboxes.cgroup_abilities = raw->containers->options().node.cgroups;
   sandboxes.network_timeout = std::chrono::seconds(config.network.plugin_timeout_seconds);
-  raw->sandboxes = std::make_unique<pod::Sandboxes>(std::move(sandboxes), *raw->network, raw->cgroups);
+  raw->sandboxes = std::make_unique<pod::Sandboxes>(std::move(sandboxes), *raw->pod_network, raw->cgroups);
   raw->strands = std::make_unique<sched::Strands>(raw->pool);
   // Two pipes, the session and a spare each: a quarter of all descriptors.
   const size_t execs = std::clamp<size_t>(descriptors.now / 4 / 4, 8, 2048);

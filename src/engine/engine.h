@@ -19,9 +19,11 @@
 #include "config/config.h"
 #include "container/spec.h"
 #include "engine/activity.h"
+#include "engine/container_changes.h"
 #include "engine/disk_report.h"
 #include "engine/events.h"
 #include "engine/health_checks.h"
+#include "engine/networks.h"
 #include "engine/snapshot.h"
 #include "engine/standalone.h"
 #include "engine/stats.h"
@@ -29,10 +31,13 @@
 #include "image/image_export.h"
 #include "image/images.h"
 #include "image/puller.h"
+#include "image/tree_messages.h"
 #include "network/network.h"
+#include "oci/image_spec.h"
 #include "pod/spec.h"
 #include "runtime/runtime_driver.h"
 #include "store/filesystem.h"
+#include "store/volumes.h"
 #include "stream/backend.h"
 
 namespace davit::engine {
@@ -145,6 +150,18 @@ class Engine {
   // The URL of an exec; `request.container` is filled in.
   Result<std::string> ExecAs(const std::string& text, stream::ExecRequest request);
 
+  // ---- Networks of standalone pods (network/named_networks.h) ----
+  void CreateNetwork(network::NamedNetwork wanted, Done<NetworkView> done);
+  // By names or ids, all when there are none; from memory, at once. kNotFound naming one.
+  [[nodiscard]] Result<std::vector<NetworkView>> Networks(const std::vector<std::string>& names) const;
+  // kFailedPrecondition naming the pods on it, or for the default network.
+  void RemoveNetwork(const std::string& network, Done<Nothing> done);
+  // Of the pod of `container`, now when it is up and else from its next start. kAlreadyExists when it is on it;
+  // kFailedPrecondition for a pod of the kubelet's.
+  void ConnectNetwork(const std::string& container, pod::NetworkEndpoint endpoint, Done<Nothing> done);
+  // `force`: a plugin that fails is no error; the rest is taken away when the pod stops.
+  void DisconnectNetwork(const std::string& network, const std::string& container, bool force, Done<Nothing> done);
+
   // ---- Streaming: URLs with single-use tickets ----
   Result<std::string> Exec(const std::string& container, std::vector<std::string> command, bool terminal,
                            bool want_stdin, bool want_stdout, bool want_stderr);
@@ -186,6 +203,84 @@ class Engine {
   Result<store::FilesystemUsage> ImageFilesystem();
   // What the containers wrote, as far as it has been measured: in the same filesystem.
   [[nodiscard]] store::DiskUsage WritableLayers() const;
+
+  // ---- Volumes (store/volumes.h) ----
+  struct Volume {
+    store::VolumeRecord record;
+    std::string mountpoint;
+    std::vector<std::string> containers;  // ids that use it
+    std::optional<uint64_t> bytes;        // where they were asked for
+  };
+  struct CreatedVolume {
+    Volume volume;
+    bool created = false;  // false: an equal one was there
+  };
+  // store::Volumes::Create has the errors.
+  void CreateVolume(store::VolumeRecord request, Done<CreatedVolume> done);
+  // From memory; all when no name is given. kNotFound naming one.
+  Result<std::vector<Volume>> Volumes(const std::vector<std::string>& names) const;
+  // The same with sizes, for which the disk is read.
+  void MeasureVolumes(const std::vector<std::string>& names, Done<std::vector<Volume>> done);
+  // kFailedPrecondition naming the containers that use it; kNotFound, which is OK with `missing_ok`.
+  void RemoveVolume(const std::string& name, bool missing_ok, Done<Nothing> done);
+
+  // One more tag. kNotFound; kInvalidArgument for a reference without a tag.
+  void TagImage(const std::string& image, const std::string& reference, Done<Nothing> done);
+  // As docker rmi: a tag of several goes alone, with the last one the image. kFailedPrecondition: a container uses it,
+  // or it has several tags and was named by its ID; not with `force`. kNotFound.
+  struct RemovedImage {
+    std::vector<std::string> untagged;
+    std::string deleted;  // its ID; empty: it has other names
+  };
+  void RemoveStoredImage(const std::string& image, bool force, Done<RemovedImage> done);
+  // As tools look at images; from memory and content. All when none is named. kNotFound naming one.
+  struct StoredImage {
+    image::ImageRecord record;
+    std::shared_ptr<const oci::ImageConfig> config;  // nullptr: an artifact, or damaged
+    std::string config_json;                         // with `full`
+    std::vector<uint64_t> layer_sizes;               // bottom first
+    uint64_t shared_size = 0;                        // of layers that other images have, too
+    uint32_t containers = 0;
+  };
+  Result<std::vector<StoredImage>> StoredImages(const std::vector<std::string>& images, bool full) const;
+
+  // ---- Files of a container, running or not (container_files.cc) ----
+  // kNotFound: the container or the path. Links are followed inside its root only.
+  void StatPath(const std::string& container, const std::string& path, Done<image::TreeStat> done);
+  class ArchiveSink {
+   public:
+    virtual ~ArchiveSink() = default;
+    virtual Status Begin(const image::TreeStat& stat) = 0;  // first; not of a whole root
+    virtual Status Write(std::string_view bytes) = 0;       // may wait; an error ends the reading
+  };
+  // A tar of what is at `path`; empty: of the whole root, without what is mounted on it.
+  void ReadArchive(const std::string& container, const std::string& path, std::shared_ptr<ArchiveSink> sink,
+                   Done<Nothing> done);
+  struct ArchiveTarget {
+    std::string container;
+    std::string path;  // a directory that is there
+    bool no_overwrite_dir_non_dir = false;
+    bool copy_ids = false;
+  };
+  class ArchiveSource {
+   public:
+    virtual ~ArchiveSource() = default;
+    virtual Result<std::string> Next() = 0;  // may wait; empty at the end
+  };
+  // Unpacks a tar, packed or not. kInvalidArgument: no tar, or it leaves the directory; kFailedPrecondition: read-only.
+  void WriteArchive(const ArchiveTarget& target, std::shared_ptr<ArchiveSource> source, Done<Nothing> done);
+  void ListChanges(const std::string& container, Done<ContainerChanges> done);
+  struct CommitRequest {
+    std::string container;
+    std::string reference;             // empty: no name
+    std::vector<std::string> changes;  // oci/import_config.h
+    std::string author;
+    std::string message;
+    std::string config;  // oci/commit_config.h
+    bool pause = true;   // freezes the container meanwhile
+  };
+  // The ID of an image of the container's image and what it wrote.
+  void Commit(CommitRequest request, Done<std::string> done);
 
   // Whether these images, all when there are none, are what their digests say (engine/verification.h).
   void VerifyImages(const std::vector<std::string>& images, std::function<void(const VerifyProgress&)> progress,

@@ -158,6 +158,7 @@ Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
   pod::PodRecord record = intent;
   Result<pod::PodRecord> made = sandboxes->Run(record, Deadline::After(kVerbBudget));
   Status status = made.status();
+  if (status.ok()) status = OpenNames(*made, /*fresh=*/true).Annotate("answer names");
   if (status.ok()) {
     made->phase = pod::Phase::kReady;
     if (IsStandalone(*made)) made->started_at = WallNanos();
@@ -176,11 +177,12 @@ Result<PodId> Engine::State::MakePod(const pod::PodRecord& intent) {
 
 // From the record; what cannot be undone now stays recorded and is tried again.
 Status Engine::State::UndoPod(pod::PodRecord record) {
+  name_server->Close(record.id);
   Status undone = sandboxes->Destroy(record, Deadline::After(kVerbBudget));
   if (IsStandalone(record)) {
     record.phase = record.started_at > 0 ? pod::Phase::kNotReady : pod::Phase::kDefined;
     record.init_pid = 0;
-    if (undone.ok()) record.attachment.clear();
+    if (undone.ok()) pod::ClearAttachment(record);
     undone = undone.WithUndoError(records->Put(record));
     if (!record.attachment.empty()) RetryDetachLater(record.id);
     return undone;
@@ -247,6 +249,7 @@ Status Engine::State::StopPodNow(const PodId& id) {
   record.phase = pod::Phase::kStopping;
   RETURN_IF_ERROR(records->Put(record));
   pod_interfaces.Drop(id);  // after the phase: nobody opens them again
+  name_server->Close(id);
   FaultPoint("pod.stop.intent");
   for (const ContainerPtr& ctr : View().ContainersOf(id)) {
     RETURN_IF_ERROR(Settle(ctr->id).Annotate("end container " + ctr->id.Short()));
@@ -268,6 +271,7 @@ Status Engine::State::RemovePodNow(const PodId& id) {
   record.phase = pod::Phase::kRemoving;
   RETURN_IF_ERROR(records->Put(record));
   pod_interfaces.Drop(id);
+  name_server->Close(id);
   FaultPoint("pod.remove.intent");
   for (const ContainerPtr& ctr : View().ContainersOf(id)) {
     RETURN_IF_ERROR(RemoveContainerNow(ctr->id).Annotate("remove container " + ctr->id.Short()));

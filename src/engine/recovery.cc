@@ -69,6 +69,7 @@ Status Engine::State::Recover() {
 void Engine::State::RecoverContainer(const ContainerRecord& record) {
   using container::Phase;
   Status status;
+  ThawAfterCommit(record);
   switch (record.phase) {
     case Phase::kCreating:
     case Phase::kRemoving:
@@ -135,6 +136,7 @@ void Engine::State::RecoverPod(const pod::PodRecord& record) {
       } else {
         status = SettleUpdate(record.id);
         if (status.ok()) status = WatchInit(record);
+        if (status.ok()) status = ResumeNetwork(record);
       }
       break;
     case Phase::kNotReady:

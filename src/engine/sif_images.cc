@@ -140,6 +140,7 @@ bool Engine::State::UsesLayer(const std::string& diff_id) const {
 
 void Engine::State::CollectMounts() {
   if (Status status = layer_mounts->Collect(); !status.ok()) LogWarning("{}", status.message());
+  if (Status status = volumes->Collect(); !status.ok()) LogWarning("{}", status.message());
 }
 
 }  // namespace davit::engine

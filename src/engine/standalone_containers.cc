@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/fault.h"
 #include "base/log.h"
@@ -101,6 +102,16 @@ Result<DefinedContainer> Engine::State::DefineContainerNow(ContainerDefinition d
   }
   if (spec.image.user_specified_image.empty()) spec.image.user_specified_image = asked;
   spec.image.image = image.id;
+  ASSIGN_OR_RETURN(std::shared_ptr<const oci::ImageConfig> image_config, images->Config(image));
+  ASSIGN_OR_RETURN(DefinedVolumes defined_volumes, DefineVolumes(*image_config, spec));
+  Result<DefinedContainer> made = RecordDefinition(definition, image);
+  if (!made.ok()) RemoveVolumes(std::move(defined_volumes));
+  return made;
+}
+
+Result<DefinedContainer> Engine::State::RecordDefinition(ContainerDefinition& definition,
+                                                         const image::ImageRecord& image) {
+  container::ContainerSpec& spec = definition.spec;
 
   DefinedContainer made;
   const bool own_pod = definition.pod.empty();
@@ -162,7 +173,10 @@ Status Engine::State::PrepareNow(const ContainerId& id) {
   PodPtr pod = Pod(current->pod);
   ContainerRecord record = *current;
   // What its last run left of the running node: the monitor with the exit code, mounts, the bundle.
-  RETURN_IF_ERROR(containers->TakeDown(record, Deadline::After(kVerbBudget)).Annotate("take down the run before"));
+  std::error_code ignored;
+  if (std::filesystem::exists(containers->paths().Directory(id), ignored)) {
+    RETURN_IF_ERROR(containers->TakeDown(record, Deadline::After(kVerbBudget)).Annotate("take down the run before"));
+  }
   ASSIGN_OR_RETURN(Target target, FindTarget(pod->id, record.spec.security.namespaces));
   record.phase = Phase::kCreating;
   record.boot_id = boot_id;
@@ -379,7 +393,7 @@ void Engine::RemoveStandalone(const std::string& text, bool force, bool volumes,
       std::move(done));
 }
 
-Status Engine::State::RemoveStandaloneNow(const ContainerId& id, bool force, bool /*volumes*/) {
+Status Engine::State::RemoveStandaloneNow(const ContainerId& id, bool force, bool volumes_too) {
   ContainerPtr record = Container(id);
   if (!record) return {};
   if (record->phase == Phase::kRunning && !force) {
@@ -390,6 +404,7 @@ Status Engine::State::RemoveStandaloneNow(const ContainerId& id, bool force, boo
   PodPtr pod = Pod(pod_id);
   RETURN_IF_ERROR(RemoveContainerNow(id));
   FaultPoint("standalone.container.removed");
+  if (volumes_too) RemoveAnonymousVolumes(*record);
   if (pod && pod->spec.implicit && View().ContainersOf(pod_id).empty()) return RemovePodNow(pod_id);
   return {};
 }

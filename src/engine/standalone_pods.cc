@@ -70,6 +70,7 @@ Result<PodId> Engine::State::DefinePodNow(const pod::PodSpec& spec) {
   }
   if (spec.has_user_namespace()) RETURN_IF_ERROR(CheckUserNamespaces(record.runtime_handler));
   RETURN_IF_ERROR(sandboxes->Validate(record.spec));
+  RETURN_IF_ERROR(SettleNetworks(record.spec));
   RETURN_IF_ERROR(records->Put(record));
   FaultPoint("standalone.pod.defined");
   return record.id;
@@ -102,11 +103,12 @@ Result<bool> Engine::State::StartPodNow(const PodId& id) {
   if (current->phase == Phase::kStopping) RETURN_IF_ERROR(StopPodNow(id));
   pod::PodRecord record = *Pod(id);
   // Files and mounts of the run before, and a network that could not be taken away then.
-  RETURN_IF_ERROR(sandboxes->Destroy(record, Deadline::After(kVerbBudget)).Annotate("take down the run before"));
+  if (record.started_at > 0 || !record.attachment.empty()) {
+    RETURN_IF_ERROR(sandboxes->Destroy(record, Deadline::After(kVerbBudget)).Annotate("take down the run before"));
+  }
   record.phase = Phase::kCreating;
   record.boot_id = boot_id;
-  record.attachment.clear();
-  record.ips.clear();
+  pod::ClearAttachment(record);
   record.init_pid = 0;
   RETURN_IF_ERROR(PlanModules(record));
   const std::string level = record.selinux_level;

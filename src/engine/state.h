@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/events.h"
 #include "engine/exits.h"
+#include "engine/name_index.h"
 #include "engine/pod_interfaces.h"
 #include "engine/preload.h"
 #include "engine/pull_slots.h"
@@ -28,6 +29,9 @@
 #include "engine/writable_usage.h"
 #include "image/sif_puller.h"
 #include "network/cni_network.h"
+#include "network/name_server.h"
+#include "network/named_networks.h"
+#include "network/pod_network.h"
 #include "pod/sandboxes.h"
 #include "sched/event_loop.h"
 #include "sched/operations.h"
@@ -39,6 +43,7 @@
 #include "store/open_database.h"
 #include "store/rootfs.h"
 #include "store/trash.h"
+#include "store/volumes.h"
 #include "stream/server.h"
 #include "sys/process.h"
 
@@ -87,7 +92,9 @@ struct Engine::State {
   std::unique_ptr<store::Content> content;
   std::unique_ptr<store::DirectoryLayers> layers;
   std::unique_ptr<store::LayerMounts> layer_mounts;
+  std::string tree_program;  // davit-pull
   std::unique_ptr<store::Rootfs> rootfs;
+  std::unique_ptr<store::Volumes> volumes;
   std::unique_ptr<EventLog> events;
   ActivityLog activity;
   std::unique_ptr<Records> records;
@@ -96,7 +103,14 @@ struct Engine::State {
   std::unique_ptr<image::Puller> puller;
   std::unique_ptr<image::SifPuller> sif_puller;
   std::unique_ptr<sched::EventLoop> loop;
-  std::unique_ptr<network::CniNetwork> network;
+  std::unique_ptr<network::CniNetwork> network;  // the node's own
+  std::unique_ptr<network::NamedNetworks> named_networks;
+  std::unique_ptr<network::PodNetwork> pod_network;  // of both
+  std::mutex names_lock;  // guards the next three; held for memory only, but for the node's resolv.conf
+  std::shared_ptr<const NameIndex> name_index;
+  std::vector<std::string> node_servers;
+  std::chrono::steady_clock::time_point node_servers_read;
+  std::unique_ptr<network::NameServer> name_server;  // asks records: ends before them
   std::unique_ptr<container::Containers> containers;
   std::unique_ptr<pod::Sandboxes> sandboxes;
 
@@ -149,8 +163,9 @@ struct Engine::State {
   PullSlots pull_slots{pull_pool, 6};  // before the pool, which it uses: destroyed after it
   sched::ThreadPool pull_pool{"davit-pull", 16};
   sched::ThreadPool image_pool{"davit-image", 2};
-  sched::ThreadPool save_pool{"davit-save", 2};  // each waits for a client that reads
-  std::mutex strands_lock;                       // guards the pointer: timers may fire while the engine ends
+  sched::ThreadPool save_pool{"davit-save", 2};     // each waits for a client that reads
+  sched::ThreadPool files_pool{"davit-files", 16};  // these too, or for one that writes
+  std::mutex strands_lock;                          // guards the pointer: timers may fire while the engine ends
   std::unique_ptr<sched::Strands> strands;
 
   std::unique_ptr<StreamBackend> stream_backend;
@@ -186,6 +201,27 @@ struct Engine::State {
   Status RemoveStrays(const pod::PodRecord& pod);
   void RetryDetachLater(const PodId& id);
 
+  // ---- Networks (networks.cc) ----
+  Status RemoveNetworkNow(const std::string& text);
+  // For the activity log; of a pod: of each of its containers.
+  void TellOfNetwork(const std::string& action, const network::NamedNetwork& about, const PodId& pod);
+  // `now` on the strand of the pod of `container`; joined.
+  void NetworkVerb(const std::string& verb, const std::string& wanted, const std::string& container, Done<Nothing> done,
+                   std::function<Status(const PodId&, const std::string& network)> now);
+  [[nodiscard]] Result<PodId> PodNamed(const std::string& text) const;
+  // Every network of the spec is there, and by its name from now on. kNotFound naming one. For a pod that is defined.
+  Status SettleNetworks(pod::PodSpec& spec) const;
+  Status ConnectNow(const PodId& id, const pod::NetworkEndpoint& endpoint);
+  Status DisconnectNow(const PodId& id, const std::string& network, bool force);
+  // Of a pod that is up after a restart: its host ports and its resolver; takes back what was half connected.
+  Status ResumeNetwork(const pod::PodRecord& pod);
+  // Answers the pod's questions for names, if its record says so. Nothing for one that is open. `fresh`: its namespace
+  // was not prepared for it before.
+  Status OpenNames(const pod::PodRecord& pod, bool fresh);
+  [[nodiscard]] network::NameLookup LookupOfNames();
+  std::shared_ptr<const NameIndex> Names();  // of now
+  std::vector<std::string> ServersFor(const PodId& id);
+
   Result<ContainerId> CreateContainerNow(const ContainerId& id, const PodId& pod, const container::ContainerSpec& spec);
   Result<container::ContainerRecord> MakeContainer(container::ContainerRecord record, const pod::PodRecord& pod,
                                                    const Target& target);
@@ -193,6 +229,37 @@ struct Engine::State {
   Result<Target> FindTarget(const PodId& pod, const container::NamespaceOptions& options) const;
   // Fills record.image_volumes; returns the layers' directories and what keeps them until the record does.
   Result<ImageVolumes> FindImageVolumes(container::ContainerRecord& record, const pod::PodRecord& pod);
+  // Gives the mounts of named volumes their host paths. kNotFound naming a volume.
+  Result<std::vector<store::VolumeHold>> FindVolumes(container::ContainerRecord& record);
+  // The volumes of a standalone container: those that it names, made where they are not there, and anonymous ones for
+  // what has no name and for the paths that the image declares and nothing else is mounted at. Filled into
+  // spec.standalone and spec.mounts. Held until a record names them; on an error none that was made here stays.
+  struct DefinedVolumes {
+    std::vector<store::VolumeHold> holds;
+    std::vector<std::string> made;
+  };
+  Result<DefinedVolumes> DefineVolumes(const oci::ImageConfig& image, container::ContainerSpec& spec);
+  // Removes volumes that nobody uses; what fails is logged.
+  void RemoveVolumes(DefinedVolumes volumes);
+  // After a standalone container is gone: the anonymous ones of its volumes.
+  void RemoveAnonymousVolumes(const container::ContainerRecord& record);
+  // A container's root for a helper (tree_helper.h): of a running one as its processes see it.
+  struct Tree {
+    ContainerPtr record;
+    sys::UniqueFd root;  // or the job says where it is
+    image::TreeJob job;
+  };
+  Result<Tree> OpenTree(const std::string& container, const std::string& verb, const std::string& path);
+  // On the strand: mounts the root of a container that does not run, where it is not.
+  Status MountForFiles(const container::ContainerRecord& record);
+  // Without a leading "/".
+  [[nodiscard]] std::vector<std::string> MountPointsOf(const container::ContainerRecord& record) const;
+  Result<std::string> CommitNow(const CommitRequest& request);
+  void ThawAfterCommit(const container::ContainerRecord& record);
+  [[nodiscard]] std::vector<std::string> UsersOfImage(const std::string& id) const;
+  Result<RemovedImage> RemoveStoredImageNow(const std::string& text, bool force);
+  // Ids of the containers whose records name a volume.
+  [[nodiscard]] std::vector<std::string> UsersOfVolume(const std::string& name) const;
   // Topmost first; what is a file is mounted, for as long as a record names it or the lease lives.
   Result<std::vector<std::string>> LayerPaths(const std::vector<std::string>& diff_ids, store::MountLease& lease);
   // Makes the image of an artifact that is a SIF file, if it is one and they are wanted; else returns it as it is.
@@ -223,11 +290,12 @@ struct Engine::State {
                           std::function<void(const ContainerId&, const Finish&)> now, Done<Nothing> done);
   Result<PodId> DefinePodNow(const pod::PodSpec& spec);
   Result<DefinedContainer> DefineContainerNow(ContainerDefinition definition);
+  Result<DefinedContainer> RecordDefinition(ContainerDefinition& definition, const image::ImageRecord& image);
   Result<bool> StartPodNow(const PodId& id);
   Status PrepareNow(const ContainerId& id);
   Result<bool> StartStandaloneNow(const ContainerId& id);
   Status PauseNow(const ContainerId& id, bool pause);
-  Status RemoveStandaloneNow(const ContainerId& id, bool force, bool volumes);
+  Status RemoveStandaloneNow(const ContainerId& id, bool force, bool volumes_too);
   // After a run has ended: starts it again, or gives up what it held of the node.
   void AfterRun(const ContainerId& id);
   void PlanRestart(const container::ContainerRecord& record);

@@ -43,7 +43,10 @@ Status ChunkedDecoder::Line(std::string_view line) {
       if (digits.empty() || digits.size() > 15) return InvalidArgument("a chunk's size is not well formed");
       uint64_t size = 0;
       for (char c : digits) {
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
         if (digit < 0) return InvalidArgument("a chunk's size is not well formed");
         size = size * 16 + static_cast<uint64_t>(digit);
       }

@@ -24,7 +24,8 @@ TEST(ChunkedTest, DecodesAnyCut) {
 }
 
 TEST(ChunkedTest, RefusesWhatIsNotOfTheCoding) {
-  for (std::string_view wire : {"x\r\n", "\r\n", "5\nhello", "3\r\nhello\r\n", "-1\r\n", "ffffffffffffffff\r\n", "0x5\r\n"}) {
+  for (std::string_view wire :
+       {"x\r\n", "\r\n", "5\nhello", "3\r\nhello\r\n", "-1\r\n", "ffffffffffffffff\r\n", "0x5\r\n"}) {
     ChunkedDecoder decoder;
     std::string body;
     std::string_view view = wire;

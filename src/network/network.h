@@ -41,6 +41,16 @@ struct PortMapping {
   friend bool operator==(const PortMapping&, const PortMapping&) = default;
 };
 
+// A pod's place on one network of NamedNetworks.
+struct EndpointRequest {
+  std::string network;                 // name or id; empty: the default network
+  std::vector<std::string> addresses;  // static ones, at most one of each family
+  std::string mac;                     // empty: any
+  std::string interface;               // empty: the next free eth<N>
+
+  friend bool operator==(const EndpointRequest&, const EndpointRequest&) = default;
+};
+
 struct NetworkRequest {
   PodId pod;         // CNI_CONTAINERID
   std::string name;  // pod metadata, for CNI_ARGS
@@ -53,7 +63,35 @@ struct NetworkRequest {
   // become the "bandwidth" capability.
   std::map<std::string, std::string> annotations;
   std::string cgroup_path;  // for the capability "cgroupPath"; empty: not given
+  // Of a standalone pod, in order: the first one with a way out has the default route and the host ports. Empty: the
+  // node's own configuration.
+  std::vector<EndpointRequest> endpoints;
+  bool random_ports = false;  // a host port of 0 becomes a free one, at Plan
 };
+
+// One interface of a pod on a named network, as it is made or to be made.
+struct EndpointAttachment {
+  std::string network;                 // its name
+  std::string interface;               // "eth0"
+  std::string config;                  // the exact configuration list (JSON)
+  std::string result;                  // the last plugin's result (JSON); empty while unknown
+  std::vector<std::string> addresses;  // the static ones that were asked for
+  std::string mac;                     // the one that was asked for
+  bool publishes = false;              // the host ports lead here
+  bool leaving = false;                // it is being taken away from a running pod
+  bool dns = false;                    // names of this network are answered
+
+  friend bool operator==(const EndpointAttachment&, const EndpointAttachment&) = default;
+};
+
+// What a result says of an endpoint, for people and for names.
+struct EndpointAddresses {
+  std::vector<std::string> ip_cidrs;  // "10.89.0.5/24"
+  std::string gateway;                // of the first address that has one
+  std::string mac;
+};
+// Empty for an endpoint without a result.
+EndpointAddresses AddressesOf(const EndpointAttachment& endpoint);
 
 // What a pod has, or may have, of the network. A value that the pod's record holds as text.
 struct Attachment {
@@ -61,13 +99,16 @@ struct Attachment {
   std::string result;              // the last plugin's result (JSON); empty while unknown
   std::vector<std::string> ips;    // bare addresses in the order of the result, the primary one first
   std::vector<PortMapping> ports;  // those with a host port
+  // Of a standalone pod, instead of `config` and `result`.
+  std::vector<EndpointAttachment> endpoints;
 
-  // One JSON object. Parse takes at most 8 MiB and what ToJson of this or the version before wrote;
-  // kInvalidArgument otherwise. An empty text is an empty Attachment (a pod on the host's network).
+  // One JSON object, of version 1 where there are no endpoints and of version 2 where there are. Parse takes at most 8
+  // MiB and what ToJson of this or the version before wrote; kInvalidArgument otherwise. An empty text is an empty
+  // Attachment (a pod on the host's network).
   [[nodiscard]] std::string ToJson() const;
   static Result<Attachment> Parse(std::string_view text);
 
-  [[nodiscard]] bool empty() const { return config.empty(); }
+  [[nodiscard]] bool empty() const { return config.empty() && endpoints.empty(); }
   friend bool operator==(const Attachment&, const Attachment&) = default;
 };
 

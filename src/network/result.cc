@@ -1,12 +1,17 @@
 #include "network/result.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "base/strings.h"
 #include "network/config.h"
+#include "network/network.h"
+#include "network/prefix.h"
 #include "oci/json.h"
+#include "sys/unique_fd.h"
 
 namespace davit::network {
 namespace {
@@ -144,6 +149,63 @@ Result<std::string> ConvertCniResult(std::string_view text, std::string_view cni
   }
   result["cniVersion"] = View(cni_version);
   return oci::WriteJson(document);
+}
+
+EndpointAddresses AddressesOf(const EndpointAttachment& endpoint) {
+  EndpointAddresses out;
+  auto document = oci::ParseJson(endpoint.result, kMaxResultBytes);
+  if (endpoint.result.empty() || !document.ok()) return out;
+  oci::JsonNode root(*document, "plugin result");
+  auto interfaces = root.Key("interfaces").Elements(1024);
+  auto ips = root.Key("ips").Elements(kMaxResultAddresses);
+  if (!interfaces.ok() || !ips.ok()) return out;
+  for (const oci::JsonNode& ip : *ips) {
+    if (!InsidePod(ip, *interfaces).value_or(false)) continue;
+    std::string cidr = ip.Key("address").StringOr("").value_or("");
+    if (Prefix::Parse(cidr).ok()) out.ip_cidrs.push_back(std::move(cidr));
+    std::string gateway = ip.Key("gateway").StringOr("").value_or("");
+    if (out.gateway.empty() && Address::Parse(gateway)) out.gateway = std::move(gateway);
+  }
+  for (const oci::JsonNode& interface : *interfaces) {
+    if (interface.Key("name").StringOr("").value_or("") != endpoint.interface) continue;
+    if (interface.Key("sandbox").StringOr("").value_or("").empty()) continue;
+    std::string mac = interface.Key("mac").StringOr("").value_or("");
+    if (IsMacAddress(mac)) out.mac = std::move(mac);
+  }
+  return out;
+}
+
+std::string ResultFromLeases(const NetworkConfig& config, const std::string& container_id,
+                             const std::string& interface) {
+  constexpr size_t kMaxLeases = 1u << 20;
+  json::array ips;
+  for (const PluginConfig& plugin : config.plugins) {
+    auto document = oci::ParseJson(plugin.json, kMaxConfigBytes);
+    if (!document.ok()) continue;
+    oci::JsonNode ipam = oci::JsonNode(*document, "plugin").Key("ipam");
+    const std::string data = ipam.Key("dataDir").StringOr("").value_or("");
+    if (data.empty() || ipam.Key("type").StringOr("").value_or("") != "host-local") continue;
+    const std::string directory = data + "/" + config.name;
+    const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(directory.c_str()), ::closedir);
+    for (size_t seen = 0; dir && seen < kMaxLeases; ++seen) {
+      const dirent* entry = ::readdir(dir.get());
+      if (entry == nullptr) break;
+      const std::optional<Address> address = Address::Parse(entry->d_name);
+      if (!address) continue;
+      auto lease = sys::ReadFile(directory + "/" + entry->d_name, 4096);
+      if (!lease.ok()) continue;
+      // Two lines: the container and its interface.
+      const std::vector<std::string> lines = Split(Trim(*lease), '\n');
+      if (Trim(lines[0]) != container_id || (lines.size() > 1 && Trim(lines[1]) != interface)) continue;
+      const int bits = address->bits();
+      ips.push_back(json::object{{"address", address->ToString() + "/" + std::to_string(bits)}, {"interface", 0}});
+    }
+  }
+  if (ips.empty()) return "";
+  return oci::WriteJson(
+      json::object{{"cniVersion", View(config.cni_version)},
+                   {"interfaces", json::array{json::object{{"name", View(interface)}, {"sandbox", "/gone"}}}},
+                   {"ips", std::move(ips)}});
 }
 
 Status ParseCniError(std::string_view text) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "network/config.h"
 
 namespace davit::network {
 
@@ -23,6 +24,11 @@ struct CniResult {
 // (empty "sandbox") do not count. kInvalidArgument for text that is no result or holds a bad address,
 // kResourceExhausted beyond the caps.
 Result<CniResult> ParseCniResult(std::string_view text);
+
+// What a plugin's result would have been, as far as host-local's leases tell: the addresses that `config` gave to
+// `interface` of this container. Empty when there are none. Reads the lease directory.
+std::string ResultFromLeases(const NetworkConfig& config, const std::string& container_id,
+                             const std::string& interface);
 
 // The same result in the shape of `cni_version`, for "prevResult": a plugin decodes it by the
 // version of its own configuration.

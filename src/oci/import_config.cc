@@ -7,6 +7,7 @@
 #include <cctype>
 
 #include "base/strings.h"
+#include "oci/config_changes.h"
 #include "oci/json.h"
 
 namespace davit::oci {
@@ -63,6 +64,8 @@ boost::json::array ToArray(const std::vector<std::string>& list) {
 
 class Config {
  public:
+  explicit Config(boost::json::object start) : config_(std::move(start)) {}
+
   Status Apply(const std::string& change) {
     const std::string text(Trim(change));
     const size_t blank = text.find_first_of(" \t");
@@ -207,18 +210,25 @@ class Config {
 
 }  // namespace
 
-Result<std::string> MakeImportConfig(const ImportSettings& settings) {
-  if (settings.changes.size() > kMaxChanges) {
-    return ResourceExhausted(fmt::format("{} changes are more than {}", settings.changes.size(), kMaxChanges));
+Status ApplyChanges(const std::vector<std::string>& changes, boost::json::object& config) {
+  if (changes.size() > kMaxChanges) {
+    return ResourceExhausted(fmt::format("{} changes are more than {}", changes.size(), kMaxChanges));
   }
-  Config config;
-  for (const std::string& change : settings.changes) RETURN_IF_ERROR(config.Apply(change));
+  Config applied(std::move(config));
+  for (const std::string& change : changes) RETURN_IF_ERROR(applied.Apply(change));
+  config = applied.Take();
+  return {};
+}
+
+Result<std::string> MakeImportConfig(const ImportSettings& settings) {
+  boost::json::object config;
+  RETURN_IF_ERROR(ApplyChanges(settings.changes, config));
   boost::json::object document;
   document["architecture"] = settings.platform.architecture;
   document["os"] = settings.platform.os;
   if (!settings.platform.variant.empty()) document["variant"] = settings.platform.variant;
   document["created"] = settings.created;
-  document["config"] = config.Take();
+  document["config"] = std::move(config);
   document["rootfs"] = boost::json::object{{"type", "layers"}, {"diff_ids", boost::json::array()}};
   document["history"] =
       boost::json::array{boost::json::object{{"created", settings.created}, {"comment", settings.comment}}};

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/strings.h"
+#include "sys/unique_fd.h"
 
 namespace davit::pod {
 namespace {
@@ -39,6 +40,54 @@ Result<std::string> ResolvConf(const DnsConfig& dns) {
   for (const std::string& server : dns.servers) text += "nameserver " + server + "\n";
   if (!dns.options.empty()) text += "options " + Join(dns.options, " ") + "\n";
   return text;
+}
+
+DnsConfig ParseResolvConf(std::string_view text) {
+  DnsConfig dns;
+  for (const std::string& line : Split(text, '\n')) {
+    std::vector<std::string> words;
+    std::string spaced = line;
+    std::replace(spaced.begin(), spaced.end(), '\t', ' ');
+    for (const std::string& word : Split(Trim(spaced), ' ')) {
+      if (!word.empty()) words.push_back(word);
+    }
+    if (words.size() < 2 || words[0][0] == '#' || words[0][0] == ';') continue;
+    const std::vector<std::string> values(words.begin() + 1, words.end());
+    if (words[0] == "nameserver" && dns.servers.size() < kMaxDnsEntries) dns.servers.push_back(values[0]);
+    if (words[0] == "search" || words[0] == "domain") dns.searches = values;
+    if (words[0] == "options") dns.options.insert(dns.options.end(), values.begin(), values.end());
+  }
+  if (dns.searches.size() > kMaxDnsEntries) dns.searches.resize(kMaxDnsEntries);
+  if (dns.options.size() > kMaxDnsEntries) dns.options.resize(kMaxDnsEntries);
+  return dns;
+}
+
+DnsConfig NodeDns() {
+  Result<std::string> text = sys::ReadFile("/etc/resolv.conf", 1 << 20);
+  return text.ok() ? ParseResolvConf(*text) : DnsConfig();
+}
+
+DnsConfig DnsOf(const PodSpec& spec, const DnsConfig& node) {
+  DnsConfig dns = spec.has_dns ? spec.dns : DnsConfig();
+  if (dns.servers.empty()) dns.servers = node.servers;
+  if (dns.searches.empty()) dns.searches = node.searches;
+  // "." is how clients say that they want none.
+  if (dns.searches.size() == 1 && dns.searches[0] == ".") dns.searches.clear();
+  if (dns.options.empty()) dns.options = node.options;
+  return dns;
+}
+
+Result<std::string> ResolvConfAt(const std::string& server, DnsConfig dns) {
+  dns.servers = {server};
+  const bool said = std::any_of(dns.options.begin(), dns.options.end(),
+                                [](const std::string& option) { return option.starts_with("ndots:"); });
+  if (!said) dns.options.emplace_back("ndots:0");
+  return ResolvConf(dns);
+}
+
+bool HasLocalServer(const DnsConfig& dns) {
+  return std::any_of(dns.servers.begin(), dns.servers.end(),
+                     [](const std::string& server) { return server.starts_with("127.") || server == "::1"; });
 }
 
 Result<std::string> HostsFile(const std::string& hostname, const std::vector<std::string>& ips) {

@@ -18,6 +18,17 @@ Result<std::string> ResolvConf(const DnsConfig& dns);
 Result<std::string> HostsFile(const std::string& hostname, const std::vector<std::string>& ips);
 // Lines of hosts(5) from "name:address". kInvalidArgument naming the one that is none, also for more than 1,024.
 Result<std::string> ExtraHosts(const std::vector<std::string>& entries);
+// What a file of this format says: of several search lines the last counts. Lines that are none are left out.
+DnsConfig ParseResolvConf(std::string_view text);
+// Of /etc/resolv.conf; nothing when it cannot be read.
+DnsConfig NodeDns();
+// What a standalone pod asks with: what it does not say is the node's.
+DnsConfig DnsOf(const PodSpec& spec, const DnsConfig& node);
+// resolv.conf of a pod whose names are answered at `server`: names without a dot are looked up as they are first.
+Result<std::string> ResolvConfAt(const std::string& server, DnsConfig dns);
+// Whether any server can be reached from the node alone, as those at 127.0.0.0/8.
+bool HasLocalServer(const DnsConfig& dns);
+
 // RFC 1123 subdomain of at most 64 bytes (HOST_NAME_MAX), also with the dot of an absolute name (RFC 1034, 3.1).
 Status ValidateHostname(const std::string& hostname);
 

@@ -41,5 +41,27 @@ TEST(PodFilesTest, HostnamesAreDnsNames) {
   EXPECT_FALSE(ValidateHostname(std::string(65, 'a')).ok());
 }
 
+TEST(ResolvConfTest, ReadsWhatTheNodeHas) {
+  DnsConfig dns = ParseResolvConf(
+      "# x\nnameserver 10.0.0.53\nsearch old.example\n\tnameserver\tfd00::53  \n"
+      "search a.example b.example\noptions timeout:1 edns0\nbroken\n");
+  EXPECT_EQ(dns.servers, (std::vector<std::string>{"10.0.0.53", "fd00::53"}));
+  EXPECT_EQ(dns.searches, (std::vector<std::string>{"a.example", "b.example"}));
+  EXPECT_EQ(dns.options, (std::vector<std::string>{"timeout:1", "edns0"}));
+  EXPECT_FALSE(HasLocalServer(dns));
+  EXPECT_TRUE(HasLocalServer(ParseResolvConf("nameserver 127.0.0.53")));
+}
+
+TEST(ResolvConfTest, OfAPodWhoseNamesAreAnsweredInside) {
+  PodSpec spec;
+  const DnsConfig node{{"10.0.0.53"}, {"a.example"}, {"edns0"}};
+  EXPECT_EQ(*ResolvConfAt("127.0.0.11", DnsOf(spec, node)),
+            "search a.example\nnameserver 127.0.0.11\noptions edns0 ndots:0\n");
+  spec.has_dns = true;
+  spec.dns = {{"10.9.9.9"}, {"."}, {"ndots:2"}};
+  EXPECT_EQ(*ResolvConfAt("127.0.0.11", DnsOf(spec, node)), "nameserver 127.0.0.11\noptions ndots:2\n");
+  EXPECT_EQ(DnsOf(spec, node).servers, (std::vector<std::string>{"10.9.9.9"}));
+}
+
 }  // namespace
 }  // namespace davit::pod

@@ -10,15 +10,17 @@ BOOST_DESCRIBE_STRUCT(DnsConfig, (), (servers, searches, options))
 BOOST_DESCRIBE_STRUCT(SelinuxOptions, (), (user, role, type, level))
 BOOST_DESCRIBE_STRUCT(IdMapping, (), (host_id, container_id, length))
 BOOST_DESCRIBE_STRUCT(UserNamespace, (), (mode, uids, gids))
+BOOST_DESCRIBE_STRUCT(NetworkEndpoint, (), (network, aliases, ipv4_address, ipv6_address, mac_address, interface))
+BOOST_DESCRIBE_STRUCT(AttachedEndpoint, (), (network, interface, ip_cidrs, gateway, mac_address, aliases, dns))
 BOOST_DESCRIBE_STRUCT(PodSpec, (),
                       (name, uid, namespace_name, attempt, hostname, log_directory, has_dns, dns, port_mappings, labels,
                        annotations, cgroup_parent, network, pid, ipc, user, privileged, sysctls, selinux, resources,
                        overhead, runtime_handler, standalone, implicit, no_network, random_ports, extra_hosts,
-                       client_data))
+                       client_data, networks))
 BOOST_DESCRIBE_STRUCT(PodRecord, (),
                       (version, id, phase, boot_id, spec, runtime_handler, created_at, started_at, hostname, cgroup,
-                       owns_cgroup, inspect_cgroup, attachment, ips, pending_resources, pending_overhead, init_pid,
-                       init_start_time, selinux_level, selinux_mount_label, shm_bytes))
+                       owns_cgroup, inspect_cgroup, attachment, ips, endpoints, ports, resolver, pending_resources,
+                       pending_overhead, init_pid, init_start_time, selinux_level, selinux_mount_label, shm_bytes))
 
 std::string ToText(const PodRecord& record) { return oci::ReflectToText(record); }
 std::string ToText(const PodSpec& spec) { return oci::ReflectToText(spec); }

@@ -27,6 +27,17 @@ enum class Phase {
 // Records of the kubelet's pods are of version 2: an earlier davitd reads them.
 inline constexpr uint32_t kPodRecordVersion = 3;
 
+// An interface of a standalone pod, as it is.
+struct AttachedEndpoint {
+  std::string network;
+  std::string interface;
+  std::vector<std::string> ip_cidrs;
+  std::string gateway;
+  std::string mac_address;
+  std::vector<std::string> aliases;
+  bool dns = false;
+};
+
 struct PodRecord {
   uint32_t version = 2;  // 3: standalone
   PodId id;
@@ -45,6 +56,10 @@ struct PodRecord {
   // still has one owes a DEL that failed.
   std::string attachment;
   std::vector<std::string> ips;  // primary first
+  // Of a standalone pod, for readers: what the attachment says.
+  std::vector<AttachedEndpoint> endpoints;
+  std::vector<PortMapping> ports;  // those that are published, with the host ports that were chosen
+  bool resolver = false;           // its names are answered inside of it (network/name_server.h)
 
   std::optional<sys::Resources> pending_resources;  // an update under way: recovery finishes it
   std::optional<sys::Resources> pending_overhead;

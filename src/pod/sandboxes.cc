@@ -4,11 +4,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "network/name_server.h"
+#include "network/named_networks.h"
 #include "pod/files.h"
 #include "pod/init_process.h"
 #include "pod/resources.h"
@@ -50,6 +53,18 @@ network::Protocol ToNetwork(Protocol protocol) {
       break;
   }
   return network::Protocol::kTcp;
+}
+
+Protocol FromNetwork(network::Protocol protocol) {
+  switch (protocol) {
+    case network::Protocol::kUdp:
+      return Protocol::kUdp;
+    case network::Protocol::kSctp:
+      return Protocol::kSctp;
+    case network::Protocol::kTcp:
+      break;
+  }
+  return Protocol::kTcp;
 }
 
 }  // namespace
@@ -106,8 +121,46 @@ network::NetworkRequest Sandboxes::RequestFor(const PodRecord& record) const {
   for (const PortMapping& port : record.spec.port_mappings) {
     request.ports.push_back({ToNetwork(port.protocol), port.container_port, port.host_port, port.host_ip});
   }
+  request.random_ports = record.spec.random_ports;
+  if (!record.spec.standalone) return request;
+  for (const NetworkEndpoint& endpoint : record.spec.networks) {
+    request.endpoints.push_back(ToEndpointRequest(endpoint));
+  }
+  if (request.endpoints.empty()) request.endpoints.emplace_back();  // the default network
   return request;
 }
+
+network::EndpointRequest ToEndpointRequest(const NetworkEndpoint& endpoint) {
+  network::EndpointRequest request{endpoint.network, {}, endpoint.mac_address, endpoint.interface};
+  for (const std::string& address : {endpoint.ipv4_address, endpoint.ipv6_address}) {
+    if (!address.empty()) request.addresses.push_back(address);
+  }
+  return request;
+}
+
+void SetAttachment(PodRecord& record, const network::Attachment& attachment) {
+  record.attachment = attachment.empty() ? "" : attachment.ToJson();
+  record.ips = attachment.ips;
+  record.endpoints.clear();
+  record.ports.clear();
+  for (const network::EndpointAttachment& endpoint : attachment.endpoints) {
+    if (endpoint.result.empty() || endpoint.leaving) continue;
+    network::EndpointAddresses addresses = network::AddressesOf(endpoint);
+    AttachedEndpoint shown{
+        endpoint.network, endpoint.interface, addresses.ip_cidrs, addresses.gateway, addresses.mac, {}, endpoint.dns};
+    for (const NetworkEndpoint& asked : record.spec.networks) {
+      const bool default_one = asked.network.empty() && endpoint.network == network::kDefaultNetwork;
+      if (asked.network == endpoint.network || default_one) shown.aliases = asked.aliases;
+    }
+    record.endpoints.push_back(std::move(shown));
+  }
+  if (attachment.endpoints.empty()) return;
+  for (const network::PortMapping& port : attachment.ports) {
+    record.ports.push_back({FromNetwork(port.protocol), port.container_port, port.host_port, port.host_ip});
+  }
+}
+
+void ClearAttachment(PodRecord& record) { SetAttachment(record, network::Attachment()); }
 
 Result<PodRecord> Sandboxes::Plan(PodRecord record) const {
   RETURN_IF_ERROR(Validate(record.spec));
@@ -117,9 +170,14 @@ Result<PodRecord> Sandboxes::Plan(PodRecord record) const {
                                                     : record.id.str().substr(0, 12);
   ASSIGN_OR_RETURN(record, PlanCgroup(std::move(record)));
   if (options_.inspect_cgroups) record.inspect_cgroup = record.cgroup + "/crio-" + record.id.str();
+  record.resolver = false;
   if (!host_network && !record.spec.no_network) {
     ASSIGN_OR_RETURN(network::Attachment planned, network_.Plan(RequestFor(record)));
     record.attachment = planned.ToJson();
+    const bool named = std::any_of(planned.endpoints.begin(), planned.endpoints.end(),
+                                   [](const network::EndpointAttachment& endpoint) { return endpoint.dns; });
+    // A server at the node's loopback is not there for a pod: it is asked from outside of it.
+    record.resolver = record.spec.standalone && (named || HasLocalServer(DnsOf(record.spec, NodeDns())));
   }
   return record;
 }
@@ -156,8 +214,7 @@ Result<PodRecord> Sandboxes::Run(PodRecord record, Deadline deadline) {
     ASSIGN_OR_RETURN(network::Attachment planned, network::Attachment::Parse(record.attachment));
     ASSIGN_OR_RETURN_WITH(network::Attachment attached,
                           network_.Attach(RequestFor(record), planned, NetworkDeadline(deadline)), "attach network");
-    record.attachment = attached.ToJson();
-    record.ips = attached.ips;
+    SetAttachment(record, attached);
   }
   FaultPoint("pod.run.network");
   RETURN_IF_ERROR(WriteFiles(record).Annotate("write files"));
@@ -243,7 +300,11 @@ Status Sandboxes::WriteFiles(const PodRecord& record) {
   RETURN_IF_ERROR(write("hosts", hosts));
   RETURN_IF_ERROR(write("hostname", record.hostname + "\n"));
   std::string resolv;
-  if (record.spec.has_dns) {
+  if (record.resolver) {
+    ASSIGN_OR_RETURN(resolv, ResolvConfAt(network::kResolverAddress, DnsOf(record.spec, NodeDns())));
+  } else if (record.spec.standalone && record.spec.has_dns) {
+    ASSIGN_OR_RETURN(resolv, ResolvConf(DnsOf(record.spec, NodeDns())));
+  } else if (record.spec.has_dns) {
     ASSIGN_OR_RETURN(resolv, ResolvConf(record.spec.dns));
   } else if (Result<std::string> node = sys::ReadFile("/etc/resolv.conf", kMaxNodeFile); node.ok()) {
     resolv = *node;
@@ -345,8 +406,7 @@ Result<PodRecord> Sandboxes::Stop(PodRecord record, Deadline deadline) {
   ASSIGN_OR_RETURN(network::Attachment attachment, network::Attachment::Parse(record.attachment));
   Status detached = network_.Detach(RequestFor(record), attachment, NetworkDeadline(deadline));
   if (detached.ok()) {
-    record.attachment.clear();
-    record.ips.clear();
+    ClearAttachment(record);
   } else {
     LogWarning("pod {} ({}/{}): detach network: {}; will be tried again", record.id.Short(), record.spec.namespace_name,
                record.spec.name, detached.message());
@@ -377,6 +437,18 @@ Status Sandboxes::Destroy(const PodRecord& record, Deadline deadline) {
   }
   FaultPoint("pod.destroy.cgroup");
   return sys::RemoveTree(options_.paths.Directory(record.id));
+}
+
+Status Sandboxes::UseResolver(PodRecord& record) const {
+  ASSIGN_OR_RETURN(std::string text, ResolvConfAt(network::kResolverAddress, DnsOf(record.spec, NodeDns())));
+  const std::string path = options_.paths.Files(record.id) + "/resolv.conf";
+  // Into the file that is there: containers have it mounted, and would keep the old one.
+  ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::Open(path, O_WRONLY | O_TRUNC | O_NOFOLLOW));
+  if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    return ErrnoError(errno, "write " + path);
+  }
+  record.resolver = true;
+  return {};
 }
 
 bool Sandboxes::Alive(const PodRecord& record) const {

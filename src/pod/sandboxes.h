@@ -30,6 +30,12 @@ struct SandboxesOptions {
   bool inspect_cgroups = false;              // each pod has an empty cgroup "crio-<id>" (cri/crio_inspection.h)
 };
 
+// The attachment and what readers see of it.
+void SetAttachment(PodRecord& record, const network::Attachment& attachment);
+void ClearAttachment(PodRecord& record);
+// What `network` is asked for one place of a standalone pod.
+network::EndpointRequest ToEndpointRequest(const NetworkEndpoint& endpoint);
+
 class Sandboxes {
  public:
   // `network` outlives this.
@@ -61,11 +67,16 @@ class Sandboxes {
   Status ApplyResources(const PodRecord& record) const;
   Status ValidateResources(const PodSpec& spec) const;
 
+  // From now on the pod's names are answered inside of it: its resolv.conf says so, also to containers that run.
+  Status UseResolver(PodRecord& record) const;
+
   // False when its namespaces or its init are gone, by a reboot or by force.
   [[nodiscard]] bool Alive(const PodRecord& record) const;
 
- private:
+  // What the network is asked for this pod.
   [[nodiscard]] network::NetworkRequest RequestFor(const PodRecord& record) const;
+
+ private:
   [[nodiscard]] Deadline NetworkDeadline(Deadline deadline) const;
   Status MakeNamespaces(const PodRecord& record);
   Status WriteFiles(const PodRecord& record);

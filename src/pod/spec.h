@@ -50,6 +50,16 @@ struct UserNamespace {  // userns_options
   std::vector<IdMapping> gids;
 };
 
+// A place on one of Davit's own networks (network/named_networks.h).
+struct NetworkEndpoint {
+  std::string network;               // its name; empty: the default one
+  std::vector<std::string> aliases;  // further names of the pod's containers there
+  std::string ipv4_address;          // empty: any
+  std::string ipv6_address;
+  std::string mac_address;
+  std::string interface;  // empty: the next of eth0, eth1, …
+};
+
 struct PodSpec {
   std::string name;
   std::string uid;
@@ -80,9 +90,10 @@ struct PodSpec {
   bool standalone = false;
   bool implicit = false;  // made for one container: it goes with it
   bool no_network = false;
-  bool random_ports = false;             // host ports of 0 become free ones at each start
-  std::vector<std::string> extra_hosts;  // "name:address"
-  std::string client_data;               // opaque
+  bool random_ports = false;              // host ports of 0 become free ones at each start
+  std::vector<std::string> extra_hosts;   // "name:address"
+  std::string client_data;                // opaque
+  std::vector<NetworkEndpoint> networks;  // in order; none: the default network
 };
 
 }  // namespace davit::pod

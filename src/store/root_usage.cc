@@ -10,6 +10,7 @@
 #include "base/ids.h"
 #include "store/directory.h"
 #include "store/tree_usage.h"
+#include "sys/atomic_file.h"
 
 namespace davit::store {
 namespace {
@@ -21,7 +22,7 @@ std::optional<Owner> OwnerOf(const std::string& name) {
   if (name == "content") return Owner::kContent;
   if (name == "records") return Owner::kRecords;
   if (name == "trash") return Owner::kTrash;
-  if (name == "overlay-probe") return Owner::kStaging;
+  if (name == "overlay-probe" || name == "commits") return Owner::kStaging;
   return std::nullopt;
 }
 
@@ -49,6 +50,8 @@ const char* OwnerName(Owner owner) {
       return "staging";
     case Owner::kContainer:
       return "container";
+    case Owner::kVolume:
+      return "volume";
     case Owner::kRecords:
       return "records";
     case Owner::kQuarantine:
@@ -120,13 +123,16 @@ Result<RootWalk> RootWalk::Begin(const std::string& root, const std::vector<std:
   std::vector<std::string> records;  // and the lists of layers, which were made after the layers were measured
   for (const std::string& name : *top) {
     const std::string path = root + "/" + name;
-    if (name == "layers" || name == "containers" || name == "quarantine") {
+    if (name == "layers" || name == "containers" || name == "quarantine" || name == "volumes") {
       state->AddDirectory(path);
       for (const std::string& entry : NamesIn(path).value_or(std::vector<std::string>())) {
         std::string below = path;
         below.append("/").append(entry);
         if (name == "quarantine") {
           state->Add(Owner::kQuarantine, entry, below);
+        } else if (name == "volumes") {
+          const bool making = entry.starts_with(sys::kTemporaryPrefix);
+          state->Add(making ? Owner::kStaging : Owner::kVolume, making ? name + "/" + entry : entry, below);
         } else if (name == "containers" && ContainerId::Parse(entry).ok()) {
           state->Add(Owner::kContainer, entry, below);
         } else if (name == "layers" && entry.starts_with(".staging-")) {

@@ -15,6 +15,7 @@ enum class Owner {
   kContent,      // manifests, configs, signatures
   kStaging,      // layers that are being unpacked; the name of the directory
   kContainer,    // what a container wrote; its id
+  kVolume,       // a named volume; its name
   kRecords,      // copies of records, and the lists of layers that were verified
   kQuarantine,   // what was set aside as damaged or unknown; the name of the directory
   kTrash,        // being deleted

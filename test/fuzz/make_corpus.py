@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the corpora that are not text: tar, SIF, SPDY, WebSocket and monitor packets.
+"""Writes the corpora that are not text: tar, SIF, SPDY, WebSocket, DNS and monitor packets.
 
 usage: test/fuzz/make_corpus.py
 
@@ -398,7 +398,47 @@ def sifs() -> None:
     write("sif", "environment.sh", b'#!/bin/sh\nexport A="${A:-"/bin"}"\nB=\'x\'\nC=$D\nif true; then\nE=1\nfi\n')
 
 
+# --- DNS -----------------------------------------------------------------------------------------------
+
+
+def dns_name(name: bytes) -> bytes:
+    return b"".join(bytes([len(label)]) + label for label in name.split(b".") if label) + b"\0"
+
+
+def dns_query(name: bytes, kind: int = 1, *, flags: int = 0x0100, counts=(1, 0, 0, 0), extra: bytes = b"") -> bytes:
+    return struct.pack(">HHHHHH", 0x1234, flags, *counts) + dns_name(name) + struct.pack(">HH", kind, 1) + extra
+
+
+def dns() -> None:
+    opt = b"\0" + struct.pack(">HHIH", 41, 1232, 0, 0)
+    plain = dns_query(b"web.front")
+    answer = dns_query(b"web.front", flags=0x8180, counts=(1, 1, 0, 0),
+                       extra=struct.pack(">HHHIH", 0xc00c, 1, 1, 5, 4) + bytes([10, 89, 0, 2]))
+    write("dns", "a", plain)
+    write("dns", "aaaa-edns", dns_query(b"DB", 28, counts=(1, 0, 0, 1), extra=opt))
+    write("dns", "ptr", dns_query(b"2.0.89.10.in-addr.arpa", 12))
+    write("dns", "ptr6", dns_query(b".".join([b"2"] + [b"0"] * 27 + [b"d", b"f", b"0", b"0"]) + b".ip6.arpa", 12))
+    write("dns", "answer", bytes([len(plain)]) + plain + answer)
+    write("dns", "truncated", bytes([len(plain)]) + plain + dns_query(b"web.front", flags=0x8380))
+    write("dns", "evil-pointer", plain[:12] + b"\xc0\x0c" + plain[-4:])
+    write("dns", "evil-counts", dns_query(b"a", counts=(65535, 65535, 65535, 65535)))
+    write("dns", "evil-long", dns_query(b".".join([b"a" * 63] * 5)))
+    write("dns", "evil-cut", plain[:-5])
+    write("dns", "evil-dot", plain[:12] + b"\x03a.b\0" + plain[-4:])
+    write("dns", "update", dns_query(b"a", flags=0x2800))
+    write("dns", "subnet", b"10.89.0.0/24")
+    write("dns", "subnet6", b"fd00:1::/64")
+    write("dns", "network.json", (
+        b'{"cniVersion":"1.0.0","name":"front","plugins":[{"type":"bridge","bridge":"davit1","ipam":{"type":"host-local",'
+        b'"dataDir":"/run/davit/networks","ranges":[[{"subnet":"10.89.0.0/24","gateway":"10.89.0.1"}]],'
+        b'"routes":[{"dst":"0.0.0.0/0"}]}}],"davit":{"version":1,"id":"' + b"a" * 64 + b'","name":"front",'
+        b'"driver":"bridge","labels":{"a":"b"},"options":{"mtu":"1400"},"subnets":[{"subnet":"10.89.0.0/24",'
+        b'"gateway":"10.89.0.1","range_start":"","range_end":""}],"internal":false,"ipv6":false,"dns":true,'
+        b'"created_at":1,"interface":"davit1","keep_bridge":false}}\n'))
+
+
 if __name__ == "__main__":
+    dns()
     tars()
     sifs()
     spdy()

@@ -98,6 +98,8 @@ def kubelet_does_not_see_it(desk: Desk) -> None:
         assert not [c for c in desk.cri.ListContainers().containers if c.id == box]
         assert len(desk.cri.ListPodSandbox().items) == before
         assert not [s for s in desk.cri.ListContainerStats().stats if s.attributes.id == box]
+        image = desk.cri.ImageStatus(image={"image": BUSYBOX}).image
+        assert image.pinned, "the kubelet's garbage collection would take it"
         # By its id it can be asked for all the same: that is how clients exec and read statistics.
         assert desk.cri.ContainerStatus(container_id=box).status.state == pb.CONTAINER_RUNNING
         assert desk.cri.ExecSync(container_id=box, cmd=["echo", "hi"], timeout=10).stdout == b"hi\n"
@@ -108,6 +110,7 @@ def kubelet_does_not_see_it(desk: Desk) -> None:
         assert next(events).container_id == pod.pod_sandbox_id
         desk.call.refused("RemovePod", "PERMISSION_DENIED", "kubelet", pod=pod.pod_sandbox_id)
         desk.cri.RemovePodSandbox(pod_sandbox_id=pod.pod_sandbox_id)
+    assert not desk.cri.ImageStatus(image={"image": BUSYBOX}).image.pinned
 
 
 def names(desk: Desk) -> None:

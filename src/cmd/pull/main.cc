@@ -1,6 +1,7 @@
 // davit-pull: fetches and unpacks one image, then exits. Started by davitd for each pull; not for people.
 // A job and commands as JSON lines on stdin, events on stdout (docs/formats/pull-protocol.md), and for
-// whoever reads davitd's log a line on stderr when it cannot even begin. With --verify it looks at signatures instead.
+// whoever reads davitd's log a line on stderr when it cannot even begin. With --verify it looks at signatures
+// instead, with --tree at the files of a container.
 #include <curl/curl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -12,12 +13,14 @@
 
 #include "image/out_of_memory.h"
 #include "image/pull_session.h"
+#include "image/tree_session.h"
 #include "privileges.h"
 #include "trust/verify_session.h"
 
 int main(int argc, char** argv) {
   const bool verify = argc == 2 && std::string_view(argv[1]) == "--verify";
-  if (argc > 1 && !verify) {
+  const bool tree = argc == 2 && std::string_view(argv[1]) == "--tree";
+  if (argc > 1 && !verify && !tree) {
     if (std::string_view(argv[1]) == "--version") {
       fmt::print("davit-pull, pull protocol 1\n");
       return 0;
@@ -34,6 +37,9 @@ int main(int argc, char** argv) {
   if (verify) {
     davit::pull::LeaveNetwork();
     return davit::trust::RunVerifySession(STDIN_FILENO, STDOUT_FILENO).ok() ? 0 : 1;
+  }
+  if (tree) {
+    return davit::image::OutOfMemoryAsStatus(davit::image::RunTreeSession).ok() ? 0 : 1;
   }
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
     fmt::print(stderr, "curl_global_init failed\n");

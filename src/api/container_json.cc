@@ -1,0 +1,295 @@
+// Containers in lists.
+#include <fmt/format.h>
+
+#include "api/json_out.h"
+#include "base/strings.h"
+#include "base/time.h"
+
+namespace davit::api {
+
+namespace json = boost::json;
+
+std::string_view StateName(control::StandaloneState state) {
+  switch (state) {
+    case control::STATE_CREATED:
+      return "created";
+    case control::STATE_RUNNING:
+      return "running";
+    case control::STATE_PAUSED:
+      return "paused";
+    case control::STATE_RESTARTING:
+      return "restarting";
+    case control::STATE_REMOVING:
+      return "removing";
+    case control::STATE_EXITED:
+      return "exited";
+    default:
+      return "dead";
+  }
+}
+
+std::string StatusWords(const control::Container& container, int64_t now_nanos) {
+  int64_t up = (now_nanos - container.started_at()) / 1'000'000'000;
+  int64_t ended = (now_nanos - container.finished_at()) / 1'000'000'000;
+  switch (container.state()) {
+    case control::STATE_CREATED:
+      return "Created";
+    case control::STATE_RUNNING: {
+      std::string words = "Up " + HumanDuration(up);
+      const std::string& health = container.health().status();
+      if (health == "starting") return words + " (health: starting)";
+      return health.empty() ? words : words + " (" + health + ")";
+    }
+    case control::STATE_PAUSED:
+      return "Up " + HumanDuration(up) + " (Paused)";
+    case control::STATE_RESTARTING:
+      return fmt::format("Restarting ({}) {} ago", container.exit_code(), HumanDuration(ended));
+    case control::STATE_REMOVING:
+      return "Removal In Progress";
+    case control::STATE_EXITED:
+      return fmt::format("Exited ({}) {} ago", container.exit_code(), HumanDuration(ended));
+    default:
+      return "Dead";
+  }
+}
+
+namespace {
+
+std::string_view ProtocolName(const cri::PortMapping& port) {
+  return port.protocol() == cri::UDP ? "udp" : port.protocol() == cri::SCTP ? "sctp" : "tcp";
+}
+
+// The command as one line, as docker shows it.
+std::string CommandLine(const control::Container& container) {
+  std::vector<std::string> words(container.command_line().begin(), container.command_line().end());
+  if (words.empty()) {
+    words.assign(container.config().command().begin(), container.config().command().end());
+    words.insert(words.end(), container.config().args().begin(), container.config().args().end());
+  }
+  return Join(words, " ");
+}
+
+json::array Ports(const control::Pod& pod) {
+  json::array out;
+  for (const cri::PortMapping& port : pod.ports()) {
+    json::object shown = {{"PrivatePort", port.container_port()}, {"Type", View(ProtocolName(port))}};
+    if (port.host_port() != 0) {
+      shown["IP"] = port.host_ip().empty() ? std::string("0.0.0.0") : port.host_ip();
+      shown["PublicPort"] = port.host_port();
+    }
+    out.push_back(std::move(shown));
+  }
+  return out;
+}
+
+json::array LibpodPorts(const control::Pod& pod) {
+  json::array out;
+  for (const cri::PortMapping& port : pod.ports()) {
+    out.push_back({{"host_ip", port.host_ip()},
+                   {"container_port", port.container_port()},
+                   {"host_port", port.host_port()},
+                   {"range", 1},
+                   {"protocol", View(ProtocolName(port))}});
+  }
+  return out;
+}
+
+json::array Mounts(const control::Container& container) {
+  json::array out;
+  for (const control::NamedVolume& volume : container.volumes()) {
+    out.push_back({{"Type", "volume"},
+                   {"Name", volume.name()},
+                   {"Source", ""},
+                   {"Destination", volume.container_path()},
+                   {"Driver", "local"},
+                   {"Mode", ""},
+                   {"RW", !volume.readonly()},
+                   {"Propagation", ""}});
+  }
+  for (const cri::Mount& mount : container.config().mounts()) {
+    out.push_back({{"Type", "bind"},
+                   {"Source", mount.host_path()},
+                   {"Destination", mount.container_path()},
+                   {"Mode", ""},
+                   {"RW", !mount.readonly()},
+                   {"Propagation", mount.propagation() == cri::PROPAGATION_BIDIRECTIONAL ? "rshared" : "rprivate"}});
+  }
+  return out;
+}
+
+bool HostNetwork(const control::Pod& pod) {
+  return pod.config().linux().security_context().namespace_options().network() == cri::NODE;
+}
+
+}  // namespace
+
+std::string PortKey(const cri::PortMapping& port) {
+  return fmt::format("{}/{}", port.container_port(), ProtocolName(port));
+}
+
+json::object PortBindings(const control::Pod& pod) {
+  json::object out;
+  for (const cri::PortMapping& port : pod.ports()) {
+    json::value& list = out[PortKey(port)];
+    if (!list.is_array()) list.emplace_array();
+    list.get_array().push_back({{"HostIp", port.host_ip().empty() ? std::string("0.0.0.0") : port.host_ip()},
+                                {"HostPort", std::to_string(port.host_port())}});
+  }
+  return out;
+}
+
+json::object NetworkEndpoints(const Entry& entry) {
+  json::object out;
+  const control::Pod& pod = entry.pod;
+  for (const control::NetworkEndpoint& endpoint : pod.networks()) {
+    std::string ipv4;
+    std::string ipv6;
+    int64_t prefix4 = 0;
+    int64_t prefix6 = 0;
+    for (const std::string& cidr : endpoint.ip_cidrs()) {
+      bool six = cidr.find(':') != std::string::npos;
+      size_t slash = cidr.find('/');
+      (six ? ipv6 : ipv4) = cidr.substr(0, slash);
+      (six ? prefix6 : prefix4) = slash == std::string::npos ? 0 : ParseInt64(cidr.substr(slash + 1)).value_or(0);
+    }
+    out[endpoint.network()] = {{"IPAMConfig", nullptr},
+                               {"Links", nullptr},
+                               {"Aliases", StringArray(endpoint.aliases())},
+                               {"DNSNames", StringArray(endpoint.aliases())},
+                               {"MacAddress", endpoint.mac_address()},
+                               {"DriverOpts", nullptr},
+                               {"NetworkID", endpoint.network()},
+                               {"EndpointID", entry.container.id()},
+                               {"Gateway", endpoint.gateway()},
+                               {"IPAddress", ipv4},
+                               {"IPPrefixLen", prefix4},
+                               {"IPv6Gateway", ""},
+                               {"GlobalIPv6Address", ipv6},
+                               {"GlobalIPv6PrefixLen", prefix6}};
+  }
+  if (out.empty() && pod.ips_size() > 0) {
+    out["kubernetes"] = {{"IPAMConfig", nullptr},   {"Links", nullptr},      {"Aliases", nullptr},
+                         {"MacAddress", ""},        {"DriverOpts", nullptr}, {"NetworkID", "kubernetes"},
+                         {"EndpointID", ""},        {"Gateway", ""},         {"IPAddress", pod.ips(0)},
+                         {"IPPrefixLen", 0},        {"IPv6Gateway", ""},     {"GlobalIPv6Address", ""},
+                         {"GlobalIPv6PrefixLen", 0}};
+  }
+  if (out.empty() && HostNetwork(pod)) {
+    out["host"] = {{"IPAMConfig", nullptr}, {"Links", nullptr},    {"Aliases", nullptr},
+                   {"MacAddress", ""},      {"NetworkID", "host"}, {"EndpointID", ""},
+                   {"Gateway", ""},         {"IPAddress", ""},     {"IPPrefixLen", 0}};
+  }
+  return out;
+}
+
+json::object ContainerSummary(const Entry& entry) {
+  const control::Container& container = entry.container;
+  std::string mode = "default";
+  if (HostNetwork(entry.pod)) mode = "host";
+  if (entry.pod.options().no_network()) mode = "none";
+  if (entry.pod.networks_size() > 0) mode = entry.pod.networks(0).network();
+  std::string names = "/" + entry.name;
+  return {{"Id", container.id()},
+          {"Names", json::array{names}},
+          {"Image", container.image().empty() ? container.image_id() : container.image()},
+          {"ImageID", container.image_id()},
+          {"Command", CommandLine(container)},
+          {"Created", container.created_at() / 1'000'000'000},
+          {"Ports", Ports(entry.pod)},
+          {"Labels", StringObject(container.config().labels())},
+          {"State", View(StateName(container.state()))},
+          {"Status", StatusWords(container, WallNanos())},
+          {"HostConfig", {{"NetworkMode", mode}}},
+          {"NetworkSettings", {{"Networks", NetworkEndpoints(entry)}}},
+          {"Mounts", Mounts(container)}};
+}
+
+json::object LibpodSummary(const Entry& entry) {
+  const control::Container& container = entry.container;
+  bool ended = container.state() == control::STATE_EXITED || container.state() == control::STATE_DEAD;
+  json::array command = StringArray(container.command_line());
+  if (command.empty()) {
+    for (const std::string& word : container.config().command()) command.emplace_back(word);
+    for (const std::string& word : container.config().args()) command.emplace_back(word);
+  }
+  json::array mounts;
+  for (const control::NamedVolume& volume : container.volumes()) mounts.emplace_back(volume.container_path());
+  for (const cri::Mount& mount : container.config().mounts()) mounts.emplace_back(mount.container_path());
+  json::array networks;
+  for (const control::NetworkEndpoint& endpoint : entry.pod.networks()) networks.emplace_back(endpoint.network());
+  bool in_pod = !entry.pod.implicit() && !entry.pod.id().empty();
+  return {{"AutoRemove", container.options().auto_remove()},
+          {"Command", std::move(command)},
+          {"Created", GoTime(container.created_at())},
+          {"CreatedAt", ""},
+          {"Exited", ended},
+          {"ExitedAt", container.finished_at() == 0 ? int64_t{-62135596800} : container.finished_at() / 1'000'000'000},
+          {"ExitCode", container.exit_code()},
+          {"Id", container.id()},
+          {"Image", container.image()},
+          {"ImageID", View(BareDigest(container.image_id()))},
+          {"IsInfra", false},
+          {"Labels", StringObject(container.config().labels())},
+          {"Mounts", std::move(mounts)},
+          {"Names", json::array{entry.name}},
+          {"Namespaces", json::object()},
+          {"Networks", std::move(networks)},
+          {"Pid", container.pid()},
+          {"Pod", in_pod ? entry.pod.id() : std::string()},
+          {"PodName", in_pod ? entry.pod.name() : std::string()},
+          {"Ports", LibpodPorts(entry.pod)},
+          {"Restarts", container.restart_count()},
+          {"Size", nullptr},
+          {"StartedAt", container.started_at() == 0 ? int64_t{-62135596800} : container.started_at() / 1'000'000'000},
+          {"State", View(StateName(container.state()))},
+          {"Status", container.health().status()}};
+}
+
+std::string InfraId(const std::string& pod_id) { return std::string(pod_id.rbegin(), pod_id.rend()); }
+
+json::object LibpodInfraSummary(const control::Pod& pod) {
+  bool running = pod.ready();
+  return {{"AutoRemove", false},
+          {"Command", nullptr},
+          {"Created", GoTime(pod.created_at())},
+          {"CreatedAt", ""},
+          {"Exited", !running && pod.started_once()},
+          {"ExitedAt", int64_t{-62135596800}},
+          {"ExitCode", 0},
+          {"Id", InfraId(pod.id())},
+          {"Image", "pause"},
+          {"ImageID", ""},
+          {"IsInfra", true},
+          {"Labels", json::object()},
+          {"Mounts", json::array()},
+          {"Names", json::array{pod.id().substr(0, 12) + "-infra"}},
+          {"Namespaces", json::object()},
+          {"Networks", json::array()},
+          {"Pid", 0},
+          {"Pod", pod.id()},
+          {"PodName", pod.name()},
+          {"Ports", LibpodPorts(pod)},
+          {"Restarts", 0},
+          {"Size", nullptr},
+          {"StartedAt", running ? pod.created_at() / 1'000'000'000 : int64_t{-62135596800}},
+          {"State", running              ? "running"
+                    : pod.started_once() ? "exited"
+                                         : "created"},
+          {"Status", ""}};
+}
+
+std::string_view PodStateName(const control::Pod& pod, const std::vector<Entry>& members) {
+  if (!pod.started_once()) return "Created";
+  size_t running = 0;
+  size_t paused = 0;
+  for (const Entry& entry : members) {
+    running += entry.container.state() == control::STATE_RUNNING ? 1 : 0;
+    paused += entry.container.state() == control::STATE_PAUSED ? 1 : 0;
+  }
+  if (!pod.ready()) return "Exited";
+  if (members.empty() || running == members.size()) return "Running";
+  if (paused == members.size()) return "Paused";
+  return "Degraded";
+}
+
+}  // namespace davit::api
