@@ -161,7 +161,10 @@ void AddBuild(CLI::App& app, Invocation& to) {
   command.add_flag("--pull", options->pull, "the images of FROM anew");
   command.add_flag("-q,--quiet", options->quiet, "only the id");
   command.add_option("--iidfile", options->id_file, "file that gets the id");
-  command.callback([&to, options] { to.action = [options](const Context& c) { return Build(c, *options); }; });
+  command.callback([&to, options] {
+    to.takes_signals = true;
+    to.action = [options](const Context& c) { return Build(c, *options); };
+  });
 }
 
 void AddPrune(CLI::App& image, Invocation& to) {

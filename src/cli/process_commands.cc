@@ -67,6 +67,18 @@ Result<int> ExecByCri(const Context& context, const ContainerExecOptions& option
   return CtrExec(context, plain);
 }
 
+// What shells say when a program is not there (127) or cannot be run (126); the runtime has only words for it. 0:
+// something else.
+int ShellCode(const std::string& message) {
+  for (const char* absent : {"not found", "no such file", "No such file"}) {
+    if (message.find(absent) != std::string::npos) return 127;
+  }
+  for (const char* refused : {"ermission denied", "exec format", "Exec format", "not permitted"}) {
+    if (message.find(refused) != std::string::npos) return 126;
+  }
+  return 0;
+}
+
 // Of /proc/PID: "Name" in the status file, its first word.
 std::string StatusField(const std::string& text, std::string_view name) {
   size_t at = text.find("\n" + std::string(name) + ":");
@@ -138,9 +150,16 @@ Result<int> ContainerExec(const Context& context, const ContainerExecOptions& op
   stream.stderr_fd = options.terminal ? -1 : STDERR_FILENO;
   stream.terminal = options.terminal;
   stream.signals = &context.signals;
-  ASSIGN_OR_RETURN_WITH(StreamResult result, client.Run(stream), "exec");
-  if (result.end == StreamEnd::kClosed) return Unavailable("exec: the connection ended before the command did");
-  return result.end == StreamEnd::kDetached ? 0 : result.exit_code;
+  Result<StreamResult> result = client.Run(stream);
+  if (!result.ok()) {
+    Status why = result.status().Annotate("exec");
+    const int code = ShellCode(why.message());
+    if (code == 0) return why;
+    PrintError(why);
+    return code;
+  }
+  if (result->end == StreamEnd::kClosed) return Unavailable("exec: the connection ended before the command did");
+  return result->end == StreamEnd::kDetached ? 0 : result->exit_code;
 }
 
 Result<int> AttachTo(const Context& context, const std::string& name, bool no_stdin) {

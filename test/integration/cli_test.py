@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def run_prints_and_passes_on_the_exit_code(shell: Shell) -> None:
     big = shell.run("run", "--rm", *HOST, BUSYBOX, "sh", "-c", "seq 1 200000")
     assert big.split()[-1] == "200000" and len(big.split()) == 200000
     shell.refused("/no/such", "run", "--rm", *HOST, BUSYBOX, "/no/such", code=127)
-    shell.refused("/etc/passwd", "run", *HOST, BUSYBOX, "/etc/passwd", code=126)
+    shell.refused("denied", "run", *HOST, BUSYBOX, "/etc/passwd", code=126)
     shell.clear()
 
 
@@ -237,7 +238,8 @@ def exec_runs(shell: Shell) -> None:
         "12\n/tmp\n1000\n"
     assert shell.run("exec", "-i", "box", "cat", text="in\n") == "in\n"
     assert shell.call("exec", "box", "sh", "-c", "exit 9").returncode == 9
-    assert shell.call("exec", "box", "/no/such").returncode in (126, 127)
+    shell.refused("/no/such", "exec", "box", "/no/such", code=127)
+    shell.refused("denied", "exec", "box", "/etc/passwd", code=126)
     shell.run("exec", "-d", "box", "sh", "-c", "echo done > /made; sleep 1000")
     wait_for("the detached command", lambda: shell.run("exec", "box", "cat", "/made") == "done\n", ENDS_S)
     assert "sleep 1000" in shell.run("top", "box") and shell.run("top", "box").count("sleep 1000") >= 2
@@ -457,6 +459,30 @@ def networks(shell: Shell) -> None:
     shell.refused("back", "network", "inspect", "back")
 
 
+def builds(shell: Shell) -> None:
+    if not shutil.which("buildah"):
+        raise Skip("buildah is not here")
+    context = shell.stage.work / "build"
+    context.mkdir()
+    (context / "data").write_text("from the context\n")
+    (context / "Dockerfile").write_text(f"ARG BASE={BUSYBOX}\nFROM $BASE AS one\nARG X=1\nCOPY data /data\nRUN echo $X > /x\n"
+                                        "LABEL made=yes\nCMD [\"cat\", \"/data\", \"/x\"]\n")
+    image = shell.run("build", "-q", "-t", "localhost/built:1", "-t", "localhost/built:2", "--build-arg", "X=2",
+                      "--iidfile", str(context / "iid"), str(context), timeout_s=300).strip()
+    assert image.startswith("sha256:") and (context / "iid").read_text() == image
+    assert shell.run("run", "--rm", *HOST, "localhost/built:2") == "from the context\n2\n"
+    # What was built is there for the next build, without a registry.
+    (context / "Dockerfile").write_text("FROM localhost/built:1\nRUN cat /data > /again\n")
+    next_one = shell.run("build", "-t", "localhost/next", str(context), timeout_s=300).strip()
+    assert shell.run("run", "--rm", *HOST, next_one, "cat", "/again") == "from the context\n"
+    (context / "Dockerfile").write_text("FROM localhost/built:1\nRUN exit 3\n")
+    shell.refused("build", "build", str(context), timeout_s=300)
+    shell.refused("no-such", "build", str(context / "no-such"))
+    shell.refused("neither", "build", str(shell.stage.work))
+    shell.run("rmi", "localhost/next", "localhost/built:1", "localhost/built:2")
+    shutil.rmtree(f"/var/tmp/davit-builds-{os.geteuid()}", ignore_errors=True)
+
+
 def helps(shell: Shell) -> None:
     top = shell.run("--help")
     for verb in ("run", "ps", "logs", "exec", "stop", "rm", "images", "pull", "rmi", "inspect", "stats", "top", "cp",
@@ -469,7 +495,7 @@ def helps(shell: Shell) -> None:
 
 CASES = [helps, run_prints_and_passes_on_the_exit_code, run_takes_its_flags, wrong_input, life, start_attached, ps_lists,
          inspect_finds_all_kinds, logs, exec_runs, attach_and_leave, interrupted, wait_and_events, stats_and_prune, ports,
-         kubelets_can_be_seen, pods, images_and_tags, copies, volumes, networks]
+         kubelets_can_be_seen, pods, images_and_tags, copies, volumes, networks, builds]
 
 
 def main() -> int:
