@@ -108,7 +108,7 @@ Status CopyOut(const Context& context, const CopyOptions& options, CopyEnd from,
   if (plan.name.empty() && !whole) arguments.emplace_back("--strip-components=1");
   // The entries begin with the name that it has there; links keep what they say.
   if (!plan.name.empty()) {
-    arguments.push_back("--transform=flags=S;s,^[^/]*," + Escaped(plan.name) + ",");
+    arguments.push_back("--transform=flags=rh;s,^[^/]*," + Escaped(plan.name) + ",");
   }
   ASSIGN_OR_RETURN(Tar tar, StartTar(arguments, true));
   Status read = ReadInto(context, from, tar.ours.get());
@@ -156,11 +156,11 @@ Status CopyIn(const Context& context, const CopyOptions& options, const std::str
   std::vector<std::string> arguments = {"-c", "-f", "-", "--format=pax"};
   if (KindHere(from) == PathKind::kDirectory) {
     arguments.insert(arguments.end(), {"-C", from});
-    if (!plan.name.empty()) arguments.push_back("--transform=flags=S;s,^\\.," + Escaped(plan.name) + ",");
+    if (!plan.name.empty()) arguments.push_back("--transform=flags=rh;s,^\\.," + Escaped(plan.name) + ",");
     arguments.emplace_back(".");
   } else {
     arguments.insert(arguments.end(), {"-C", ParentOf(from), "--dereference"});
-    arguments.push_back("--transform=flags=S;s,^.*$," + Escaped(plan.name) + ",");
+    arguments.push_back("--transform=flags=rh;s,^.*$," + Escaped(plan.name) + ",");
     arguments.insert(arguments.end(), {"--", BaseName(from)});
   }
   ASSIGN_OR_RETURN(Tar tar, StartTar(arguments, false));
