@@ -17,6 +17,7 @@ constexpr std::chrono::seconds kHeadLimit{30};
 constexpr std::chrono::seconds kIdleLimit{180};
 constexpr std::chrono::seconds kBodyLimit{120};  // without a byte
 constexpr std::chrono::seconds kDrainLimit{5};
+constexpr std::chrono::minutes kTakeLimit{5};  // a client that takes nothing keeps no thread longer
 
 }  // namespace
 
@@ -364,7 +365,10 @@ void Connection::Flush() {
 
 bool Connection::WaitUnsentBelow(size_t bytes) {
   std::unique_lock lock(mutex_);
-  sent_.wait(lock, [&] { return closed_ || out_.size() - out_at_ < bytes; });
+  if (!sent_.wait_for(lock, kTakeLimit, [&] { return closed_ || out_.size() - out_at_ < bytes; })) {
+    owner_->loop->Post([self = shared_from_this()] { self->Drop(); });
+    return false;
+  }
   return !closed_;
 }
 

@@ -9,6 +9,8 @@
 #include "api/error.h"
 #include "api/exec_sessions.h"
 #include "api/json_out.h"
+#include "api/json_reader.h"
+#include "api/make.h"
 #include "base/strings.h"
 #include "client/client.h"
 #include "oci/json.h"
@@ -209,6 +211,15 @@ Result<Reply> Create(Api& api, const Request& request) {
 }
 
 }  // namespace
+
+Result<std::string> MakeLibpodContainer(Api& api, const std::string& body) {
+  Request request;
+  request.libpod = true;
+  request.body = body;
+  ASSIGN_OR_RETURN(Reply reply, Create(api, request));
+  ASSIGN_OR_RETURN(JsonDocument answer, JsonDocument::Parse(reply.body));
+  return answer.root()["Id"].Str();
+}
 
 void AddCreateRoutes(Router& router) { router.Add(Flavour::kBoth, "POST", "/containers/create", Create); }
 

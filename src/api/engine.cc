@@ -237,6 +237,17 @@ Result<std::vector<control::StoredImage>> Engine::Images(bool full) {
   return CriImages();
 }
 
+namespace {
+
+// "busybox" and "team/app", which may stand for an image of this node alone.
+bool HasRegistry(const std::string& name) {
+  std::string first = name.substr(0, name.find('/'));
+  return name.find('/') != std::string::npos &&
+         (first.find('.') != std::string::npos || first.find(':') != std::string::npos || first == "localhost");
+}
+
+}  // namespace
+
 Result<control::StoredImage> Engine::FindImage(bool libpod, const std::string& name, bool full) {
   Status none = NoSuchImage(libpod, name);
   if (files.MayAsk()) {
@@ -250,7 +261,9 @@ Result<control::StoredImage> Engine::FindImage(bool libpod, const std::string& n
         std::string_view digits = BareDigest(name);
         if (digits.size() < 4 || digits.size() > 64 ||
             digits.find_first_not_of("0123456789abcdef") != std::string_view::npos) {
-          return none;
+          if (HasRegistry(name)) return none;
+          Result<control::StoredImage> local = FindImage(libpod, "localhost/" + name, full);
+          return local.code() == StatusCode::kNotFound ? Result<control::StoredImage>(none) : local;
         }
         request.clear_images();
         response = client_.Call(request);

@@ -11,6 +11,7 @@
 #include "api/error.h"
 #include "api/json_out.h"
 #include "api/json_reader.h"
+#include "api/make.h"
 #include "api/tar_stream.h"
 #include "base/strings.h"
 #include "client/client.h"
@@ -343,6 +344,11 @@ Result<Reply> Commit(Api& api, const Request& request) {
 }
 
 }  // namespace
+
+Status EnsureImage(Api& api, const std::string& reference, bool always) {
+  if (!always && api.engine().FindImage(true, reference, false).ok()) return {};
+  return PullImage(api, HasTag(reference) ? reference : reference + ":latest", {}, [](const Progress&) {}).status();
+}
 
 void AddImageTransferRoutes(Router& router) {
   RouteOptions upload{true, true};

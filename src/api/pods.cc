@@ -10,6 +10,7 @@
 #include "api/filters.h"
 #include "api/json_out.h"
 #include "api/json_reader.h"
+#include "api/make.h"
 #include "base/strings.h"
 #include "client/client.h"
 #include "runtime/v1/cri.pb.h"
@@ -433,6 +434,15 @@ Result<Reply> Prune(Api& api, const Request&) {
 }
 
 }  // namespace
+
+Result<std::string> MakeLibpodPod(Api& api, const std::string& body) {
+  Request request;
+  request.libpod = true;
+  request.body = body;
+  ASSIGN_OR_RETURN(Reply reply, Create(api, request));
+  ASSIGN_OR_RETURN(JsonDocument answer, JsonDocument::Parse(reply.body));
+  return answer.root()["Id"].Str();
+}
 
 void AddPodRoutes(Router& router) {
   router.Add(Flavour::kLibpod, "GET", "/pods/json", List);

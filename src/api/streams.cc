@@ -56,6 +56,38 @@ bool LogsEnd(const control::Container& container) {
   return container.state() == control::STATE_EXITED || container.state() == control::STATE_DEAD;
 }
 
+// What the log has already, as fast as the client takes it: a step on the pool whenever its buffer is empty, so that a
+// client that does not read holds no thread.
+struct LogPump : std::enable_shared_from_this<LogPump> {
+  Api& api;
+  ExchangePtr exchange;
+  client::LogFile file;
+  LogFrames frames;
+  std::string follow;  // the container; empty: until the end that there is now
+
+  LogPump(Api& owner, ExchangePtr to, client::LogFile from, const LogOptions& options)
+      : api(owner), exchange(std::move(to)), file(std::move(from)), frames(options) {}
+
+  void Step() {
+    while (exchange->unsent() <= Exchange::kHigh) {
+      Result<std::string> bytes = file.Read();
+      if (!bytes.ok() || bytes->empty()) return Finish();
+      if (!exchange->Write(frames.Feed(*bytes))) return;
+      if (frames.past_end()) return Finish();
+    }
+    exchange->OnDrained([self = shared_from_this()] { self->api.pool().Post([self] { self->Step(); }); });
+  }
+
+  void Finish() {
+    if (!follow.empty() && !frames.past_end()) {
+      api.logs().Follow(exchange, follow, std::move(file), std::move(frames));
+      return;
+    }
+    exchange->Write(frames.Finish());
+    exchange->End();
+  }
+};
+
 Status Logs(Api& api, const ExchangePtr& exchange) {
   const Request& request = exchange->request();
   ASSIGN_OR_RETURN(Entry entry, api.engine().Find(request.libpod, request.Param("name")));
@@ -80,19 +112,9 @@ Status Logs(Api& api, const ExchangePtr& exchange) {
   }
   if (tail) RETURN_IF_ERROR(file->SeekTail(*tail));
   exchange->Begin(head);
-  LogFrames frames(options);
-  for (;;) {
-    Result<std::string> bytes = file->Read();
-    if (!bytes.ok() || bytes->empty()) break;
-    if (!exchange->WriteAndWait(frames.Feed(*bytes))) return {};
-    if (frames.past_end()) break;
-  }
-  if (!follow || frames.past_end() || LogsEnd(entry.container)) {
-    exchange->Write(frames.Finish());
-    exchange->End();
-    return {};
-  }
-  api.logs().Follow(exchange, entry.container.id(), std::move(*file), std::move(frames));
+  auto pump = std::make_shared<LogPump>(api, exchange, std::move(*file), options);
+  if (follow && !LogsEnd(entry.container)) pump->follow = entry.container.id();
+  pump->Step();
   return {};
 }
 

@@ -95,6 +95,7 @@ struct SifConfig {
 struct ImageConfig {
   std::string pull_path;                         // empty: davit-pull in the libexec directory
   int64_t max_parallel_layers = 4;               // per pull
+  int64_t connections_per_layer = 1;             // for a layer of 32 MiB and more
   int64_t max_layer_bytes = int64_t{32} << 30;   // one layer unpacked
   int64_t max_image_bytes = int64_t{200} << 30;  // one image unpacked
   int64_t max_entries = 4'000'000;               // files in one layer

@@ -145,6 +145,8 @@ std::vector<Field> ImageFields(ImageConfig& c) {
       OptionalPath("pull_path", c.pull_path, "davit-pull program; empty: the one that is installed with davitd"),
       Number("max_parallel_layers", c.max_parallel_layers, 1, 64,
              "layers of one image that are fetched at the same time"),
+      Number("connections_per_layer", c.connections_per_layer, 1, 8,
+             "connections for one layer of 32 MiB and more, where the server takes ranges; each takes 4 MiB of memory"),
       Size("max_layer_bytes", c.max_layer_bytes, 1, kUnbounded, "largest layer, unpacked"),
       Size("max_image_bytes", c.max_image_bytes, 1, kUnbounded, "largest image when unpacked"),
       Number("max_entries", c.max_entries, 1, 1'000'000'000, "files in one layer"),

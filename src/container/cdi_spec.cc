@@ -6,7 +6,7 @@
 #include <set>
 
 #include "base/strings.h"
-#include "container/cdi_yaml.h"
+#include "oci/yaml.h"
 #include "oci/json.h"
 
 namespace davit::container {
@@ -254,7 +254,7 @@ Result<CdiSpec> Parser::Spec(const JsonNode& root) {
 Result<boost::json::value> Document(std::string_view text, CdiFormat format) {
   if (text.size() > kMaxCdiFile) return ResourceExhausted("larger than " + HumanBytes(kMaxCdiFile));
   if (format == CdiFormat::kJson) return oci::ParseJson(text, kMaxCdiFile, kMaxCdiDepth);
-  ASSIGN_OR_RETURN(std::string converted, YamlToJson(text, kMaxCdiDepth, kMaxCdiNodes));
+  ASSIGN_OR_RETURN(std::string converted, oci::YamlToJson(text, kMaxCdiDepth, kMaxCdiNodes));
   // What aliases stand for may be longer than the file.
   return oci::ParseJson(converted, 4 * kMaxCdiFile, kMaxCdiDepth);
 }

@@ -125,6 +125,7 @@ image::PullerOptions MakePullerOptions(const config::ImageConfig& config, const 
   image::PullerOptions options;
   options.helper_path = helper;
   options.limits.max_parallel_layers = static_cast<uint32_t>(config.max_parallel_layers);
+  options.limits.connections_per_layer = static_cast<uint32_t>(config.connections_per_layer);
   options.limits.max_layer_bytes = static_cast<uint64_t>(config.max_layer_bytes);
   options.limits.max_image_bytes = static_cast<uint64_t>(config.max_image_bytes);
   options.limits.max_layer_entries = static_cast<uint64_t>(config.max_entries);

@@ -35,11 +35,13 @@ std::string PullKey(const image::Reference& reference, const image::Credentials&
   return "pull of " + reference.String() + " #" + std::to_string(rights);
 }
 
-// image.pinned: what the kubelet's garbage collection must leave alone.
-bool IsPinned(const config::ImageConfig& config, const image::Reference& reference) {
+// image.pinned: what the kubelet's garbage collection must leave alone, however the name is written.
+bool IsPinned(const config::ImageConfig& config, const image::ShortNames& names, const image::Reference& reference) {
+  if (config.pinned.empty()) return false;
+  const std::vector<std::string> spellings = names.Spellings(reference);
   return std::any_of(config.pinned.begin(), config.pinned.end(), [&](const std::string& glob) {
-    return ::fnmatch(glob.c_str(), reference.String().c_str(), 0) == 0 ||
-           ::fnmatch(glob.c_str(), reference.FamiliarName().c_str(), 0) == 0;
+    return std::any_of(spellings.begin(), spellings.end(),
+                       [&](const std::string& spelling) { return ::fnmatch(glob.c_str(), spelling.c_str(), 0) == 0; });
   });
 }
 
@@ -162,13 +164,19 @@ Result<image::ImageRecord> Engine::State::PullNow(image::PullRequest& request, c
   ASSIGN_OR_RETURN(registries::Plan plan,
                    PlanPull(config.image, request.reference, credentials, pod_namespace, deadline));
   request.endpoints = std::move(plan.endpoints);
+  request.find_credentials = [&](size_t number) -> Result<image::PullRequest::Found> {
+    image::Endpoint& endpoint = request.endpoints[number];
+    ASSIGN_OR_RETURN(FoundCredentials found, FindCredentials(config.image, endpoint, pod_namespace, deadline));
+    if (!found.credentials.empty()) endpoint.credentials_source = found.source;
+    return image::PullRequest::Found{std::move(found.credentials), std::move(found.source)};
+  };
   Result<image::ImageRecord> pulled = puller->Pull(request, deadline);
   if (pulled.ok() && !pulled->artifact_type.empty()) pulled = AdoptSif(request, *pulled, deadline);
   if (pulled.ok()) return pulled;
   std::string text = pulled.status().message();
   if (pulled.code() == StatusCode::kUnauthenticated || pulled.code() == StatusCode::kPermissionDenied) {
     for (const image::Endpoint& endpoint : request.endpoints) {
-      if (endpoint.credentials.empty()) continue;
+      if (endpoint.credentials_source.empty()) continue;
       text += fmt::format(" (credentials for {} of {})", endpoint.Host(), endpoint.credentials_source);
     }
   }
@@ -292,7 +300,8 @@ void Engine::State::PullOne(const image::Reference& reference, const Pull& pull,
         state->pull_listeners.by_key.erase(key);
       }
       if (pulled.ok()) {
-        if (IsPinned(state->config.image, request.reference)) pulled = state->images->SetPinned(pulled->id, true);
+        if (IsPinned(state->config.image, state->images->names(), request.reference))
+          pulled = state->images->SetPinned(pulled->id, true);
       }
       if (pulled.ok()) state->verification->Release(false);
       if (pulled.ok()) {
@@ -337,13 +346,18 @@ Result<image::Puller::Loaded> Engine::State::LoadPreloaded(const std::string& pa
     if (Status swept = images->CollectLayers(); !swept.ok()) LogWarning("layers: {}", swept.message());
     return loaded;
   }
-  for (const std::string& name : loaded->names) {
+  RETURN_IF_ERROR(PinLoaded(*loaded));
+  return loaded;
+}
+
+Status Engine::State::PinLoaded(image::Puller::Loaded& loaded) {
+  for (const std::string& name : loaded.names) {
     Result<image::Reference> reference = image::Reference::Parse(name);  // it is normalised
-    if (!reference.ok() || !IsPinned(config.image, *reference)) continue;
-    ASSIGN_OR_RETURN(loaded->record, images->SetPinned(loaded->record.id, true));
+    if (!reference.ok() || !IsPinned(config.image, images->names(), *reference)) continue;
+    ASSIGN_OR_RETURN(loaded.record, images->SetPinned(loaded.record.id, true));
     break;
   }
-  return loaded;
+  return {};
 }
 
 void Engine::State::LoadNow(const std::string& key, image::PullRequest request, PullWanted wanted,
@@ -359,6 +373,9 @@ void Engine::State::LoadNow(const std::string& key, image::PullRequest request, 
       const State::AbandonTimer timer(*state, key, *cancel);
       return state->LoadArchive(request, Deadline::After(kPullBudget));
     }();
+    if (loaded.ok()) {
+      if (Status pinned = state->PinLoaded(*loaded); !pinned.ok()) loaded = pinned;
+    }
     if (loaded.ok()) {
       state->verification->Release(false);
       LogInfo("loaded {} from {}", loaded->record.id, Printable(request.archive, 300));

@@ -34,7 +34,7 @@ void NameIndex::AddPod(const pod::PodRecord& pod, const std::vector<std::string>
     places_[pod.id].push_back(endpoint.network);
     Zone& zone = zones_[endpoint.network];
     std::vector<std::string> all = names;
-    all.push_back(Lower(pod.spec.name));
+    if (!pod.spec.implicit) all.push_back(Lower(pod.spec.name));  // those of implicit ones are nobody's
     all.push_back(Lower(pod.hostname));
     for (const std::string& alias : endpoint.aliases) all.push_back(Lower(alias));
     for (const std::string& cidr : endpoint.ip_cidrs) {

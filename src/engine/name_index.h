@@ -1,7 +1,7 @@
 // NameIndex: who is called what on which network, at one instant. Made of a snapshot; immutable.
 //
-// On a network with names a pod goes by its own name and hostname, by the names and the first twelve digits of the ids
-// of its containers, and by its aliases there; each also with the network's name behind a dot. Several may go by one.
+// On a network with names a pod goes by its name (an implicit one has none) and hostname, its containers' names and the
+// first twelve digits of their ids, and its aliases; each also with the network's name behind a dot. Some share one.
 #pragma once
 
 #include <map>

@@ -44,11 +44,20 @@ Result<registries::Plan> PlanPull(const config::ImageConfig& config, const image
     if (!endpoint.credentials.empty()) continue;
     const image::Reference name = NameOf(endpoint);
     if (name.empty()) continue;
-    ASSIGN_OR_RETURN(FoundCredentials found, ConfiguredCredentials(config, name, pod_namespace, deadline));
+    ASSIGN_OR_RETURN(FoundCredentials found,
+                     ConfiguredCredentials(config, name, pod_namespace, deadline, Helpers::kNone));
+    endpoint.ask_credentials = found.ask_helper;
     endpoint.credentials = std::move(found.credentials);
     endpoint.credentials_source = std::move(found.source);
   }
   return plan;
+}
+
+Result<FoundCredentials> FindCredentials(const config::ImageConfig& config, const image::Endpoint& endpoint,
+                                         const std::string& pod_namespace, Deadline deadline) {
+  const image::Reference name = NameOf(endpoint);
+  if (name.empty()) return FoundCredentials();
+  return ConfiguredCredentials(config, name, pod_namespace, deadline);
 }
 
 }  // namespace davit::engine

@@ -2,11 +2,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <chrono>
+#include <cstdlib>
 
 #include "sys/atomic_file.h"
 #include "sys/temp_dir.h"
+#include "sys/unique_fd.h"
 
 namespace davit::engine {
 namespace {
@@ -78,6 +81,31 @@ TEST_F(PullPlanTest, ThoseOfTheRequestAreForItsRegistryAlone) {
               ElementsAre("m.example mirror", "m.example ", "r.example node"));
   // Another host by the administrator's word, and none that the pod's secret is for.
   EXPECT_THAT(Users("moved.example/a", Request("")), ElementsAre("r.example node"));
+}
+
+// A helper is a program that may be slow or ask somebody: only for an endpoint that is really asked.
+TEST_F(PullPlanTest, HelpersAreRunWhenTheirEndpointIsAsked) {
+  const std::string path = std::getenv("PATH");
+  ASSERT_EQ(::setenv("PATH", (directory_.path() + ":" + path).c_str(), 1), 0);
+  Write("docker-credential-counting", "#!/bin/sh\nread server\necho $server >>" + directory_.path() +
+                                          "/runs\necho '{\"Username\":\"'$server'\",\"Secret\":\"s\"}'\n");
+  ASSERT_EQ(::chmod((directory_.path() + "/docker-credential-counting").c_str(), 0755), 0);
+  Write("auth.json", R"({"auths":{"r.example":{"username":"node"}},"credHelpers":{"m.example":"counting"}})");
+  const Deadline soon = Deadline::After(std::chrono::seconds(60));
+  Result<registries::Plan> plan = PlanPull(config_, *image::Reference::Parse("r.example/a"), {}, "", soon);
+  ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+  ASSERT_EQ(plan->endpoints.size(), 3u);
+  EXPECT_TRUE(plan->endpoints[0].ask_credentials && plan->endpoints[1].ask_credentials);
+  EXPECT_FALSE(plan->endpoints[2].ask_credentials);
+  EXPECT_EQ(plan->endpoints[2].credentials.username, "node");
+  const std::string runs = directory_.path() + "/runs";
+  EXPECT_EQ(sys::ReadFile(runs, 4096).code(), StatusCode::kNotFound);
+  Result<FoundCredentials> found = FindCredentials(config_, plan->endpoints[0], "", soon);
+  ASSERT_TRUE(found.ok()) << found.status().ToString();
+  EXPECT_EQ(found->credentials.username, "m.example");
+  EXPECT_THAT(found->source, ::testing::HasSubstr("docker-credential-counting"));
+  EXPECT_EQ(sys::ReadFile(runs, 4096).value_or(""), "m.example\n");
+  ::setenv("PATH", path.c_str(), 1);
 }
 
 TEST_F(PullPlanTest, CredentialsThatAreNoneAreRefusedWhoeverIsAsked) {

@@ -110,31 +110,39 @@ Result<std::optional<image::Credentials>> AskHelper(const std::string& name, con
   return std::optional<image::Credentials>(std::move(credentials));
 }
 
-Result<FoundCredentials> FromFile(const std::string& path, const image::Reference& reference, Deadline deadline) {
+Result<FoundCredentials> FromFile(const std::string& path, const image::Reference& reference, Deadline deadline,
+                                  Helpers helpers) {
   ASSIGN_OR_RETURN_WITH(std::string text, sys::ReadFile(path, kMaxAuthFile), "credentials for " + reference.Name());
-  return CredentialsFromDockerConfig(text, reference, path, deadline);
+  return CredentialsFromDockerConfig(text, reference, path, deadline, helpers);
 }
+
+bool IsAnswer(const FoundCredentials& found) { return !found.credentials.empty() || found.ask_helper; }
 
 }  // namespace
 
 Result<FoundCredentials> CredentialsFromDockerConfig(std::string_view text, const image::Reference& reference,
-                                                     const std::string& file, Deadline deadline) {
+                                                     const std::string& file, Deadline deadline, Helpers helpers) {
   boost::json::error_code error;
   boost::json::value root = boost::json::parse(boost::json::string_view(text.data(), text.size()), error);
   if (error || !root.is_object()) return InvalidArgument(file + ": it is not a JSON object");
   const std::string host = NameOf(reference.domain());
   const std::string server = host == "docker.io" ? std::string(kHubServer) : reference.domain();
   auto ask = [&](const std::string& helper) -> Result<FoundCredentials> {
+    if (helpers == Helpers::kNone) {
+      FoundCredentials later;
+      later.ask_helper = true;
+      return later;
+    }
     auto answer = AskHelper(helper, server, deadline);
     if (!answer.ok()) return answer.status().Annotate(file);
     if (!answer->has_value()) return FoundCredentials();
-    return FoundCredentials{std::move(**answer), fmt::format("{}: docker-credential-{}", file, helper)};
+    return FoundCredentials{std::move(**answer), false, fmt::format("{}: docker-credential-{}", file, helper)};
   };
   if (const boost::json::object* helpers = ObjectAt(root.as_object(), "credHelpers")) {
     for (const auto& entry : *helpers) {
       if (NameOf({entry.key().data(), entry.key().size()}) != host || !entry.value().is_string()) continue;
       ASSIGN_OR_RETURN(FoundCredentials found, ask(std::string(entry.value().as_string())));
-      if (!found.credentials.empty()) return found;
+      if (IsAnswer(found)) return found;
     }
   }
   if (const boost::json::object* auths = ObjectAt(root.as_object(), "auths")) {
@@ -149,7 +157,7 @@ Result<FoundCredentials> CredentialsFromDockerConfig(std::string_view text, cons
       image::Credentials credentials = EntryOf(entry.value().as_object());
       if (credentials.empty()) continue;  // docker's mark for one that is in credsStore
       longest = name.size();
-      best = {std::move(credentials), fmt::format("{}: {}", file, Printable(key, 300))};
+      best = {std::move(credentials), false, fmt::format("{}: {}", file, Printable(key, 300))};
     }
     if (!best.credentials.empty()) return best;
   }
@@ -158,11 +166,11 @@ Result<FoundCredentials> CredentialsFromDockerConfig(std::string_view text, cons
 }
 
 Result<FoundCredentials> ConfiguredCredentials(const config::ImageConfig& config, const image::Reference& reference,
-                                               const std::string& pod_namespace, Deadline deadline) {
+                                               const std::string& pod_namespace, Deadline deadline, Helpers helpers) {
   ASSIGN_OR_RETURN(const std::string own, NamespaceFile(config.auth_dir, pod_namespace));
   if (!own.empty()) {
-    ASSIGN_OR_RETURN(FoundCredentials found, FromFile(own, reference, deadline));
-    if (!found.credentials.empty()) return found;
+    ASSIGN_OR_RETURN(FoundCredentials found, FromFile(own, reference, deadline, helpers));
+    if (IsAnswer(found)) return found;
   }
   if (auto it = config.registries.find(reference.domain()); it != config.registries.end()) {
     const config::RegistryConfig& registry = it->second;
@@ -174,12 +182,12 @@ Result<FoundCredentials> ConfiguredCredentials(const config::ImageConfig& config
       return found;
     }
     if (!registry.auth_file.empty()) {
-      ASSIGN_OR_RETURN(FoundCredentials found, FromFile(registry.auth_file, reference, deadline));
-      if (!found.credentials.empty()) return found;
+      ASSIGN_OR_RETURN(FoundCredentials found, FromFile(registry.auth_file, reference, deadline, helpers));
+      if (IsAnswer(found)) return found;
     }
   }
   if (config.auth_file.empty()) return FoundCredentials();
-  return FromFile(config.auth_file, reference, deadline);
+  return FromFile(config.auth_file, reference, deadline, helpers);
 }
 
 }  // namespace davit::engine

@@ -16,8 +16,12 @@
 
 namespace davit::engine {
 
+// A helper is a program that may take half a minute.
+enum class Helpers { kRun, kNone };
+
 struct FoundCredentials {
   image::Credentials credentials;  // empty: there are none
+  bool ask_helper = false;         // with Helpers::kNone: a helper has to be asked before anything else that there is
   std::string source;              // for people: the file and its entry, or the key of davit.toml; no secret in it
 };
 
@@ -26,12 +30,14 @@ struct FoundCredentials {
 // Blocks while a credential helper runs. kInvalidArgument for a malformed file, kFailedPrecondition for a helper that
 // failed; either names the file.
 Result<FoundCredentials> ConfiguredCredentials(const config::ImageConfig& config, const image::Reference& reference,
-                                               const std::string& pod_namespace, Deadline deadline);
+                                               const std::string& pod_namespace, Deadline deadline,
+                                               Helpers helpers = Helpers::kRun);
 
 // Out of the text of a config.json or auth.json: the helper that credHelpers names for the registry; else the entry of
 // auths with the longest matching key, which may have a scheme and the path of an API ("https://index.docker.io/v1/");
 // else the helper of credsStore. `file` is what messages name.
 Result<FoundCredentials> CredentialsFromDockerConfig(std::string_view text, const image::Reference& reference,
-                                                     const std::string& file, Deadline deadline);
+                                                     const std::string& file, Deadline deadline,
+                                                     Helpers helpers = Helpers::kRun);
 
 }  // namespace davit::engine

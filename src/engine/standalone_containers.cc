@@ -104,8 +104,16 @@ Result<DefinedContainer> Engine::State::DefineContainerNow(ContainerDefinition d
   spec.image.image = image.id;
   ASSIGN_OR_RETURN(std::shared_ptr<const oci::ImageConfig> image_config, images->Config(image));
   ASSIGN_OR_RETURN(DefinedVolumes defined_volumes, DefineVolumes(*image_config, spec));
-  Result<DefinedContainer> made = RecordDefinition(definition, image);
-  if (!made.ok()) RemoveVolumes(std::move(defined_volumes));
+  ASSIGN_OR_RETURN(DefinedContainer made, RecordDefinition(definition, image));
+  // After the record that names them: whoever is killed here leaves no volume that nobody knows.
+  for (const std::string& name : defined_volumes.made) {
+    store::VolumeRecord request;
+    request.name = name;
+    request.anonymous = IsFullId(name);
+    Result<std::pair<store::VolumeRecord, bool>> volume = volumes->Create(std::move(request));
+    if (!volume.ok()) return volume.status().WithUndoError(RemoveStandaloneNow(made.id, true, true));
+    if (volume->second) activity.Add({"volume", "create", name, 0, {{"driver", "local"}}, true});
+  }
   return made;
 }
 

@@ -231,15 +231,15 @@ struct Engine::State {
   Result<ImageVolumes> FindImageVolumes(container::ContainerRecord& record, const pod::PodRecord& pod);
   // Gives the mounts of named volumes their host paths. kNotFound naming a volume.
   Result<std::vector<store::VolumeHold>> FindVolumes(container::ContainerRecord& record);
-  // The volumes of a standalone container: those that it names, made where they are not there, and anonymous ones for
-  // what has no name and for the paths that the image declares and nothing else is mounted at. Filled into
-  // spec.standalone and spec.mounts. Held until a record names them; on an error none that was made here stays.
+  // The volumes of a standalone container: those that it names, and anonymous ones for what has no name and for the
+  // paths that the image declares and nothing else is mounted at. Filled into spec.standalone and spec.mounts, and
+  // held until a record names them. `made`: those that are not there, to be made after that record.
   struct DefinedVolumes {
     std::vector<store::VolumeHold> holds;
     std::vector<std::string> made;
   };
   Result<DefinedVolumes> DefineVolumes(const oci::ImageConfig& image, container::ContainerSpec& spec);
-  // Removes volumes that nobody uses; what fails is logged.
+  // Removes those in `made`; what fails is logged.
   void RemoveVolumes(DefinedVolumes volumes);
   // After a standalone container is gone: the anonymous ones of its volumes.
   void RemoveAnonymousVolumes(const container::ContainerRecord& record);
@@ -332,6 +332,7 @@ struct Engine::State {
   void PullOne(const image::Reference& reference, const Pull& pull, Done<image::ImageRecord> done);
   Result<image::ImageRecord> PresentByDigest(const image::Reference& reference);
   // Blocks.
+  Status PinLoaded(image::Puller::Loaded& loaded);  // where image.pinned says so
   Result<image::Puller::Loaded> LoadPreloaded(const std::string& path, uint32_t image, const image::PullCancel& cancel);
   // An archive, on a thread of the pulls. `key`: what clients wait for (PullWaiters).
   void LoadNow(const std::string& key, image::PullRequest request, PullWanted wanted, Done<image::Puller::Loaded> done);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "image/journal_verifier.h"
 #include "store/content.h"
 
 namespace davit::engine {
@@ -29,6 +30,15 @@ std::string Described(const store::LayerFindings& findings) {
   return text;
 }
 
+// The strongest first.
+std::vector<std::unique_ptr<store::LayerVerifier>> LayerVerifiers() {
+  std::vector<std::unique_ptr<store::LayerVerifier>> verifiers;
+  verifiers.push_back(std::make_unique<store::ChecksumVerifier>());
+  verifiers.push_back(std::make_unique<image::JournalVerifier>());
+  verifiers.push_back(std::make_unique<store::CountVerifier>());
+  return verifiers;
+}
+
 }  // namespace
 
 struct Verification::Run {
@@ -45,7 +55,7 @@ struct Verification::Run {
 
 Verification::Verification(store::Database& database, store::Content& content, store::LayerDriver& layers,
                            image::Images& images)
-    : database_(database), content_(content), layers_(layers), images_(images), verifiers_(store::LayerVerifiers()) {}
+    : database_(database), content_(content), layers_(layers), images_(images), verifiers_(LayerVerifiers()) {}
 
 void Verification::Start(const std::vector<std::string>& texts, Callbacks callbacks,
                          std::function<void(const Result<VerifyReport>&)> done) {
@@ -147,7 +157,7 @@ Status Verification::VerifyLayer(const std::string& name, Run& run) {
     return {};
   }
   if (findings->damages != 0) return OnDamage(*layer, std::move(*findings), run);
-  if (findings->method == "counts") ++run.report.first_time;
+  if (findings->method != "checksums") ++run.report.first_time;
   return Forget(name);
 }
 

@@ -20,6 +20,14 @@ Status InUse(const std::string& name, const std::vector<std::string>& users) {
   return FailedPrecondition("volume " + name + " is used by container " + text);
 }
 
+// Of a container's definition: what it had no name for got one of 64 digits.
+store::VolumeRecord VolumeOf(const std::string& name) {
+  store::VolumeRecord request;
+  request.name = name;
+  request.anonymous = IsFullId(name);
+  return request;
+}
+
 }  // namespace
 
 std::vector<std::string> Engine::State::UsersOfVolume(const std::string& name) const {
@@ -42,6 +50,10 @@ Result<std::vector<store::VolumeHold>> Engine::State::FindVolumes(container::Con
     const std::string field = "mounts[" + std::to_string(i) + "].volume";
     // Held first: a removal between the two would take it from under the container.
     holds.push_back(volumes->Hold(mount.volume));
+    // A davitd that was killed between the record and its volumes has left that to this one.
+    if (record.spec.standalone && !volumes->Find(mount.volume).ok()) {
+      RETURN_IF_ERROR(volumes->Create(VolumeOf(mount.volume)).status().Annotate(field));
+    }
     ASSIGN_OR_RETURN_WITH(const store::Volumes::Attached attached, volumes->Attach(mount.volume), field);
     mount.host_path = attached.path;
     mount.readonly = mount.readonly || attached.read_only;
@@ -64,16 +76,12 @@ Result<Engine::State::DefinedVolumes> Engine::State::DefineVolumes(const oci::Im
     ASSIGN_OR_RETURN(std::vector<std::string> paths, container::DeclaredVolumes(image.volumes, taken));
     for (std::string& path : paths) wanted.push_back({"", std::move(path), false, false, ""});
     for (container::NamedVolume& volume : wanted) {
-      store::VolumeRecord request;
-      request.anonymous = volume.name.empty();
-      if (request.anonymous) volume.name = MintId();
-      request.name = volume.name;
-      defined.holds.push_back(volumes->Hold(volume.name));
-      if (!volumes->Find(volume.name).ok()) {
-        ASSIGN_OR_RETURN(auto made, volumes->Create(request));
-        if (made.second) defined.made.push_back(volume.name);
-        if (made.second) activity.Add({"volume", "create", volume.name, 0, {{"driver", "local"}}, true});
+      if (volume.name.empty()) volume.name = MintId();
+      if (!store::IsVolumeName(volume.name)) {
+        return InvalidArgument("volumes: \"" + Printable(volume.name, 300) + "\" is no name of a volume");
       }
+      defined.holds.push_back(volumes->Hold(volume.name));
+      if (!volumes->Find(volume.name).ok()) defined.made.push_back(volume.name);
       container::Mount mount;
       mount.container_path = volume.container_path;
       mount.volume = volume.name;
@@ -85,7 +93,6 @@ Result<Engine::State::DefinedVolumes> Engine::State::DefineVolumes(const oci::Im
     return {};
   }();
   if (status.ok()) return defined;
-  RemoveVolumes(std::move(defined));
   return status;
 }
 

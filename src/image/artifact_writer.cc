@@ -65,7 +65,7 @@ Result<LayerTotals> WriteArtifactFile(const ArtifactFile& file, const std::strin
   });
   RETURN_IF_ERROR(fetched.Annotate(intent));
   if (written != size) return DataLoss(fmt::format("{} has {} bytes, its descriptor says {}", intent, written, size));
-  if (hash.Finish() != file.blob.digest) return DataLoss(fmt::format("{} has another digest", intent));
+  if (hash.Finish() != file.blob.digest) return Aborted(fmt::format("{} has another digest", intent));
   return totals;
 }
 

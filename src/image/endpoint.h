@@ -36,6 +36,9 @@ struct Endpoint {
   uint32_t connect_timeout_seconds = 0;  // 0: PullLimits::connect_timeout_seconds
   bool maybe_plain = false;              // plain HTTP where it speaks no TLS
   Credentials credentials;               // for this origin and the token server that it names; server_address is empty
+  // `credentials` is empty and the node may have some, which takes a while to find out (a credential helper): davitd is
+  // asked for them once this endpoint is about to be.
+  bool ask_credentials = false;
   // For people; no secret in them.
   std::string credentials_source;
   std::string configured_by;  // file and entry; empty: nobody, it is the registry that the reference names

@@ -314,51 +314,57 @@ Status LayerTar::WriteFile(const JournalReader::Record& record, uint64_t file, c
   return checksum == record.checksum ? Status() : changed("has changed since it was unpacked");
 }
 
-Status LayerTar::Write(const oci::Digest& diff_id, const Sink& sink) {
+Status LayerTar::WriteRecords(const Sink& sink) {
   FdSource source(journal_.get());
   ASSIGN_OR_RETURN(std::unique_ptr<JournalReader> reader, JournalReader::Create(source));
-  Sha256 hash;
-  uint64_t written = 0;
-  const Sink hashed = [&](std::string_view bytes) -> Status {
-    // What was announced is what is written, whatever became of the journal meanwhile.
-    if (bytes.size() > size_ - written) return DataLoss("the journal has changed");
-    written += bytes.size();
-    hash.Update(bytes);
-    return sink(bytes);
-  };
   const std::string zeros(64 << 10, '\0');
   uint64_t files = 0, records = 0;
-  for (bool ended = false; !ended;) {
+  while (true) {
     if (++records % kLookEach == 0) RETURN_IF_ERROR(GoOn());
     ASSIGN_OR_RETURN(JournalReader::Record record, reader->Next());
     switch (record.kind) {
       case JournalRecord::kBytes:
-        RETURN_IF_ERROR(hashed(record.text));
+        RETURN_IF_ERROR(sink(record.text));
         break;
       case JournalRecord::kZeros:
         for (uint64_t left = record.size; left > 0;) {
           const size_t piece = std::min<uint64_t>(left, zeros.size());
           RETURN_IF_ERROR(GoOn());
-          RETURN_IF_ERROR(hashed({zeros.data(), piece}));
+          RETURN_IF_ERROR(sink({zeros.data(), piece}));
           left -= piece;
         }
         break;
       case JournalRecord::kFile:
-        RETURN_IF_ERROR(WriteFile(record, files++, hashed));
+        RETURN_IF_ERROR(WriteFile(record, files++, sink));
         break;
       case JournalRecord::kReplaced:
       case JournalRecord::kInexact:
         break;
       case JournalRecord::kEnd:
-        ended = true;
-        break;
+        return {};
     }
   }
+}
+
+Status LayerTar::Write(const oci::Digest& diff_id, const Sink& sink) {
+  Sha256 hash;
+  uint64_t written = 0;
+  RETURN_IF_ERROR(WriteRecords([&](std::string_view bytes) -> Status {
+    // What was announced is what is written, whatever became of the journal meanwhile.
+    if (bytes.size() > size_ - written) return DataLoss("the journal has changed");
+    written += bytes.size();
+    hash.Update(bytes);
+    return sink(bytes);
+  }));
   if (written != size_) return DataLoss("the journal has changed");
   if (oci::Digest got = hash.Finish(); got != diff_id) {
     return DataLoss(fmt::format("the layer's tar has the digest {} now, not {}", got.ToString(), diff_id.ToString()));
   }
   return {};
+}
+
+Status LayerTar::Check(const std::function<Status(uint64_t)>& read) {
+  return WriteRecords([&](std::string_view bytes) { return read(bytes.size()); });
 }
 
 }  // namespace davit::image

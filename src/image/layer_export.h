@@ -74,6 +74,9 @@ class LayerTar {
   [[nodiscard]] uint64_t size() const { return size_; }
   // kDataLoss naming the file that is not what it was, or when the whole has not the diff ID; the sink's error.
   Status Write(const oci::Digest& diff_id, const Sink& sink);
+  // Whether each file has the content that it had when it was unpacked, by the journal's checksums: kDataLoss naming
+  // the first that has not. `read` is told how many bytes were read; its error ends the work.
+  Status Check(const std::function<Status(uint64_t)>& read);
 
  private:
   // From this file on (their number in the tar) the name was not there any more: what it was is in replaced/.
@@ -87,6 +90,7 @@ class LayerTar {
   [[nodiscard]] std::pair<bool, std::string> Locate(const std::string& path, uint64_t file) const;
   Result<sys::UniqueFd> OpenFile(const std::string& path, uint64_t file) const;
   Status WriteFile(const JournalReader::Record& record, uint64_t file, const Sink& sink);
+  Status WriteRecords(const Sink& sink);
 
   sys::UniqueFd fs_;
   sys::UniqueFd replaced_;

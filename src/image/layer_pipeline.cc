@@ -19,12 +19,19 @@ namespace {
 
 // Tells a failure of the other thread from one's own.
 constexpr std::string_view kOtherSide = "the other half of the pipeline failed";
+constexpr uint64_t kMaxInVain = uint64_t{4} << 30;  // bytes that are fetched for their digest alone
+
+// Not so for a disk that is full, say.
+bool MayBeTheBlob(StatusCode code) {
+  return code == StatusCode::kDataLoss || code == StatusCode::kInvalidArgument || code == StatusCode::kUnimplemented;
+}
 
 // The fetching half: compressed bytes in, tar into the ring.
 class Inflater {
  public:
-  Inflater(const LayerJob& job, ByteRing& ring, PipelineCounters& counters)
-      : job_(job), ring_(ring), counters_(counters) {}
+  // `blob_at_fault`: why the other half has failed.
+  Inflater(const LayerJob& job, ByteRing& ring, PipelineCounters& counters, const std::atomic<bool>& blob_at_fault)
+      : job_(job), ring_(ring), counters_(counters), blob_at_fault_(blob_at_fault) {}
 
   Status Push(std::string_view bytes) {
     size_ += bytes.size();
@@ -32,21 +39,24 @@ class Inflater {
       return DataLoss(fmt::format("the blob is longer than the {} bytes of its descriptor", job_.blob.size));
     counters_.bytes_done += bytes.size();
     hash_.Update(bytes);
-    if (decompressor_) return decompressor_->Write(bytes, ring_);
-    head_.append(bytes);
-    if (head_.size() < kMagicBytes) return {};
-    return Begin();
+    if (!useless_.ok()) return {};
+    Status inflated = Inflate(bytes);
+    const bool blob = inflated.code() == StatusCode::kAborted ? blob_at_fault_.load() : MayBeTheBlob(inflated.code());
+    if (inflated.ok() || !blob || !job_.to_the_end || job_.blob.size - size_ > kMaxInVain) return inflated;
+    useless_ = std::move(inflated);
+    return {};
   }
 
   Status Finish() {
-    if (!decompressor_) RETURN_IF_ERROR(Begin());
     if (size_ != job_.blob.size)
       return DataLoss(fmt::format("the blob has {} bytes, its descriptor says {}", size_, job_.blob.size));
     oci::Digest digest = hash_.Finish();
     if (digest != job_.blob.digest) {
-      return DataLoss(
-          fmt::format("the blob has the digest {}, not {}", digest.ToString(), job_.blob.digest.ToString()));
+      wrong_ = fmt::format("the blob has the digest {}, not {}", digest.ToString(), job_.blob.digest.ToString());
+      return DataLoss(wrong_);
     }
+    RETURN_IF_ERROR(useless_);
+    if (!decompressor_) RETURN_IF_ERROR(Begin());
     RETURN_IF_ERROR(decompressor_->Finish());
     ring_.Close();
     oci::Digest diff_id = ring_.Hash();
@@ -57,7 +67,17 @@ class Inflater {
     return {};
   }
 
+  // Why the bytes are not the blob's; empty: they are, or did not come to their end.
+  [[nodiscard]] const std::string& wrong() const { return wrong_; }
+
  private:
+  Status Inflate(std::string_view bytes) {
+    if (decompressor_) return decompressor_->Write(bytes, ring_);
+    head_.append(bytes);
+    if (head_.size() < kMagicBytes) return {};
+    return Begin();
+  }
+
   Status Begin() {
     ASSIGN_OR_RETURN(Compression compression, LayerCompression(job_.blob.media_type, head_));
     ASSIGN_OR_RETURN(decompressor_, Decompressor::Create(compression));
@@ -68,8 +88,11 @@ class Inflater {
   const LayerJob& job_;
   ByteRing& ring_;
   PipelineCounters& counters_;
+  const std::atomic<bool>& blob_at_fault_;
   Sha256 hash_;
   uint64_t size_ = 0;
+  Status useless_;  // why nothing more is unpacked; the rest is only hashed
+  std::string wrong_;
   std::string head_;
   std::unique_ptr<Decompressor> decompressor_;
 };
@@ -117,12 +140,14 @@ Result<UnpackedLayer> UnpackLayer(const LayerJob& job, const PullLimits& limits,
   // Headers and padding cost up to 1.5 KiB an entry; the writer counts content exactly.
   ByteRing ring(limits.max_layer_bytes + limits.max_layer_bytes / 4 + (64ULL << 20));
   Result<UnpackedLayer> unpacked = Internal("not run");
-  Inflater inflater(job, ring, counters);
+  std::atomic<bool> blob_at_fault{false};
+  Inflater inflater(job, ring, counters, blob_at_fault);
   // Made before they are needed: the other half has to be told, memory or not.
   Status stop = Aborted(std::string(kOtherSide));
   Status fail = stop;
   ASSIGN_OR_RETURN_WITH(std::thread untar, sched::StartThread([&] {
                           unpacked = OutOfMemoryAsStatus([&] { return Untar(job, limits, counters, ring); });
+                          blob_at_fault = MayBeTheBlob(unpacked.code());
                           if (!unpacked.ok()) ring.Stop(std::move(stop));
                         }),
                         intent);
@@ -133,6 +158,7 @@ Result<UnpackedLayer> UnpackLayer(const LayerJob& job, const PullLimits& limits,
   });
   if (!fetched.ok()) ring.Fail(std::move(fail));
   untar.join();
+  if (!inflater.wrong().empty()) return Aborted(inflater.wrong()).Annotate(intent);
   if (!fetched.ok() && fetched.code() != StatusCode::kAborted) return fetched.Annotate(intent);
   if (!unpacked.ok()) return unpacked.status().Annotate(intent);
   if (!fetched.ok()) return fetched.Annotate(intent);

@@ -19,6 +19,9 @@ struct LayerJob {
   oci::Digest diff_id;  // empty: there is none to compare with, as for an artifact's packed directory
   std::string path;     // empty directory
   std::string journal;  // directory for the layer's journal (layer_journal.h); empty: none is written
+  // Where what comes cannot be unpacked, the rest of it is still fetched (up to 4 GiB), for the digest says whose fault
+  // that is: another endpoint may have the true bytes.
+  bool to_the_end = false;
 };
 
 // Shared by all layers of a pull.
@@ -37,8 +40,8 @@ struct UnpackedLayer {
 };
 
 // `fetch` pushes the blob's bytes into the function it is given, once and in order, and returns its error.
-// kDataLoss when blob digest, size or diff ID differ; the directory's content is then worthless, and the
-// caller discards it. Blocks; the second thread has ended when it returns.
+// kAborted when the bytes are not those of the blob's digest, kDataLoss when size or diff ID differ; the directory's
+// content is then worthless, and the caller discards it. Blocks; the second thread has ended when it returns.
 using FetchBlob = std::function<Status(const std::function<Status(std::string_view)>& push)>;
 Result<UnpackedLayer> UnpackLayer(const LayerJob& job, const PullLimits& limits, PipelineCounters& counters,
                                   const FetchBlob& fetch);

@@ -13,10 +13,11 @@ BOOST_DESCRIBE_STRUCT(HostOptions, (), (plain_http, ca_file, skip_verify, mirror
 BOOST_DESCRIBE_STRUCT(TlsOptions, (), (ca_files, skip_verify, client_cert, client_key))
 BOOST_DESCRIBE_STRUCT(Endpoint, (),
                       (base, repository, mirror, tags, content, name_space, tls, headers, connect_timeout_seconds,
-                       maybe_plain, credentials, credentials_source, configured_by))
+                       maybe_plain, credentials, ask_credentials, credentials_source, configured_by))
 BOOST_DESCRIBE_STRUCT(PullLimits, (),
-                      (max_parallel_layers, max_layer_bytes, max_image_bytes, max_layer_entries, min_free_bytes,
-                       stall_timeout_seconds, min_bytes_per_second, connect_timeout_seconds, retries))
+                      (max_parallel_layers, connections_per_layer, min_ranged_bytes, max_layer_bytes, max_image_bytes,
+                       max_layer_entries, min_free_bytes, stall_timeout_seconds, min_bytes_per_second,
+                       connect_timeout_seconds, retries))
 BOOST_DESCRIBE_STRUCT(Platform, (), (os, architecture, variant))
 BOOST_DESCRIBE_STRUCT(SignatureWants, (), (openpgp, sigstore, lookasides))
 BOOST_DESCRIBE_STRUCT(SifJob, (), (kind, path, url, image, directory, present, credentials))
@@ -25,6 +26,7 @@ BOOST_DESCRIBE_STRUCT(PullJob, (),
                        limits, signatures, sif))
 BOOST_DESCRIBE_STRUCT(FetchCommand, (), (diff_id, path, journal))
 BOOST_DESCRIBE_STRUCT(FinishCommand, (), (layers))
+BOOST_DESCRIBE_STRUCT(CredentialsCommand, (), (endpoint, credentials, code, error))
 BOOST_DESCRIBE_STRUCT(LayerSource, (), (diff_id, digest, size))
 BOOST_DESCRIBE_STRUCT(ResolvedEvent, (),
                       (top_digest, manifest_digest, manifest, config_digest, config, endpoint, layers, names,
@@ -35,6 +37,7 @@ BOOST_DESCRIBE_STRUCT(LayerEvent, (),
                       (diff_id, size, entries, implicit_directories, whiteout_directories, links_below, root_named,
                        warnings))
 BOOST_DESCRIBE_STRUCT(AttemptEvent, (), (endpoint, name, asked_for, verdict))
+BOOST_DESCRIBE_STRUCT(CredentialsEvent, (), (endpoint))
 BOOST_DESCRIBE_STRUCT(SifEvent, (), (digest, present, file_size, offset, size, inodes, config, command_prefix))
 BOOST_DESCRIBE_STRUCT(ErrorEvent, (), (code, message))
 BOOST_DESCRIBE_STRUCT(DoneEvent, (), (layers))
@@ -47,6 +50,10 @@ template <>
 constexpr std::string_view kKind<FetchCommand> = "fetch";
 template <>
 constexpr std::string_view kKind<FinishCommand> = "finish";
+template <>
+constexpr std::string_view kKind<CredentialsCommand> = "credentials";
+template <>
+constexpr std::string_view kKind<CredentialsEvent> = "credentials";
 template <>
 constexpr std::string_view kKind<ResolvedEvent> = "resolved";
 template <>

@@ -17,7 +17,7 @@
 
 namespace davit::image {
 
-inline constexpr uint32_t kPullProtocolVersion = 2;
+inline constexpr uint32_t kPullProtocolVersion = 3;
 inline constexpr size_t kMaxPullJobBytes = 4 << 20;     // a job or a command
 inline constexpr size_t kMaxPullEventBytes = 32 << 20;  // an event: manifest and config, escaped
 
@@ -59,7 +59,14 @@ struct FetchCommand {
 struct FinishCommand {
   uint32_t layers = 0;  // that were asked for: a check
 };
-using PullCommand = std::variant<FetchCommand, FinishCommand>;
+// The answer to a CredentialsEvent.
+struct CredentialsCommand {
+  uint32_t endpoint = 0;
+  Credentials credentials;  // empty: there are none
+  std::string code;         // CodeName() of an error; empty: none
+  std::string error;
+};
+using PullCommand = std::variant<FetchCommand, FinishCommand, CredentialsCommand>;
 
 // Lines on the helper's stdout.
 struct LayerSource {
@@ -110,6 +117,10 @@ struct AttemptEvent {
   std::string asked_for;
   std::string verdict;  // "OK" or the error
 };
+// An endpoint with `ask_credentials` is about to be asked, and waits for a CredentialsCommand.
+struct CredentialsEvent {
+  uint32_t endpoint = 0;  // number in PullJob::endpoints
+};
 // Instead of ResolvedEvent and LayerEvent: the file was hashed and, unless it is `present`, downloaded and read.
 struct SifEvent {
   std::string digest;                       // of the whole file
@@ -128,7 +139,8 @@ struct ErrorEvent {
 struct DoneEvent {
   uint32_t layers = 0;
 };
-using PullEvent = std::variant<ResolvedEvent, ProgressEvent, LayerEvent, AttemptEvent, SifEvent, ErrorEvent, DoneEvent>;
+using PullEvent = std::variant<ResolvedEvent, ProgressEvent, LayerEvent, AttemptEvent, CredentialsEvent, SifEvent,
+                               ErrorEvent, DoneEvent>;
 
 // One line, with its newline.
 std::string EncodeJob(const PullJob& job);

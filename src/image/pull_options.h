@@ -38,12 +38,14 @@ struct HostOptions {
 
 struct PullLimits {
   uint32_t max_parallel_layers = 4;
-  uint64_t max_layer_bytes = 64ULL << 30;   // unpacked, one layer
-  uint64_t max_image_bytes = 200ULL << 30;  // unpacked, all layers of one image
-  uint64_t max_layer_entries = 10'000'000;  // tar entries in one layer
-  uint64_t min_free_bytes = 256ULL << 20;   // the layers' filesystem keeps this much, or 1/20 if that is less
-  uint32_t stall_timeout_seconds = 60;      // no byte moved for so long: kDeadlineExceeded
-  uint32_t min_bytes_per_second = 1024;     // on average over each stall_timeout: else kDeadlineExceeded. 0: none
+  uint32_t connections_per_layer = 1;              // for a large one, where the server takes ranges
+  uint64_t min_ranged_bytes = uint64_t{32} << 20;  // what a large one has
+  uint64_t max_layer_bytes = 64ULL << 30;          // unpacked, one layer
+  uint64_t max_image_bytes = 200ULL << 30;         // unpacked, all layers of one image
+  uint64_t max_layer_entries = 10'000'000;         // tar entries in one layer
+  uint64_t min_free_bytes = 256ULL << 20;          // the layers' filesystem keeps this much, or 1/20 if that is less
+  uint32_t stall_timeout_seconds = 60;             // no byte moved for so long: kDeadlineExceeded
+  uint32_t min_bytes_per_second = 1024;  // on average over each stall_timeout: else kDeadlineExceeded. 0: none
   uint32_t connect_timeout_seconds = 20;
   uint32_t retries = 3;  // tries of one request when the error may pass
 };

@@ -18,6 +18,7 @@
 #include "image/archive.h"
 #include "image/artifact.h"
 #include "image/artifact_writer.h"
+#include "image/layer_journal.h"
 #include "image/layer_pipeline.h"
 #include "image/out_of_memory.h"
 #include "image/pull_messages.h"
@@ -27,6 +28,7 @@
 #include "image/sif_session.h"
 #include "image/signature_fetch.h"
 #include "sched/start_thread.h"
+#include "sys/atomic_file.h"
 #include "sys/unique_fd.h"
 
 namespace davit::image {
@@ -73,8 +75,10 @@ struct ResolvedImage {
   ResolvedEvent event;
   std::map<std::string, oci::Descriptor> blobs;  // by diff ID
   std::map<std::string, ArtifactFile> files;     // of an artifact, by key
-  std::string index;                             // text, where the name is one's
+  std::vector<std::string> indexes;  // texts, where the name is one's: it, and those within it that were chosen
 };
+
+constexpr size_t kMaxIndexes = 4;  // one in the other
 
 Status CheckSha256(const oci::Digest& digest, std::string_view what) {
   if (digest.algorithm() == oci::DigestAlgorithm::kSha256) return {};
@@ -110,14 +114,16 @@ Result<ResolvedImage> Resolve(ImageSource& source, const std::string& name, cons
   ASSIGN_OR_RETURN(FetchedManifest fetched, source.Manifest(name));
   out.event.top_digest = fetched.digest.ToString();
   ASSIGN_OR_RETURN(oci::ManifestKind kind, oci::DetectManifestKind(fetched.text, fetched.media_type));
-  if (kind == oci::ManifestKind::kIndex) {
+  while (kind == oci::ManifestKind::kIndex) {
+    if (out.indexes.size() == kMaxIndexes) {
+      return ResourceExhausted(fmt::format("more than {} indexes, one in the other", kMaxIndexes));
+    }
     ASSIGN_OR_RETURN(oci::Index index, oci::ParseIndex(fetched.text));
-    out.index = fetched.text;
+    out.indexes.push_back(std::move(fetched.text));
     ASSIGN_OR_RETURN(oci::Descriptor chosen, oci::SelectPlatform(index, WantedPlatform(platform)));
     RETURN_IF_ERROR(CheckSha256(chosen.digest, "manifest"));
     ASSIGN_OR_RETURN(fetched, source.Manifest(chosen.digest.ToString()));
     ASSIGN_OR_RETURN(kind, oci::DetectManifestKind(fetched.text, chosen.media_type));
-    if (kind != oci::ManifestKind::kManifest) return Unimplemented("an index within an index is not supported");
   }
   ASSIGN_OR_RETURN(oci::Manifest manifest, oci::ParseManifest(fetched.text));
   if (IsArtifact(manifest)) {
@@ -174,6 +180,8 @@ class Session {
         RETURN_IF_ERROR(CheckSha256(digest, "manifest"));
       }
       ASSIGN_OR_RETURN(registry_, Registry::Create(job_.endpoints, job_.hosts, job_.limits));
+      registry_->make_client = [this] { return MakeClient(); };
+      registry_->ask_credentials = [this](size_t endpoint) { return AskCredentials(static_cast<uint32_t>(endpoint)); };
       registry_->on_attempt = [this](size_t number, const std::string& name, const std::string& asked_for,
                                      const Status& verdict) {
         IgnoreError(Send(
@@ -225,7 +233,14 @@ class Session {
     if (!wants.openpgp && !wants.sigstore) return {};
     ResolvedEvent& event = resolved_.event;
     SignatureSet signatures;
-    if (!resolved_.index.empty()) signatures.index = http::Base64Encode(resolved_.index);
+    for (size_t i = 0; i < resolved_.indexes.size(); ++i) {
+      std::string text = http::Base64Encode(resolved_.indexes[i]);
+      if (i == 0) {
+        signatures.index = std::move(text);
+      } else {
+        signatures.inner.push_back(std::move(text));
+      }
+    }
     signatures.top_digest = event.top_digest;
     signatures.manifest_digest = event.manifest_digest;
     ASSIGN_OR_RETURN(oci::Digest manifest, oci::Digest::Parse(event.manifest_digest));
@@ -301,6 +316,39 @@ class Session {
     changed_.notify_all();
   }
 
+  // davitd's answer; commands are read on a thread of their own.
+  Result<Credentials> AskCredentials(uint32_t endpoint) {
+    RETURN_IF_ERROR(Send(CredentialsEvent{endpoint}));
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !error_.ok() || credentials_.count(endpoint) != 0; });
+    auto given = credentials_.extract(endpoint);
+    if (given.empty()) return error_;
+    CredentialsCommand& command = given.mapped();
+    if (!command.code.empty()) return StatusOf(ErrorEvent{command.code, command.error});
+    return std::move(command.credentials);
+  }
+
+  // Bytes that are not the blob's, as many as it has, show at their end: the directory is begun again then, with what
+  // another endpoint has. `unpack`: one try; kAborted where the bytes were others.
+  template <class Unpack>
+  auto FromWhoHasIt(const oci::Digest& digest, const FetchCommand& command, const Unpack& unpack)
+      -> decltype(unpack(false)) {
+    while (true) {
+      auto unpacked = unpack(registry_ && registry_->HasSeveral());
+      if (unpacked.code() != StatusCode::kAborted) return unpacked;
+      if (!registry_ || !registry_->Blame(digest)) return DataLoss(unpacked.status().message());
+      RETURN_IF_ERROR(BeginAgain(command));
+    }
+  }
+
+  static Status BeginAgain(const FetchCommand& command) {
+    RETURN_IF_ERROR(sys::RemoveTree(command.path));
+    RETURN_IF_ERROR(sys::MakeDirectories(command.path, 0755));
+    if (command.journal.empty()) return {};
+    RETURN_IF_ERROR(sys::RemoveTree(command.journal + "/" + kJournalFile));
+    return sys::RemoveTree(command.journal + "/" + kReplacedDirectory);
+  }
+
   Result<LayerEvent> FetchArtifact(const FetchCommand& command, const ArtifactFile& file) {
     ASSIGN_OR_RETURN(std::unique_ptr<ImageSource> source, MakeSource());
     auto fetch = [&](const std::function<Status(std::string_view)>& push) {
@@ -311,10 +359,15 @@ class Session {
     if (file.path.empty()) {
       LayerJob job{file.blob, {}, command.path, ""};
       job.blob.media_type = oci::kMediaDockerLayerGzip;  // of which the bytes alone decide the compression
-      ASSIGN_OR_RETURN(UnpackedLayer unpacked, UnpackLayer(job, job_.limits, counters_, fetch));
+      ASSIGN_OR_RETURN(UnpackedLayer unpacked, FromWhoHasIt(file.blob.digest, command, [&](bool to_the_end) {
+                         job.to_the_end = to_the_end;
+                         return UnpackLayer(job, job_.limits, counters_, fetch);
+                       }));
       return EventOf(command.diff_id, std::move(unpacked));
     }
-    ASSIGN_OR_RETURN(LayerTotals totals, WriteArtifactFile(file, command.path, job_.limits, counters_, fetch));
+    ASSIGN_OR_RETURN(LayerTotals totals, FromWhoHasIt(file.blob.digest, command, [&](bool) {
+                       return WriteArtifactFile(file, command.path, job_.limits, counters_, fetch);
+                     }));
     event.size = totals.size;
     event.entries = totals.entries;
     event.root_named = false;
@@ -331,11 +384,13 @@ class Session {
     LayerJob layer{blob->second, {}, command.path, command.journal};
     ASSIGN_OR_RETURN(layer.diff_id, oci::Digest::Parse(command.diff_id));
     ASSIGN_OR_RETURN(std::unique_ptr<ImageSource> source, MakeSource());
-    ASSIGN_OR_RETURN(
-        UnpackedLayer unpacked,
-        UnpackLayer(layer, job_.limits, counters_, [&](const std::function<Status(std::string_view)>& push) {
-          return source->Blob(layer.blob.digest, layer.blob.size, push);
-        }));
+    ASSIGN_OR_RETURN(UnpackedLayer unpacked, FromWhoHasIt(layer.blob.digest, command, [&](bool to_the_end) {
+                       layer.to_the_end = to_the_end;
+                       return UnpackLayer(layer, job_.limits, counters_,
+                                          [&](const std::function<Status(std::string_view)>& push) {
+                                            return source->Blob(layer.blob.digest, layer.blob.size, push);
+                                          });
+                     }));
     return EventOf(command.diff_id, std::move(unpacked));
   }
 
@@ -377,6 +432,8 @@ class Session {
         if (error_.ok()) error_ = command.status();
       } else if (auto* fetch = std::get_if<FetchCommand>(&*command)) {
         queue_.push_back(std::move(*fetch));
+      } else if (auto* credentials = std::get_if<CredentialsCommand>(&*command)) {
+        credentials_[credentials->endpoint] = std::move(*credentials);
       } else {
         finish_ = std::get<FinishCommand>(*command);
       }
@@ -423,6 +480,7 @@ class Session {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<FetchCommand> queue_;
+  std::map<uint32_t, CredentialsCommand> credentials_;  // answers that nobody has taken yet, by endpoint
   std::optional<FinishCommand> finish_;
   size_t running_ = 0;
   uint32_t finished_layers_ = 0;

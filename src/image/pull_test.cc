@@ -1,5 +1,6 @@
 // Whole pulls: Puller, davit-pull and a registry on loopback.
 #include <arpa/inet.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -10,6 +11,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdlib>
@@ -554,7 +556,7 @@ TEST_F(RootPullTest, AnAnswerThatIsNotTheBlobLeadsToTheNextEndpoint) {
   NEED_FAKE();
   options_.limits.retries = 2;
   puller_->SetOptions(options_);
-  for (const std::string mode : {"page", "long", "short", "wrongrange"}) {
+  for (const std::string mode : {"page", "long", "short", "wrongrange", "lie", "liesoon", "lieconfig"}) {
     PullRequest request;
     request.reference = *Reference::Parse(host_ + "/a/b:noise");
     request.endpoints = *EndpointsFor(request.reference, options_.hosts);
@@ -565,6 +567,88 @@ TEST_F(RootPullTest, AnAnswerThatIsNotTheBlobLeadsToTheNextEndpoint) {
     EXPECT_NE(Log().find("/v2/" + mode + "/b/blobs/"), std::string::npos) << mode;
     ASSERT_TRUE(images_->Remove(image->id).ok());
   }
+}
+
+// Who lied about one layer is asked last from then on, and the attempts say so.
+TEST_F(RootPullTest, WhoSentOtherBytesIsNamedAndWhoHasNoOtherIsDataLoss) {
+  NEED_FAKE();
+  PullRequest request;
+  request.reference = *Reference::Parse(host_ + "/a/b:all");
+  request.endpoints = *EndpointsFor(request.reference, options_.hosts);
+  request.endpoints.insert(request.endpoints.begin(), 2, request.endpoints[0]);
+  request.endpoints[0].repository = "lie/b";
+  request.endpoints[1].repository = "liesoon/b";
+  PullProgress last;
+  request.on_progress = [&](const PullProgress& now) { last = now; };
+  Result<ImageRecord> image = puller_->Pull(request, Deadline::After(kLong));
+  ASSERT_TRUE(image.ok()) << image.status().ToString();
+  EXPECT_TRUE(std::any_of(last.attempts.begin(), last.attempts.end(), [](const PullAttempt& attempt) {
+    return attempt.endpoint.find("/lie/b") != std::string::npos &&
+           attempt.verdict.find("another digest") != std::string::npos;
+  }));
+  ASSERT_TRUE(images_->Remove(image->id).ok());
+  request.endpoints.pop_back();
+  ExpectError(puller_->Pull(request, Deadline::After(kLong)), StatusCode::kDataLoss, "has the digest");
+  ExpectNothingStays(layers_->List().size());
+}
+
+TEST_F(RootPullTest, CredentialsAreLookedForWhenTheirEndpointIsAsked) {
+  NEED_FAKE();
+  PullRequest request;
+  request.reference = *Reference::Parse(host_ + "/basic/b:one");
+  request.endpoints = *EndpointsFor(request.reference, options_.hosts);
+  request.endpoints.push_back(request.endpoints[0]);
+  for (Endpoint& endpoint : request.endpoints) endpoint.ask_credentials = true;
+  std::vector<size_t> asked;
+  PullProgress last;
+  request.on_progress = [&](const PullProgress& now) { last = now; };
+  request.find_credentials = [&](size_t endpoint) -> Result<PullRequest::Found> {
+    asked.push_back(endpoint);
+    PullRequest::Found found;
+    found.credentials.username = "user";
+    found.credentials.password = "secret";
+    found.source = "a helper";
+    return found;
+  };
+  Result<ImageRecord> image = puller_->Pull(request, Deadline::After(kLong));
+  ASSERT_TRUE(image.ok()) << image.status().ToString();
+  EXPECT_THAT(asked, testing::ElementsAre(0u)) << "once, and nobody asks the second endpoint";
+  ASSERT_FALSE(last.attempts.empty());
+  EXPECT_EQ(last.attempts[0].credentials, "a helper");
+  ASSERT_TRUE(images_->Remove(image->id).ok());
+  // A helper that fails is its endpoint's error: the next one is asked.
+  request.endpoints[0].base = "http://localhost:1/v2";
+  asked.clear();
+  request.find_credentials = [&](size_t endpoint) -> Result<PullRequest::Found> {
+    asked.push_back(endpoint);
+    if (endpoint == 0) return FailedPrecondition("the helper fails");
+    PullRequest::Found found;
+    found.credentials.username = "user";
+    found.credentials.password = "secret";
+    return found;
+  };
+  image = puller_->Pull(request, Deadline::After(kLong));
+  ASSERT_TRUE(image.ok()) << image.status().ToString();
+  EXPECT_THAT(asked, testing::ElementsAre(0u, 1u));
+  EXPECT_THAT(last.attempts[0].verdict, testing::HasSubstr("the helper fails"));
+}
+
+TEST_F(RootPullTest, IndexesOneInTheOther) {
+  NEED_FAKE();
+  auto index = [&](const std::string& digest) {
+    const std::string text =
+        R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[)" +
+        Layout::Descriptor("application/vnd.oci.image.index.v1+json", digest, 100) + "]}";
+    return layout_->Blob(text);
+  };
+  const std::string outer = index(index(index_digest_));
+  layout_->Write("tags/nested", outer);
+  Result<ImageRecord> image = Pull("a/b:nested");
+  ASSERT_TRUE(image.ok()) << image.status().ToString();
+  EXPECT_EQ(image->id, all_id_);
+  EXPECT_THAT(image->repo_digests, testing::ElementsAre(host_ + "/a/b@" + outer));
+  layout_->Write("tags/deep", index(index(outer)));
+  ExpectError(Pull("a/b:deep"), StatusCode::kResourceExhausted, "one in the other");
 }
 
 TEST_F(RootPullTest, ABlobThatIsWholeIsTakenHoweverItsConnectionEnds) {

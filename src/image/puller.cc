@@ -203,6 +203,7 @@ class PullRun {
     if (auto* resolved = std::get_if<ResolvedEvent>(&event)) return OnResolved(std::move(*resolved));
     if (auto* layer = std::get_if<LayerEvent>(&event)) return OnLayer(std::move(*layer));
     if (auto* attempt = std::get_if<AttemptEvent>(&event)) return OnAttempt(std::move(*attempt));
+    if (auto* wanted = std::get_if<CredentialsEvent>(&event)) return OnCredentials(wanted->endpoint);
     if (auto* progress = std::get_if<ProgressEvent>(&event)) {
       progress_.bytes_done = progress->bytes_done;
       progress_.bytes_unpacked = progress->bytes_unpacked;
@@ -219,6 +220,25 @@ class PullRun {
                                     endpoint.credentials_source, std::move(event.asked_for), std::move(event.verdict)});
     Report();
     return {};
+  }
+
+  Status OnCredentials(uint32_t number) {
+    if (number >= endpoints_.size() || !endpoints_[number].ask_credentials) {
+      return Internal("davit-pull wants credentials for an endpoint that it was given none to ask for");
+    }
+    CredentialsCommand answer;
+    answer.endpoint = number;
+    Result<PullRequest::Found> found =
+        request_.find_credentials ? request_.find_credentials(number) : PullRequest::Found();
+    if (found.ok()) {
+      answer.credentials = std::move(found->credentials);
+      endpoints_[number].credentials_source = std::move(found->source);
+    } else {
+      const ErrorEvent error = ErrorEventOf(found.status());
+      answer.code = error.code;
+      answer.error = error.message;
+    }
+    return SendToHelper(answer);
   }
 
   void Report() {

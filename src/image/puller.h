@@ -64,6 +64,12 @@ struct PullRequest {
   std::string import_config;
   std::string spool;                // directory for what a compressed archive unpacks to
   std::vector<Endpoint> endpoints;  // who is asked, in order; empty: as PullerOptions::hosts says, with no credentials
+  // For an endpoint with `ask_credentials`, by its number, on the pulling thread, which may wait for it. Empty: none.
+  struct Found {
+    Credentials credentials;
+    std::string source;  // Endpoint::credentials_source
+  };
+  std::function<Result<Found>(size_t endpoint)> find_credentials;
   Platform platform;
   // Called on the pulling thread, at most some times a second; must not block. May be empty.
   std::function<void(const PullProgress&)> on_progress;

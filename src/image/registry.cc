@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "http/base64.h"
 #include "image/auth_challenge.h"
+#include "image/blob_pieces.h"
 #include "image/sha256.h"
 #include "oci/json.h"
 
@@ -20,6 +21,7 @@ namespace {
 constexpr size_t kMaxManifestBytes = 4 << 20;
 constexpr size_t kMaxTokenBytes = 64 << 10;
 constexpr int kMaxRedirects = 5;
+constexpr uint32_t kMaxConnections = 8;  // of one blob: 36 MiB of pieces
 constexpr uint32_t kMaxTriesWithProgress = 20;
 
 constexpr std::string_view kAccept =
@@ -85,6 +87,20 @@ void Registry::SettleScheme(CurlClient& client, size_t endpoint) {
   });
 }
 
+Status Registry::SettleCredentials(size_t endpoint) {
+  std::call_once(credentials_asked_[endpoint], [&] {
+    if (!endpoints_[endpoint].ask_credentials || !ask_credentials) return;
+    Result<Credentials> given = ask_credentials(endpoint);
+    Status usable = given.ok() ? UserAndPassword(*given).status() : given.status();
+    if (usable.ok()) {
+      credentials_[endpoint] = std::move(*given);
+    } else {
+      credentials_errors_[endpoint] = std::move(usable);
+    }
+  });
+  return credentials_errors_[endpoint];
+}
+
 std::string Registry::Base(size_t endpoint) const {
   std::string base = endpoints_[endpoint].base;
   if (plain_[endpoint]) base.replace(0, base.find(':'), "http");
@@ -120,8 +136,12 @@ Registry::Registry(std::vector<Endpoint> endpoints, HostMap hosts, PullLimits li
       limits_(limits),
       settled_(std::make_unique<std::once_flag[]>(endpoints_.size())),
       plain_(std::make_unique<std::atomic<bool>[]>(endpoints_.size())),
+      credentials_asked_(std::make_unique<std::once_flag[]>(endpoints_.size())),
+      credentials_errors_(endpoints_.size()),
       authorization_(endpoints_.size()),
-      failed_(endpoints_.size()) {}
+      failed_(endpoints_.size()) {
+  for (const Endpoint& endpoint : endpoints_) credentials_.push_back(endpoint.credentials);
+}
 
 Result<std::unique_ptr<Registry>> Registry::Create(std::vector<Endpoint> endpoints, HostMap hosts, PullLimits limits) {
   if (endpoints.empty()) return FailedPrecondition("there is nobody to ask");
@@ -210,14 +230,14 @@ Result<Registry::Followed> Registry::Follow(CurlClient& client, size_t endpoint,
 Result<HttpResponse> Registry::Send(CurlClient& client, size_t endpoint, const Request& request, const BodySink& sink,
                                     Refusal& refusal) {
   refusal = Refusal();
+  RETURN_IF_ERROR(SettleCredentials(endpoint));
   SettleScheme(client, endpoint);
   std::string authorization;
   {
     std::lock_guard lock(mutex_);
     authorization = authorization_[endpoint];
   }
-  if (const std::string& token = endpoints_[endpoint].credentials.registry_token;
-      authorization.empty() && !token.empty()) {
+  if (const std::string& token = credentials_[endpoint].registry_token; authorization.empty() && !token.empty()) {
     authorization = "Bearer " + token;
   }
   ASSIGN_OR_RETURN(Followed followed, Follow(client, endpoint, request, authorization, sink));
@@ -254,7 +274,7 @@ Result<std::string> Registry::Authorize(CurlClient& client, size_t endpoint, std
       if (token.ok()) return "Bearer " + *token;
       last = token.status();
     } else if (challenge.scheme == "basic") {
-      ASSIGN_OR_RETURN(std::string pair, UserAndPassword(endpoints_[endpoint].credentials));
+      ASSIGN_OR_RETURN(std::string pair, UserAndPassword(credentials_[endpoint]));
       if (!pair.empty()) return "Basic " + http::Base64Encode(pair);
     }
   }
@@ -268,7 +288,7 @@ Result<std::string> Registry::FetchToken(CurlClient& client, size_t endpoint,
     return it == params.end() ? std::string() : it->second;
   };
   const Endpoint& asker = endpoints_[endpoint];
-  const Credentials& credentials = asker.credentials;
+  const Credentials& credentials = credentials_[endpoint];
   const std::string realm = param("realm");
   Result<Origin> named = OriginOf(realm);
   // The registry's fault, and not that of who pulls.
@@ -367,7 +387,7 @@ Result<FetchedManifest> Registry::GetManifest(CurlClient& client, const std::str
         return out;
       } else {
         error = StatusOfAnswer(*response, base, fmt::format("{}/manifests/{}", endpoints_[endpoint].repository, name),
-                               !endpoints_[endpoint].credentials.empty());
+                               !credentials_[endpoint].empty());
         transient = IsTransientStatus(response->status);
         retry_after = response->Header("retry-after");
       }
@@ -391,8 +411,7 @@ Result<FetchedManifest> Registry::GetReferrers(CurlClient& client, const oci::Di
   Refusal refusal;
   Result<HttpResponse> response = Send(client, endpoint, request, BodySink(), refusal);
   if (!response.ok()) return response.status().Annotate(base);
-  if (response->status != 200)
-    return StatusOfAnswer(*response, base, request.path, !endpoints_[endpoint].credentials.empty());
+  if (response->status != 200) return StatusOfAnswer(*response, base, request.path, !credentials_[endpoint].empty());
   FetchedManifest out;
   out.text = std::move(response->body);
   out.digest = Sha256::Of(out.text);
@@ -470,7 +489,7 @@ Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest&
   if (response->status != 200 && response->status != 206) {
     transfer.transient = IsTransientStatus(response->status);
     transfer.retry_after = response->Header("retry-after");
-    return StatusOfAnswer(*response, base, "blob " + digest.ToString(), !endpoints_[endpoint].credentials.empty());
+    return StatusOfAnswer(*response, base, "blob " + digest.ToString(), !credentials_[endpoint].empty());
   }
   if (done < size) {
     transfer.cut = true;
@@ -478,6 +497,60 @@ Status Registry::TryBlob(CurlClient& client, size_t endpoint, const oci::Digest&
     return DataLoss(fmt::format("{}: blob {} ended after {} of {} bytes", base, digest.ToString(), done, size));
   }
   return {};
+}
+
+Result<std::string> Registry::GetRange(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t offset,
+                                       uint64_t size, const std::function<bool()>& go_on) {
+  const std::string base = Name(endpoint);
+  Request request{
+      "blobs/" + digest.ToString(), {fmt::format("Range: bytes={}-{}", offset, offset + size - 1)}, 64 << 10};
+  std::string out;
+  BodySink take = [&](const HttpResponse& response, std::string_view piece) -> Status {
+    if (!go_on()) return Cancelled("cancelled");
+    const bool ours =
+        response.status == 206 &&
+        response.Header("content-range").starts_with(fmt::format("bytes {}-{}/", offset, offset + size - 1));
+    if (!ours) return FailedPrecondition(base + " sends no ranges");
+    if (piece.size() > size - out.size()) return DataLoss(base + " sends more than the range that was asked for");
+    if (out.empty()) out.reserve(size);
+    out.append(piece);
+    return {};
+  };
+  Refusal refusal;
+  ASSIGN_OR_RETURN_WITH(HttpResponse response, Send(client, endpoint, request, take, refusal), base);
+  if (response.status != 206 || out.size() != size)
+    return FailedPrecondition(
+        fmt::format("{}: {} of {} bytes of a range, status {}", base, out.size(), size, response.status));
+  return out;
+}
+
+// Any trouble is left to the one connection that goes on where this ends: it tries again, and it has the words.
+Result<bool> Registry::TryPieces(size_t endpoint, const oci::Digest& digest, uint64_t size, BlobTransfer& transfer,
+                                 const std::function<Status(std::string_view)>& sink) {
+  if (!make_client || limits_.connections_per_layer < 2 || size - transfer.done < limits_.min_ranged_bytes)
+    return false;
+  PiecesOptions options;
+  options.begin = transfer.done;
+  options.size = size;
+  options.connections = std::min(limits_.connections_per_layer, kMaxConnections);
+  std::vector<std::unique_ptr<CurlClient>> clients;
+  for (uint32_t i = 0; i < options.connections; ++i) {
+    ASSIGN_OR_RETURN(std::unique_ptr<CurlClient> client, make_client());
+    clients.push_back(std::move(client));
+  }
+  Status sink_error;
+  Status done = FetchInPieces(
+      options,
+      [&](uint32_t connection, uint64_t offset, uint64_t bytes, const std::function<bool()>& go_on) {
+        return GetRange(*clients[connection], endpoint, digest, offset, bytes, go_on);
+      },
+      [&](std::string_view piece) -> Status {
+        transfer.done += piece.size();
+        sink_error = sink(piece);
+        return sink_error;
+      });
+  RETURN_IF_ERROR(sink_error);
+  return done.ok();
 }
 
 Status Registry::GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t size,
@@ -492,12 +565,24 @@ Status Registry::GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t
     return status;
   };
   const std::string asked_for = "blob " + digest.ToString();
+  std::set<size_t> liars;
+  {
+    std::lock_guard lock(mutex_);
+    senders_[digest].last.clear();
+    liars = senders_[digest].liars;
+  }
   for (size_t endpoint : Order(For::kContent)) {
+    if (liars.count(endpoint) != 0) continue;
     Status error;
     uint32_t total = 0;
     for (uint32_t tries = 0;;) {
       const uint64_t before = done;
-      error = TryBlob(client, endpoint, digest, size, transfer, guarded);
+      Result<bool> whole = total == 0 ? TryPieces(endpoint, digest, size, transfer, guarded) : Result<bool>(false);
+      error = whole.ok() && !*whole ? TryBlob(client, endpoint, digest, size, transfer, guarded) : whole.status();
+      if (done > before) {
+        std::lock_guard lock(mutex_);
+        senders_[digest].last.push_back(endpoint);
+      }
       if (error.ok()) {
         Tell(endpoint, asked_for, {});
         return {};
@@ -516,19 +601,39 @@ Status Registry::GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t
   return verdict;
 }
 
+bool Registry::Blame(const oci::Digest& digest) {
+  size_t liar = 0;
+  {
+    std::lock_guard lock(mutex_);
+    Senders& senders = senders_[digest];
+    if (senders.last.empty()) return false;
+    liar = senders.last.front();
+    senders.last.clear();
+    senders.liars.insert(liar);
+    failed_[liar] = true;
+  }
+  Tell(liar, "blob " + digest.ToString(), DataLoss("what it sent has another digest"));
+  const std::vector<size_t> all = Order(For::kContent);
+  std::lock_guard lock(mutex_);
+  const std::set<size_t>& liars = senders_[digest].liars;
+  return std::any_of(all.begin(), all.end(), [&](size_t endpoint) { return liars.count(endpoint) == 0; });
+}
+
 Result<std::string> Registry::GetSmallBlob(CurlClient& client, const oci::Digest& digest, uint64_t size, uint64_t max) {
   if (size > max)
     return ResourceExhausted(fmt::format("blob {} of {} bytes is over the limit of {}", digest.ToString(), size, max));
-  std::string out;
-  RETURN_IF_ERROR(GetBlob(client, digest, size, [&](std::string_view piece) {
-    out.append(piece);
-    return Status();
-  }));
-  if (Sha256::Of(out) != digest) {
-    return DataLoss(
-        fmt::format("{}: blob {} has the digest {}", CurrentEndpoint(), digest.ToString(), Sha256::Of(out).ToString()));
+  while (true) {
+    std::string out;
+    RETURN_IF_ERROR(GetBlob(client, digest, size, [&](std::string_view piece) {
+      out.append(piece);
+      return Status();
+    }));
+    const oci::Digest got = Sha256::Of(out);
+    if (got == digest) return out;
+    if (!Blame(digest))
+      return DataLoss(
+          fmt::format("{}: blob {} has the digest {}", CurrentEndpoint(), digest.ToString(), got.ToString()));
   }
-  return out;
 }
 
 }  // namespace davit::image

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,12 +49,22 @@ class Registry {
   // it ended. The caller checks the digest. kDataLoss when there is more or less than `size`.
   Status GetBlob(CurlClient& client, const oci::Digest& digest, uint64_t size,
                  const std::function<Status(std::string_view)>& sink);
+  // What the last GetBlob of this digest streamed had another one: who sent it, or sent it first, is not asked for this
+  // blob again, and last for others. False: there is nobody else to ask.
+  bool Blame(const oci::Digest& digest);
+  // Whether there is more than one who may be asked for blobs.
+  [[nodiscard]] bool HasSeveral() const { return Order(For::kContent).size() > 1; }
   // A small blob (a config), checked against its digest.
   Result<std::string> GetSmallBlob(CurlClient& client, const oci::Digest& digest, uint64_t size, uint64_t max);
 
   [[nodiscard]] std::string CurrentEndpoint() const;
   [[nodiscard]] uint32_t retries() const { return retries_; }
 
+  // Called once for each endpoint with `ask_credentials`, before the first request to it, on the thread that makes it;
+  // blocks. Its error is the endpoint's. Set it before other calls.
+  std::function<Result<Credentials>(size_t endpoint)> ask_credentials;
+  // For the further connections of a large blob (PullLimits::connections_per_layer); empty: it has one.
+  std::function<Result<std::unique_ptr<CurlClient>>()> make_client;
   // Waits between tries; tests replace it. The default sleeps.
   std::function<void(uint32_t milliseconds)> wait;
   // Told what each endpoint said (its number, its URL without "/v2"), on the thread that asked. May be empty.
@@ -76,6 +87,7 @@ class Registry {
                                  Refusal& refusal);
   bool Backoff(Status& error, uint32_t& tries, std::string_view retry_after);
   void SettleScheme(CurlClient& client, size_t endpoint);
+  Status SettleCredentials(size_t endpoint);
   // Endpoint's, with the scheme that was settled.
   [[nodiscard]] std::string Base(size_t endpoint) const;
   [[nodiscard]] std::string Name(size_t endpoint) const;
@@ -91,6 +103,12 @@ class Registry {
   };
   Status TryBlob(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t size, BlobTransfer& transfer,
                  const std::function<Status(std::string_view)>& sink);
+  // The bytes from `offset` on, exactly `size`.
+  Result<std::string> GetRange(CurlClient& client, size_t endpoint, const oci::Digest& digest, uint64_t offset,
+                               uint64_t size, const std::function<bool()>& go_on);
+  // As much of a large blob as comes over several connections; true: all of it. What is left is for one connection.
+  Result<bool> TryPieces(size_t endpoint, const oci::Digest& digest, uint64_t size, BlobTransfer& transfer,
+                         const std::function<Status(std::string_view)>& sink);
   enum class For { kTag, kContent };
   [[nodiscard]] std::vector<size_t> Order(For what) const;
   void Tell(size_t endpoint, const std::string& asked_for, const Status& verdict) const;
@@ -101,11 +119,20 @@ class Registry {
   // For each endpoint; who is never asked is never probed either.
   std::unique_ptr<std::once_flag[]> settled_;
   std::unique_ptr<std::atomic<bool>[]> plain_;
+  // Written under credentials_asked_, and read after it.
+  std::unique_ptr<std::once_flag[]> credentials_asked_;
+  std::vector<Credentials> credentials_;
+  std::vector<Status> credentials_errors_;
   std::atomic<size_t> answered_{0};  // the one that had the last manifest
   std::atomic<uint32_t> retries_{0};
   mutable std::mutex mutex_;
   std::vector<std::string> authorization_;  // for each endpoint, once known; guarded by mutex_
   std::vector<bool> failed_;                // endpoints that lacked what a later one has; guarded by mutex_
+  struct Senders {
+    std::vector<size_t> last;  // of the bytes of the last GetBlob, in order
+    std::set<size_t> liars;    // who had other bytes
+  };
+  std::map<oci::Digest, Senders> senders_;  // guarded by mutex_
 };
 
 // The registry over one connection of its own.

@@ -34,4 +34,23 @@ Result<std::vector<Reference>> ShortNames::ForPull(std::string_view text) const 
       Printable(text, 300), list));
 }
 
+std::vector<std::string> ShortNames::Spellings(const Reference& reference) const {
+  const std::string name = reference.Name();
+  const std::string tail = reference.String().substr(name.size());  // tag, digest or both
+  std::vector<std::string> names = {name, reference.FamiliarName()};
+  for (const std::string& registry : registries_) {
+    if (reference.domain() == registry) names.push_back(reference.repository());
+  }
+  for (const auto& [alias, meant] : aliases_) {
+    Result<Reference> parsed = meant.empty() ? Result<Reference>(NotFound(alias)) : Reference::Parse(meant);
+    if (parsed.ok() && parsed->Name() == name) names.push_back(alias);
+  }
+  std::vector<std::string> out;
+  for (const std::string& written : names) {
+    out.push_back(written);
+    if (!tail.empty()) out.push_back(written + tail);
+  }
+  return out;
+}
+
 }  // namespace davit::image

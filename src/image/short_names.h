@@ -26,6 +26,8 @@ class ShortNames {
   [[nodiscard]] Result<std::vector<Reference>> Candidates(std::string_view text) const;
   // The same for a pull, with an error for what must not be guessed: kFailedPrecondition, naming the registries.
   [[nodiscard]] Result<std::vector<Reference>> ForPull(std::string_view text) const;
+  // The ways to write a reference on this node: in full, and what Candidates() reads as it, with and without its tag.
+  [[nodiscard]] std::vector<std::string> Spellings(const Reference& reference) const;
 
  private:
   std::vector<std::string> registries_;

@@ -6,8 +6,10 @@
 namespace davit::image {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::vector<std::string> Meanings(const ShortNames& names, std::string_view text) {
   Result<std::vector<Reference>> found = names.Candidates(text);
@@ -33,6 +35,19 @@ TEST(ShortNamesTest, AliasesGoBeforeRegistriesInOrder) {
   EXPECT_THAT(Meanings(names, "gone").size(), 2u);
   EXPECT_THAT(Meanings(names, "bad"), ElementsAre(HasSubstr("alias \"bad\"")));
   EXPECT_THAT(Meanings(names, "r.example/busybox"), ElementsAre("r.example/busybox:latest")) << "it names its registry";
+}
+
+TEST(ShortNamesTest, AReferenceIsWrittenInEachWayThatMeansIt) {
+  const ShortNames names({"one.example:5000", "docker.io"}, {{"tool", "two.example/tools/busybox"}, {"gone", ""}},
+                         false);
+  auto spellings = [&](const std::string& text) { return names.Spellings(*Reference::Parse(text)); };
+  EXPECT_THAT(spellings("one.example:5000/team/app:1"), Contains("team/app:1"));
+  EXPECT_THAT(spellings("one.example:5000/team/app:1"), Contains("one.example:5000/team/app"));
+  EXPECT_THAT(spellings("two.example/tools/busybox:1"), Contains("tool:1"));
+  EXPECT_THAT(spellings("two.example/tools/busybox:1"), Not(Contains("tools/busybox:1")))
+      << "no registry for such names";
+  EXPECT_THAT(spellings("docker.io/library/app:1"), Contains("app"));
+  EXPECT_THAT(spellings("docker.io/library/app:1"), Contains("app:1"));
 }
 
 TEST(ShortNamesTest, WhatMustNotBeGuessedIsRefused) {

@@ -8,7 +8,7 @@
 namespace davit::image {
 
 BOOST_DESCRIBE_STRUCT(SignatureBlob, (), (kind, source, data, signature, log_entry))
-BOOST_DESCRIBE_STRUCT(SignatureSet, (), (top_digest, index, manifest_digest, signatures, notes))
+BOOST_DESCRIBE_STRUCT(SignatureSet, (), (top_digest, index, inner, manifest_digest, signatures, notes))
 
 std::string EncodeSignatureSet(const SignatureSet& set) { return oci::ReflectToText(set); }
 

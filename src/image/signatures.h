@@ -24,9 +24,10 @@ struct SignatureBlob {
 };
 
 struct SignatureSet {
-  std::string top_digest;       // of the index, or of the manifest when there is none
-  std::string index;            // base64 of the index; empty when there is none
-  std::string manifest_digest;  // of this platform's manifest
+  std::string top_digest;          // of the index, or of the manifest when there is none
+  std::string index;               // base64 of the index; empty when there is none
+  std::vector<std::string> inner;  // base64 of the indexes below it that led to the manifest, one in the other
+  std::string manifest_digest;     // of this platform's manifest
   std::vector<SignatureBlob> signatures;
   std::vector<std::string> notes;  // where there was nothing, or what could not be asked: for errors
 };

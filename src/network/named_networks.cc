@@ -81,6 +81,16 @@ Result<Prefix> RandomUla(const std::vector<Prefix>& used) {
   return ResourceExhausted("no IPv6 subnet is free below fd00::/8");
 }
 
+// Whether the policy of the chain FORWARD is to drop, as Docker sets it.
+bool ForwardsNothing() {
+  sys::SpawnOptions spawn;
+  spawn.argv = {"iptables", "-w", "5", "-S", "FORWARD"};
+  spawn.env = sys::MinimalEnvironment();
+  Result<sys::CommandResult> rules =
+      sys::RunCommand(std::move(spawn), "", 64 << 10, Deadline::After(std::chrono::seconds(10)));
+  return rules.ok() && rules->out.find("-P FORWARD DROP") != std::string::npos;
+}
+
 // The plugin firewall leaves what it made for the bridge as such; the rules of pods went with them.
 void DropIsolation(const std::string& bridge) {
   const std::vector<std::vector<std::string>> rules = {
@@ -214,7 +224,7 @@ Result<NetworkPtr> NamedNetworks::Make(NamedNetwork network) {
   RETURN_IF_ERROR(PickInterface(network));
   network.version = kNetworkFileVersion;
   network.created_at = WallNanos();
-  ASSIGN_OR_RETURN(network.config, ConfigOf(network, options_.leases));
+  ASSIGN_OR_RETURN(network.config, ConfigOf(network, options_.leases, ForwardsNothing()));
   ASSIGN_OR_RETURN(std::string text, NetworkFileText(network));
   RETURN_IF_ERROR(sys::WriteFileAtomic(PathOf(network.name), text, 0600, sys::Durability::kDurable)
                       .Annotate("make network " + network.name));

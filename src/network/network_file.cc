@@ -115,7 +115,7 @@ Result<SubnetConfig> CompleteSubnet(SubnetConfig subnet) {
   return subnet;
 }
 
-Result<std::string> ConfigOf(const NamedNetwork& network, const std::string& lease_directory) {
+Result<std::string> ConfigOf(const NamedNetwork& network, const std::string& lease_directory, bool let_through) {
   ASSIGN_OR_RETURN(NetworkOptions options, ParseNetworkOptions(network.options));
   json::object ipam{{"type", "host-local"}, {"dataDir", View(lease_directory)}};
   json::array& ranges = ipam["ranges"].emplace_array();
@@ -143,7 +143,11 @@ Result<std::string> ConfigOf(const NamedNetwork& network, const std::string& lea
     plugins.push_back(
         json::object{{"type", "portmap"}, {"capabilities", json::object{{"portMappings", true}}}, {"snat", true}});
   }
-  if (options.isolate) plugins.push_back(json::object{{"type", "firewall"}, {"ingressPolicy", "same-bridge"}});
+  if (options.isolate) {
+    plugins.push_back(json::object{{"type", "firewall"}, {"ingressPolicy", "same-bridge"}});
+  } else if (let_through) {
+    plugins.push_back(json::object{{"type", "firewall"}});
+  }
   return oci::WriteJson(
       json::object{{"cniVersion", "1.0.0"}, {"name", View(network.name)}, {"plugins", std::move(plugins)}});
 }

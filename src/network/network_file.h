@@ -32,8 +32,9 @@ Status ValidateLinkName(std::string_view name, std::string_view field);
 // Fills gateway; kInvalidArgument naming what lies outside of the subnet, or a subnet too small.
 Result<SubnetConfig> CompleteSubnet(SubnetConfig subnet);
 
-// The configuration list of `network`, whose subnets and interface are there.
-Result<std::string> ConfigOf(const NamedNetwork& network, const std::string& lease_directory);
+// The configuration list of `network`, whose subnets and interface are there. `let_through`: the node forwards nothing
+// that no rule lets through, so the plugin firewall makes one for each pod.
+Result<std::string> ConfigOf(const NamedNetwork& network, const std::string& lease_directory, bool let_through);
 
 // The file: the list with `network` under "davit".
 Result<std::string> NetworkFileText(const NamedNetwork& network);

@@ -21,7 +21,7 @@ NamedNetwork Sample() {
   network.ipv6 = true;
   network.created_at = 17;
   network.interface = "davit4";
-  network.config = *ConfigOf(network, "/run/davit/networks");
+  network.config = *ConfigOf(network, "/run/davit/networks", false);
   return network;
 }
 
@@ -55,7 +55,7 @@ TEST(NetworkFileTest, TheListIsWhatThePluginsTake) {
 TEST(NetworkFileTest, AnInternalOneHasNoWayOut) {
   NamedNetwork network = Sample();
   network.internal = true;
-  const std::string config = *ConfigOf(network, "/run/davit/networks");
+  const std::string config = *ConfigOf(network, "/run/davit/networks", false);
   EXPECT_THAT(config, Not(HasSubstr("routes")));
   EXPECT_THAT(config, Not(HasSubstr("portmap")));
   EXPECT_THAT(config, HasSubstr(R"("ipMasq":false)"));
@@ -64,7 +64,11 @@ TEST(NetworkFileTest, AnInternalOneHasNoWayOut) {
 TEST(NetworkFileTest, IsolationIsTheFirewallPlugins) {
   NamedNetwork network = Sample();
   network.options["isolate"] = "true";
-  EXPECT_THAT(*ConfigOf(network, "/l"), HasSubstr(R"({"type":"firewall","ingressPolicy":"same-bridge"})"));
+  EXPECT_THAT(*ConfigOf(network, "/l", true), HasSubstr(R"({"type":"firewall","ingressPolicy":"same-bridge"})"));
+}
+
+TEST(NetworkFileTest, ANodeThatForwardsNothingNeedsARuleForEachPod) {
+  EXPECT_THAT(*ConfigOf(Sample(), "/l", true), HasSubstr(R"({"type":"firewall"})"));
 }
 
 TEST(NetworkFileTest, APodGetsOnlyWhatItNeeds) {

@@ -322,6 +322,17 @@ TEST_F(RootPodNetworkTest, Ipv6AndInternal) {
   ExpectNothingOf(pod);
 }
 
+TEST_F(RootPodNetworkTest, ANodeThatForwardsNothingLetsPodsThrough) {
+  Output({"iptables", "-P", "FORWARD", "DROP"});
+  Create("front");
+  NetworkRequest pod = NewPod({{"front", {}, "", ""}});
+  Attachment attachment = Attach(pod);
+  const std::string rule = "-s " + attachment.ips.at(0) + "/32 -j ACCEPT";
+  EXPECT_THAT(Output({"iptables-save"}), HasSubstr(rule));
+  Detach(pod, attachment);
+  EXPECT_THAT(Output({"iptables-save"}), Not(HasSubstr(rule)));
+}
+
 TEST_F(RootPodNetworkTest, NetworksAreListedCreatedAndRemoved) {
   NetworkPtr first = Create("front");
   ASSERT_TRUE(first);

@@ -516,11 +516,4 @@ Status WriteChecksums(const Layer& layer, const CheckProgress& progress, LayerFi
   return list.Finish();
 }
 
-std::vector<std::unique_ptr<LayerVerifier>> LayerVerifiers() {
-  std::vector<std::unique_ptr<LayerVerifier>> verifiers;
-  verifiers.push_back(std::make_unique<ChecksumVerifier>());
-  verifiers.push_back(std::make_unique<CountVerifier>());
-  return verifiers;
-}
-
 }  // namespace davit::store

@@ -4,9 +4,11 @@
 // with comes from elsewhere, and each source is a verifier; the strongest that has something for a layer decides:
 //
 //   ChecksumVerifier   a list of what each entry was when the layer was first verified (<layer>/checksums)
+//   JournalVerifier    checksums of the files' contents that were taken while they were unpacked
+//                      (image/journal_verifier.h), and then the counts
 //   CountVerifier      the layer's record: number of inodes, bytes of content; makes the list where they agree
 //
-// A verifier that can make the archive again, and so its diff ID, goes before both. What is read is what containers
+// What is read is what containers
 // would read: the page cache where a file is in it. Format of the list: docs/formats/store.md.
 #pragma once
 
@@ -28,7 +30,7 @@ struct LayerDamage {
 
 struct LayerFindings {
   static constexpr size_t kMaxNamed = 20;
-  std::string method;                // what it was compared with: "checksums", "counts"
+  std::string method;                // what it was compared with: "checksums", "journal", "counts"
   std::vector<LayerDamage> damaged;  // the first ones
   uint64_t damages = 0;              // all of them
   uint64_t entries = 0;              // looked at
@@ -60,8 +62,5 @@ class CountVerifier final : public LayerVerifier {
 
 // Writes the list of a layer, durable. Nothing is left of one that is not finished. Adds what it looked at.
 Status WriteChecksums(const Layer& layer, const CheckProgress& progress, LayerFindings& findings);
-
-// All of the above, the strongest first.
-std::vector<std::unique_ptr<LayerVerifier>> LayerVerifiers();
 
 }  // namespace davit::store

@@ -20,7 +20,7 @@ namespace {
 std::optional<Owner> OwnerOf(const std::string& name) {
   if (name.starts_with("davit.db")) return Owner::kDatabase;
   if (name == "content") return Owner::kContent;
-  if (name == "records") return Owner::kRecords;
+  if (name == "records" || name == "networks") return Owner::kRecords;
   if (name == "trash") return Owner::kTrash;
   if (name == "overlay-probe" || name == "commits") return Owner::kStaging;
   return std::nullopt;

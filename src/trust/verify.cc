@@ -47,10 +47,19 @@ Result<std::set<oci::Digest>> SubjectsOf(const image::Reference& asked, const Si
   if (top != manifest) {
     std::optional<std::string> text = http::Base64Decode(found.index);
     if (!text || image::Sha256::Of(*text) != top) return DataLoss("the index does not have its digest");
-    ASSIGN_OR_RETURN(oci::Index index, oci::ParseIndex(*text));
-    if (std::none_of(index.manifests.begin(), index.manifests.end(),
-                     [&](const oci::Descriptor& item) { return item.digest == manifest; }))
-      return DataLoss("the index does not list the manifest");
+    // Each index lists the next by its digest, and the last one the manifest.
+    for (size_t next = 0; next <= found.inner.size(); ++next) {
+      ASSIGN_OR_RETURN(oci::Index index, oci::ParseIndex(*text));
+      oci::Digest listed = manifest;
+      if (next < found.inner.size()) {
+        text = http::Base64Decode(found.inner[next]);
+        if (!text) return DataLoss("an index within the index is no base64");
+        listed = image::Sha256::Of(*text);
+      }
+      if (std::none_of(index.manifests.begin(), index.manifests.end(),
+                       [&](const oci::Descriptor& item) { return item.digest == listed; }))
+        return DataLoss("the index does not list the manifest");
+    }
     out.insert(top);
   }
   if (!asked.digest().empty() && asked.digest() != found.top_digest && asked.digest() != found.manifest_digest)

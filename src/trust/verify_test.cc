@@ -122,6 +122,25 @@ TEST_F(VerifyTest, ASignatureOfTheIndexThatListsTheManifest) {
   ExpectRefused("does not list the manifest");
 }
 
+TEST_F(VerifyTest, ASignatureOfAnIndexThatListsTheIndexThatListsTheManifest) {
+  const auto index = [](const std::string& kind, const std::string& digest) {
+    return fmt::format(
+        R"({{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{{"mediaType":"application/vnd.oci.image.{}.v1+json","digest":"{}","size":7}}]}})",
+        kind, digest);
+  };
+  const std::string inner = index("manifest", kManifest);
+  const std::string outer = index("index", image::Sha256::Of(inner).ToString());
+  found_.index = Base64Encode(outer);
+  found_.inner = {Base64Encode(inner)};
+  found_.top_digest = image::Sha256::Of(outer).ToString();
+  found_.signatures = {Cosign(key_, found_.top_digest, "h.io/r:v1")};
+  EXPECT_TRUE(Check().ok()) << Check().message();
+  found_.inner = {Base64Encode(index("manifest", image::Sha256::Of("x").ToString()))};
+  ExpectRefused("does not list the manifest");  // the outer one names another
+  found_.inner.clear();
+  ExpectRefused("does not list the manifest");
+}
+
 TEST_F(VerifyTest, ABundleWithoutANameNeedsTheAdministratorsWord) {
   found_.signatures = {
       {"bundle", "b",

@@ -56,6 +56,8 @@ NEEDS = (
 PLACES = "davit-node"
 # The cgroup of a container: those above are the kubelet's, those elsewhere other people's.
 CONTAINER = re.compile(rf"^\+ cgroup {CGROUP}(/\w+)?/pod[^/]+/.")
+# Where cAdvisor looks for CRI-O; fixed in it.
+CRIO_SOCKET = "/var/run/crio/crio.sock"
 MARK = ".node-conformance"  # in a directory of results
 BEGIN = time.monotonic()
 
@@ -126,7 +128,8 @@ def inside(args) -> int:
         engine = Davitd(work / "engine", paths.find_bin_dir(args.bin_dir), handler=args.handler, log_level=args.log_level,
                         mirrors={host: registry.url for host in images.HOSTS},
                         # A handler by the name that a spec asks for.
-                        extra=f'[runtime.handlers.test-handler]\npath = "{shutil.which(args.handler)}"\n')
+                        extra=f'[runtime.handlers.test-handler]\npath = "{shutil.which(args.handler)}"\n'
+                              + (f'[api]\ncrio_socket = "{CRIO_SOCKET}"\n' if args.crio_socket else ""))
         engine.log = args.results / "davitd.log"
         for place in ("kubelet", "runtime", "system"):
             make_cgroups(f"{PLACES}/{place}")
@@ -210,7 +213,7 @@ def tell(args, code: int) -> int:
     notes = json.loads(noted.read_text()) if noted.exists() else {}
     (args.results / "results.json").write_text(json.dumps({
         "kubernetes": VERSION, "date": time.strftime("%Y-%m-%d", time.gmtime()), "filter": args.label_filter,
-        "gates": args.feature_gates, "handler": args.handler, "procs": args.procs, "notes": notes,
+        "gates": args.feature_gates, "crio_socket": args.crio_socket, "handler": args.handler, "procs": args.procs, "notes": notes,
         "specs": [asdict(spec) for spec in specs]}, indent=1))
     table = ginkgo_report.table(specs)
     (args.results / "results.md").write_text(table)
@@ -244,6 +247,8 @@ def main() -> int:
     parser.add_argument("--skip", action="append", default=[], help="the reverse of --focus (repeatable)")
     parser.add_argument("--label-filter", default=FILTER, help=f"ginkgo's expression (default: {FILTER})")
     parser.add_argument("--feature-gates", default=GATES, help=f"of the kubelet and the suite (default: {GATES})")
+    parser.add_argument("--crio-socket", action="store_true",
+                        help="davitd answers for CRI-O to the kubelet's cAdvisor (api.crio_socket); with --feature-gates ''")
     parser.add_argument("--timeout", type=int, default=7200, help="seconds for the specs (default: 7200)")
     parser.add_argument("--log-level", default="info", help="davitd's (default: info)")
     parser.add_argument("--results", type=Path, default=cache_dir() / "node-conformance",

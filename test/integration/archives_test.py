@@ -28,6 +28,7 @@ from busybox import busybox  # noqa: E402
 from oci_image import Entry, Image, Layer, digest_of, write_layout  # noqa: E402
 
 NAME = "registry.test/archives/shell:1"
+PINNED = '[image]\npinned = ["kept-shell:*", "registry.test/archives/kept"]\n'
 
 
 def shell(mark: str) -> Image:
@@ -129,6 +130,17 @@ class Cases:
         self.runs(NAME, "layout")
         self.empty()
 
+    def pinned(self) -> None:
+        """image.pinned counts for what is loaded, also where it says the name without its registry."""
+        names = {"docker.io/library/kept-shell:1": True, "registry.test/archives/kept:2": True, "registry.test/archives/free:1": False}
+        for number, name in enumerate(names):
+            path = self.stage.work / f"pinned-{number}"
+            write_layout(shell(name), path, name)
+            assert self.load(path) == [name]
+        found = {i["repoTags"][0]: bool(i.get("pinned")) for i in self.client.images()}
+        assert found == names, found
+        self.empty()
+
     def many(self) -> None:
         """docker save of two images, which share a layer; one has two names, one has none."""
         one, two = shell("one"), shell("two")
@@ -198,13 +210,14 @@ class Cases:
 def main() -> int:
     args = options(__doc__).parse_args()
     report = Report("archives")
-    with reported(report), stage_of("archives", args) as stage:
+    with reported(report), stage_of("archives", args, extra=PINNED) as stage:
         stage.engine.start()
         before = stage.engine.snapshot()
         cases = Cases(stage)
         report.run("docker-archive, plain, compressed and from a pipe", cases.docker_archive)
         report.run("oci-archive keeps the manifest's digest", cases.oci_archive)
         report.run("an OCI layout directory, whose index has platforms", cases.layout)
+        report.run("image.pinned marks what is loaded", cases.pinned)
         report.run("several images in one file, with shared layers, with two names and with none", cases.many)
         report.run("what is no archive, cut, flipped, climbing or badly named", cases.evil)
         saved_images.run(report, cases)

@@ -158,6 +158,9 @@ ROWS = [
     Row("a mirror with a layer that is too long", f"{AWAY}/src/app:1",
         hosts={AWAY: 'server = "http://{plain}"\n[host."http://{fake}/long"]\n'}, asked=[("{fake}/long", "OK")],
         told=["longer than"]),
+    Row("a mirror that sends other bytes, as many: the next one has the layer", f"{AWAY}/src/app:1",
+        hosts={AWAY: 'server = "http://{plain}"\n[host."http://{fake}/lies"]\n'}, asked=[("{fake}/lies", "OK")],
+        told=["what it sent has another digest"]),
     Row("a mirror that answers 500", f"{AWAY}/src/app:1",
         hosts={AWAY: 'server = "http://{plain}"\n[host."http://{fake}/broken"]\n'},
         asked=[("{fake}/broken", "500"), ("{plain}", "OK")]),
@@ -344,6 +347,7 @@ def main() -> int:
                 Pusher(secure.url, "user", "word", secure.ca).push(image, "src/app", "1")
                 fake.add("/short/v2/src/app", image, Fault.BLOB_SHORT)
                 fake.add("/long/v2/src/app", image, Fault.BLOB_LONG)
+                fake.add("/lies/v2/src/app", image, Fault.BLOB_LIES)
                 fake.add("/garbage/v2/src/app", image, Fault.NOT_JSON)
                 fake.add("/broken/v2/src/app", image, Fault.SERVER_ERROR)
                 sources = Sources(stage, secure, mirror, fake, digest)

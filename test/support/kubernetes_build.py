@@ -24,6 +24,7 @@ OTHERS = {
     "e2e_node.test": ("test", "-c", "k8s.io/kubernetes/test/e2e_node"),
     "ginkgo": ("build", "github.com/onsi/ginkgo/v2/ginkgo"),
     "agnhost": ("build", "k8s.io/kubernetes/test/images/agnhost"),
+    "etcd": ("build", "go.etcd.io/etcd/server/v3"),
 }
 
 

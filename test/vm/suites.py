@@ -16,6 +16,8 @@ class Suite:
     filters: bool = False
     parallel: bool = False
     selinux: bool = False
+    # Boots many times on one disk, alone: see power_loss.py.
+    power_loss: bool = False
 
 
 def critest(handler: str, *more: str) -> tuple[str, ...]:
@@ -37,6 +39,8 @@ SUITES = {
     "conformance": Suite("Davit's own suite over the socket, systemd driver",
                          ("conformance/conformance_test.py", "--bin-dir", "{bin}"), filters=True),
     "crash": Suite("SIGKILL at every step, systemd driver", ("integration/crash_test.py", "--bin-dir", "{bin}")),
+    "power-loss": Suite("ten images are pulled and the machine is killed, --rounds times; the store after each boot",
+                        ("vm/power_loss_guest.py", "--bin-dir", "{bin}"), power_loss=True),
     "selinux": Suite("critest's SELinux specs", critest("crun", "--focus", "SELinux"), filters=True, parallel=True, selinux=True),
     "critest-selinux": Suite("the whole CRI suite with SELinux", critest("crun"), filters=True, parallel=True, selinux=True),
 }

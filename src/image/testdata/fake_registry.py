@@ -138,6 +138,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(307, headers={"Location": "%s/raw/%s" % (self.base(ports[1]), name)})
         if mode == "lie" and not config:
             data = data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+        if mode == "liesoon" and not config:  # in the compressed stream: it cannot be inflated to its end
+            data = data[:100] + bytes(b ^ 0x55 for b in data[100:164]) + data[164:]
+        if mode == "lieconfig" and config:
+            data = data.replace(b"www-data", b"no-datas")
         if mode == "long" and not config:
             data += b"x" * 100
         if mode == "short" and not config:

@@ -8,10 +8,10 @@
 
 #include "base/result.h"
 
-namespace davit::container {
+namespace davit::oci {
 
 // One document. kInvalidArgument with line and column when it is malformed; kResourceExhausted when it is nested
 // deeper than max_depth or has more than max_nodes values (an alias counts as what it stands for).
 Result<std::string> YamlToJson(std::string_view text, size_t max_depth, size_t max_nodes);
 
-}  // namespace davit::container
+}  // namespace davit::oci

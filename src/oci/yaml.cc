@@ -1,4 +1,4 @@
-#include "container/cdi_yaml.h"
+#include "oci/yaml.h"
 
 #include <yaml-cpp/yaml.h>
 
@@ -12,7 +12,7 @@
 
 #include "base/strings.h"
 
-namespace davit::container {
+namespace davit::oci {
 namespace {
 
 namespace json = boost::json;
@@ -123,4 +123,4 @@ Result<std::string> YamlToJson(std::string_view text, size_t max_depth, size_t m
   }
 }
 
-}  // namespace davit::container
+}  // namespace davit::oci
