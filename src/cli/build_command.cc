@@ -142,6 +142,7 @@ std::vector<std::string> BudArguments(const Builder& builder, const std::string&
                                   "--isolation",
                                   "chroot",
                                   "--pull-never",
+                                  "--force-rm",
                                   "--network",
                                   "host",
                                   "--signature-policy",
