@@ -27,10 +27,11 @@ std::string EndpointFromEnvironment() {
 Result<int> Execute(const Globals& globals, const Invocation& invocation) {
   // A reader that goes away (davit ctr logs | head) ends davit as it ends any filter; but a run has a pod to
   // take down, so there it is an error of write(2).
-  if (invocation.is_run) std::signal(SIGPIPE, SIG_IGN);
+  const bool takes_signals = invocation.is_run || invocation.takes_signals;
+  if (takes_signals) std::signal(SIGPIPE, SIG_IGN);
   // Before the client exists: its threads inherit the mask.
   ASSIGN_OR_RETURN(Signals signals,
-                   invocation.is_run ? Signals::Block({SIGWINCH, SIGINT, SIGTERM}) : Signals::Block({SIGWINCH}));
+                   takes_signals ? Signals::Block({SIGWINCH, SIGINT, SIGTERM}) : Signals::Block({SIGWINCH}));
   ASSIGN_OR_RETURN(
       std::unique_ptr<Client> client,
       Client::Make(globals.endpoint, client::Millis(static_cast<int64_t>(globals.timeout_seconds * 1000))));
@@ -46,8 +47,10 @@ int Main(int argc, char** argv) {
       "davit: pods, containers and images of a Kubernetes node.\n\n"
       "Examples:\n"
       "  davit run --rm docker.io/library/busybox echo hello\n"
+      "  davit run -d --name web -p 8080:80 docker.io/library/nginx\n"
+      "  davit exec -it web sh\n"
+      "  davit ps -a\n"
       "  davit pod list\n"
-      "  davit ctr exec -it web sh\n"
       "  davit --connect unix:///run/containerd/containerd.sock image list\n",
       "davit"};
   Globals globals;

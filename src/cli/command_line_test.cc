@@ -405,5 +405,32 @@ TEST_F(CommandLineTest, SaysWhatToDoWhenNobodyServes) {
   EXPECT_EQ(RunLine({"--connect", "tcp://1.2.3.4:5", "pod", "list"}).code, 1);
 }
 
+// The server here has CRI alone, as other runtimes.
+TEST_F(CommandLineTest, EverydayVerbsFallBackToCri) {
+  EXPECT_EQ(Davit({"ps", "-q"}).out, kCtr + "\n");
+  EXPECT_NE(Davit({"events"}).out.find("pod created"), std::string::npos);
+  Outcome stop = Davit({"stop", "web"});
+  EXPECT_EQ(stop.code, 1);
+  EXPECT_NE(stop.err.find("davit pod, ctr and image"), std::string::npos) << stop.err;
+  Outcome run = Davit({"run", "--restart", "always", "busybox"});
+  EXPECT_EQ(run.code, 125);
+  EXPECT_NE(run.err.find("--restart needs davitd"), std::string::npos) << run.err;
+}
+
+TEST_F(CommandLineTest, EverydayVerbsRefuseWrongWords) {
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"run"},
+                                                {"run", "--wrong", "x"},
+                                                {"rm"},
+                                                {"exec", "x"},
+                                                {"stop", "-t", "x", "y"},
+                                                {"cp", "a"},
+                                                {"inspect", "--type", "thing", "x"},
+                                                {"logs", "--tail", "-1", "x"},
+                                                {"volume"},
+                                                {"network", "connect", "x"}}) {
+    EXPECT_EQ(Davit(words).code, 2) << words.front();
+  }
+}
+
 }  // namespace
 }  // namespace davit::cli

@@ -1,55 +1,12 @@
 #include "cli/command_tree.h"
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
-#include "cli/take_over.h"
+#include "cli/everyday_tree.h"
+#include "cli/tree_parts.h"
 
 namespace davit::cli {
 namespace {
-
-using Ids = std::vector<std::string>;
-
-// The words after the flags: an object, then a command that keeps its own flags.
-Ids Words(const CLI::App& command) {
-  Ids words = command.remaining();
-  std::erase_if(
-      words, [first = true](const std::string& word) mutable { return std::exchange(first, false) && word == "--"; });
-  return words;
-}
-
-CLI::App& Command(CLI::App& parent, const std::string& name, const std::string& help, const std::string& example) {
-  CLI::App* command = parent.add_subcommand(name, help + "\n\nExample:\n  " + example);
-  command->fallthrough();  // --connect, -o and the like work behind the command too
-  return *command;
-}
-
-// The usage line of a command whose words the library does not know.
-class WordsFormatter final : public CLI::Formatter {
- public:
-  explicit WordsFormatter(std::string words) : words_(std::move(words)) {}
-  std::string make_usage(const CLI::App*, std::string name) const override {
-    return "Usage: " + name + " [OPTIONS] " + words_ + "\n";
-  }
-
- private:
-  const std::string words_;
-};
-
-// From the first word that is no flag on, everything is the command's. Flags of davit itself then have to
-// come before: falling through to the parent would take the words apart.
-void KeepWords(CLI::App& command, const char* words) {
-  command.formatter(std::make_shared<WordsFormatter>(words));
-  command.fallthrough(false);
-  command.prefix_command();
-}
-
-CLI::App& Group(CLI::App& app, const std::string& name, const std::string& help) {
-  CLI::App* group = app.add_subcommand(name, help);
-  group->require_subcommand(1);
-  group->fallthrough();
-  return *group;
-}
 
 // `--id ID` and `ID…` are the same.
 std::shared_ptr<Ids> AddIds(CLI::App& command, const char* what, bool single = false) {
@@ -67,7 +24,8 @@ void AddListFlags(CLI::App& command, ListOptions& options, const char* states) {
 }
 
 void AddPodCommands(CLI::App& app, Invocation& to) {
-  CLI::App& pod = Group(app, "pod", "work with pods");
+  CLI::App& pod = Group(app, "pod", "work with pods, the kubelet's and standalone ones");
+  AddStandalonePodVerbs(pod, to);
   {
     CLI::App& command =
         Command(pod, "run", "Start a pod from a JSON file and print its id.", "davit pod run --config pod.json");
@@ -234,181 +192,6 @@ void AddCtrCommands(CLI::App& app, Invocation& to) {
   }
 }
 
-void AddImageCommands(CLI::App& app, Invocation& to) {
-  CLI::App& image = Group(app, "image", "work with images");
-  {
-    CLI::App& command = Command(image, "pull", "Pull an image and print its id.",
-                                "davit image pull docker.io/library/redis:7\n"
-                                "davit image pull --explain registry.example/team/app:1");
-    auto options = std::make_shared<ImagePullOptions>();
-    command.add_option("REF", options->reference, "image reference")->required();
-    auto* plain = command.add_option("--creds", options->credentials,
-                                     "user:password (seen by everyone on the node; prefer --creds-file)");
-    command.add_option("--creds-file", options->credentials_file, "file with user:password, - for standard input")
-        ->excludes(plain);
-    command.add_flag("--explain", options->explain,
-                     "print each endpoint that was asked, who configured it, where the credentials came from, and what "
-                     "it said");
-    command.callback([&to, options] { to.action = [options](const Context& c) { return ImagePull(c, *options); }; });
-  }
-  {
-    CLI::App& command = Command(image, "load",
-                                "Load images from an archive: of docker save, podman save, skopeo, or an "
-                                "OCI layout directory.",
-                                "davit image load -i images.tar\n"
-                                "xzcat images.tar.xz | davit image load");
-    auto input = std::make_shared<std::string>("-");
-    auto quiet = std::make_shared<bool>(false);
-    command.add_option("-i,--input", *input, "file or directory, as davitd sees it; - for standard input");
-    command.add_flag("-q,--quiet", *quiet, "only names, or the id of an image without one");
-    command.callback(
-        [&to, input, quiet] { to.action = [input, quiet](const Context& c) { return ImageLoad(c, *input, *quiet); }; });
-  }
-  {
-    CLI::App& command =
-        Command(image, "import",
-                "Make an image of one layer of a root filesystem (a tar, packed or not), or take over the images of "
-                "another engine on this node.",
-                "davit image import -c 'CMD [\"/bin/app\"]' rootfs.tar.gz example.org/app:1\n"
-                "davit image import --from containers-storage\n"
-                "davit image import --from containerd docker.io/library/redis:7");
-    auto options = std::make_shared<ImageImportOptions>();
-    command
-        .add_option("-c,--change", options->changes,
-                    "instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, "
-                    "LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME or WORKDIR")
-        ->type_size(1)
-        ->allow_extra_args(false);
-    command.add_option("-m,--message", options->message, "comment in the image's history");
-    command.add_option("--platform", options->platform, "OS/ARCHITECTURE[/VARIANT]; the node's unless given");
-    command.add_flag("-q,--quiet", options->quiet, "no progress");
-    auto other = std::make_shared<TakeOverOptions>();
-    auto words = std::make_shared<Ids>();
-    command.add_option(
-        "--from", other->from,
-        "the engine whose images are taken over: containers-storage (podman, buildah, CRI-O) or containerd");
-    command.add_option(
-        "--store", other->where,
-        "with --from: directory of containers-storage or socket of containerd; the usual one unless given");
-    command.add_option("--namespace", other->name_space, "with --from containerd: its namespace")
-        ->capture_default_str();
-    command.add_option(
-        "FILE", *words,
-        "file (- for standard input) and after it the name of the image (none: its id alone); with --from "
-        "the images, all that have a name when there are none");
-    command.callback([&to, options, other, words] {
-      if (!other->from.empty()) {
-        other->images = *words;
-        other->quiet = options->quiet;
-        to.action = [other](const Context& c) { return ImageTakeOver(c, *other); };
-        return;
-      }
-      if (words->empty()) throw CLI::RequiredError("FILE");
-      if (words->size() > 2) throw CLI::ExtrasError(std::vector<std::string>(words->begin() + 2, words->end()));
-      options->input = words->front();
-      if (words->size() == 2) options->reference = words->back();
-      to.action = [options](const Context& c) { return ImageImport(c, *options); };
-    });
-  }
-  {
-    CLI::App& command = Command(image, "save",
-                                "Save images into one archive, which davit, docker, podman and skopeo load again under "
-                                "the same ids.",
-                                "davit image save -o images.tar redis:7 nginx:1\n"
-                                "  davit image save --format oci-dir -o layout redis:7\n"
-                                "  davit image save redis:7 | ssh node2 davit image load");
-    auto options = std::make_shared<ImageSaveOptions>();
-    // Not the -o of all other commands: here it is what it is in docker and podman.
-    command.add_option("-o,--output", options->output, "file, or directory of oci-dir; - for standard output");
-    command.add_option("--format", options->format, "docker-archive, oci-archive or oci-dir")
-        ->check(CLI::IsMember({"docker-archive", "oci-archive", "oci-dir"}))
-        ->capture_default_str();
-    command.add_flag("--compress", options->compress, "the layers with gzip; the ids stay");
-    command.add_flag("-q,--quiet", options->quiet, "no progress");
-    command.add_option("IMAGE", options->images, "image references or ids")->required();
-    command.callback([&to, options] { to.action = [options](const Context& c) { return ImageSave(c, *options); }; });
-  }
-  {
-    CLI::App& command = Command(image, "list", "List images.", "davit image list -o json");
-    command.alias("ls");
-    auto filter = std::make_shared<std::string>();
-    auto quiet = std::make_shared<bool>(false);
-    command.add_option("REF", *filter, "only this image");
-    command.add_flag("-q,--quiet", *quiet, "only ids");
-    command.callback([&to, filter, quiet] {
-      to.action = [filter, quiet](const Context& c) { return ImageList(c, *filter, *quiet); };
-    });
-  }
-  {
-    CLI::App& command = Command(image, "status", "Show one image.", "davit image status redis:7");
-    auto reference = std::make_shared<std::string>();
-    command.add_option("REF", *reference, "image reference or id")->required();
-    command.callback(
-        [&to, reference] { to.action = [reference](const Context& c) { return ImageStatus(c, *reference); }; });
-  }
-  {
-    CLI::App& command = Command(image, "verify",
-                                "Check that images are what their digests say. What is damaged is taken out of use: a "
-                                "pull fetches just it. Exits with 1 when there is damage.",
-                                "davit image verify");
-    auto images = std::make_shared<Ids>();
-    auto quiet = std::make_shared<bool>(false);
-    command.add_option("IMAGE", *images, "image references or ids; all images when there are none");
-    command.add_flag("-q,--quiet", *quiet, "no progress");
-    command.callback([&to, images, quiet] {
-      to.action = [images, quiet](const Context& c) { return ImageVerify(c, *images, *quiet); };
-    });
-  }
-  {
-    CLI::App& command = Command(image, "remove", "Remove images.", "davit image remove redis:7");
-    command.alias("rm");
-    auto references = std::make_shared<Ids>();
-    command.add_option("REF", *references, "image references or ids")->required();
-    command.callback(
-        [&to, references] { to.action = [references](const Context& c) { return ImageRemove(c, *references); }; });
-  }
-}
-
-void AddRunFlags(CLI::App& command, RunOptions& o) {
-  command.add_option("--name", o.name, "name of pod and container");
-  command.add_flag("--rm", o.remove, "remove the pod at the end");
-  command.add_flag("-i,--interactive", o.interactive, "pass on standard input");
-  command.add_flag("-t,--tty", o.terminal, "give it a terminal");
-  command.add_flag("-d,--detach", o.detach, "print the ids of pod and container and leave it running");
-  // One value a flag: the image follows.
-  auto list = [&](const char* flag, std::vector<std::string>& to, const char* help) {
-    command.add_option(flag, to, help)->type_size(1)->allow_extra_args(false);
-  };
-  list("-e,--env", o.env, "variable KEY=VALUE, or KEY from this environment");
-  list("-v,--volume", o.volumes, "mount SOURCE:TARGET[:ro]");
-  list("-p,--publish", o.ports, "port [ADDRESS:]HOST:CONTAINER[/udp]");
-  list("--label", o.labels, "label KEY=VALUE of pod and container");
-  command.add_option("-w,--workdir", o.workdir, "working directory");
-  command.add_option("-u,--user", o.user, "user, by name or number, or UID:GID");
-  command.add_option("--runtime", o.handler, "runtime handler");
-  command.add_option("--net", o.network, "pod or host")->capture_default_str();
-  command.add_option("--log-dir", o.log_directory, "directory for the log's directory")->capture_default_str();
-}
-
-void AddRun(CLI::App& app, Invocation& to) {
-  CLI::App& command = Command(app, "run", "Run a container in a pod of its own, pulling its image if absent.",
-                              "davit run --rm -it -v /srv:/srv:ro docker.io/library/busybox sh");
-  auto options = std::make_shared<RunOptions>();
-  AddRunFlags(command, *options);
-  KeepWords(command, "IMAGE [COMMAND [ARGUMENT...]]");
-  command.callback([&to, &command, options] {
-    Ids words = Words(command);
-    if (words.empty() || words.front().starts_with("-")) {
-      to.usage_error = words.empty() ? "run needs an image" : "run: unknown option " + words.front();
-      return;
-    }
-    options->image = words.front();
-    options->command.assign(words.begin() + 1, words.end());
-    to.is_run = true;
-    to.action = [options](const Context& c) { return Run(c, *options); };
-  });
-}
-
 void AddPortForward(CLI::App& app, Invocation& to) {
   CLI::App& command =
       Command(app, "port-forward", "Carry connections to loopback ports of this machine to ports of a pod.",
@@ -424,26 +207,13 @@ void AddPortForward(CLI::App& app, Invocation& to) {
 }  // namespace
 
 void AddCommands(CLI::App& app, Invocation& to) {
-  AddRun(app, to);
+  AddContainerVerbs(app, to);
+  AddImageVerbs(app, to);
+  AddObjectVerbs(app, to);
   AddPodCommands(app, to);
   AddCtrCommands(app, to);
-  AddImageCommands(app, to);
   AddPortForward(app, to);
-  CLI::App& events =
-      Command(app, "events", "Show what happens to pods and containers, until a signal.", "davit -o json events");
-  events.callback([&to] { to.action = [](const Context& c) { return Events(c); }; });
-  {
-    CLI::App& df = Command(app, "df", "Show whose each byte of the store is, and what can be freed.", "davit df -v");
-    auto details = std::make_shared<bool>(false);
-    auto wait = std::make_shared<int64_t>(10);
-    df.add_flag("-v,--verbose", *details, "every image, layer, container and directory");
-    df.add_option("--wait", *wait, "seconds to wait for a measurement that goes on; then lower bounds are shown")
-        ->check(CLI::Range(0, 3600))
-        ->capture_default_str();
-    df.callback([&to, details, wait] {
-      to.action = [details, wait](const Context& c) { return DiskFree(c, *details, *wait); };
-    });
-  }
+  AddDiskFree(app, to, "df");
   CLI::App& info = Command(app, "info", "Show the runtime and its condition.", "davit info");
   info.callback([&to] { to.action = [](const Context& c) { return Info(c); }; });
   CLI::App& version = Command(app, "runtimeversion", "Show the runtime's version.", "davit runtimeversion");

@@ -22,8 +22,9 @@ struct Globals {
 // What the command line asks for.
 struct Invocation {
   std::function<Result<int>(const Context&)> action;
-  std::string usage_error;  // found after parsing
-  bool is_run = false;
+  std::string usage_error;     // found after parsing
+  bool is_run = false;         // 125 for errors beside the container
+  bool takes_signals = false;  // SIGINT and SIGTERM are the command's, as in every run
 };
 
 // `invocation` outlives `app`.

@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "cli/output.h"
+#include "cli/run_options.h"
 #include "cli/terminal.h"
 #include "client/client.h"
 
@@ -131,26 +132,7 @@ Result<int> Info(const Context& context);
 Result<int> RuntimeVersion(const Context& context);
 
 // -------- run: a pod with one container --------
-inline constexpr char kRunLogs[] = "/var/log/davit";
-
-struct RunOptions {
-  std::string name;
-  bool remove = false;
-  bool interactive = false;
-  bool terminal = false;
-  bool detach = false;
-  std::vector<std::string> env;
-  std::vector<std::string> volumes;
-  std::vector<std::string> ports;
-  std::string workdir;
-  std::string user;
-  std::string handler;
-  std::string network = "pod";
-  std::vector<std::string> labels;
-  std::string log_directory = kRunLogs;
-  std::string image;
-  std::vector<std::string> command;
-};
+// Where the server makes standalone containers, one of those; with another runtime a pod and a container of CRI.
 Result<int> Run(const Context& context, const RunOptions& options);
 
 // -------- shared by commands --------

@@ -14,7 +14,8 @@ Result<std::optional<int>> ExitCodeOf(const Context& context, const std::string&
 
 class LogFollower {
  public:
-  LogFollower(client::LogFile file, bool timestamps) : file_(std::move(file)), decoder_(timestamps) {}
+  LogFollower(client::LogFile file, bool timestamps, std::string since = "", std::string until = "")
+      : file_(std::move(file)), decoder_(timestamps, std::move(since), std::move(until)) {}
 
   // What is there now.
   Status Drain();

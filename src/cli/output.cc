@@ -76,6 +76,10 @@ void PrintHint(const Status& status, const std::string& socket_path) {
         "davit: is davitd running? try \"systemctl status davitd\", or name its socket with --connect or DAVIT_HOST\n",
         stderr);
   }
+  if (status.code() == StatusCode::kUnimplemented) {
+    std::fputs("davit: where another runtime than davitd is behind the socket: davit pod, ctr and image work with it\n",
+               stderr);
+  }
   if (::geteuid() != 0 && sys::ConnectUnix(socket_path, SOCK_STREAM).code() == StatusCode::kPermissionDenied) {
     std::fputs("davit: the socket belongs to root: try with sudo\n", stderr);
   }

@@ -8,6 +8,7 @@
 #include "cli/resolve.h"
 #include "cli/run_spec.h"
 #include "cli/table.h"
+#include "davit/control/v1/standalone.pb.h"
 #include "runtime/v1/cri.pb.h"
 #include "sys/atomic_file.h"
 
@@ -31,6 +32,15 @@ std::string OwnLogDirectory(const Context& context, const std::string& id) {
   if (!response.ok()) return {};  // removing will say what is wrong
   auto found = response->status().annotations().find(kLogDirectoryAnnotation);
   return found != response->status().annotations().end() && IsRunLogDirectory(found->second) ? found->second : "";
+}
+
+// The kubelet's pods are refused, and other runtimes know no standalone ones: those calls are CRI's.
+Result<bool> DoneOrOfCri(const Status& status) {
+  const bool of_cri = status.code() == StatusCode::kUnimplemented || status.code() == StatusCode::kPermissionDenied ||
+                      status.code() == StatusCode::kNotFound;
+  if (of_cri) return false;
+  RETURN_IF_ERROR(status);
+  return true;
 }
 
 Result<cri::PodSandboxFilter> PodFilter(const ListOptions& options) {
@@ -104,8 +114,31 @@ Result<int> PodStatus(const Context& context, const std::string& id) {
   return 0;
 }
 
+namespace {
+
+// True when a standalone pod is meant, and it is done; false: CRI's.
+Result<bool> StopStandalonePod(const Context& context, const std::string& name) {
+  control::v1::StopPodRequest request;
+  request.set_pod(name);
+  return DoneOrOfCri(context.client.Call(request).status());
+}
+
+Result<bool> RemoveStandalonePod(const Context& context, const std::string& name, bool force) {
+  control::v1::RemovePodRequest request;
+  request.set_pod(name);
+  request.set_force(force);
+  return DoneOrOfCri(context.client.Call(request).status());
+}
+
+}  // namespace
+
 Result<int> PodStop(const Context& context, const std::vector<std::string>& ids) {
   for (const std::string& id : ids) {
+    ASSIGN_OR_RETURN(bool done, StopStandalonePod(context, id));
+    if (done) {
+      PrintLine(id);
+      continue;
+    }
     cri::StopPodSandboxRequest request;
     ASSIGN_OR_RETURN(std::string full, ResolvePod(context, id));
     request.set_pod_sandbox_id(full);
@@ -117,6 +150,11 @@ Result<int> PodStop(const Context& context, const std::vector<std::string>& ids)
 
 Result<int> PodRemove(const Context& context, const std::vector<std::string>& ids, bool force) {
   for (const std::string& id : ids) {
+    ASSIGN_OR_RETURN(bool done, RemoveStandalonePod(context, id, force));
+    if (done) {
+      PrintLine(id);
+      continue;
+    }
     ASSIGN_OR_RETURN(std::string full, ResolvePod(context, id));
     if (force) {
       cri::StopPodSandboxRequest stop;

@@ -5,49 +5,19 @@
 #include <cstdlib>
 
 #include "base/strings.h"
+#include "cli/run_values.h"
 #include "runtime/v1/cri.pb.h"
 
 namespace davit::cli {
 namespace {
 
-Result<int32_t> ParsePort(const std::string& text, const std::string& whole) {
-  auto number = ParseUint64(text);
-  if (!number || *number == 0 || *number > 65535) {
-    return InvalidArgument(fmt::format("-p \"{}\": \"{}\" is no port (1 to 65535)", Printable(whole), Printable(text)));
-  }
-  return static_cast<int32_t>(*number);
-}
-
-// [ADDRESS:]HOST:CONTAINER[/tcp|udp|sctp], ADDRESS in brackets when IPv6.
+// Of another runtime than davitd: a host port has to be named.
 Result<cri::PortMapping> ParsePortMapping(const std::string& whole) {
-  cri::PortMapping mapping;
-  std::string text = whole;
-  if (size_t slash = text.rfind('/'); slash != std::string::npos) {
-    std::string protocol = text.substr(slash + 1);
-    for (char& c : protocol) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-    cri::Protocol value = cri::TCP;
-    if (!cri::Protocol_Parse(protocol, &value)) {
-      return InvalidArgument(fmt::format("-p \"{}\": the protocol is tcp, udp or sctp", Printable(whole)));
-    }
-    mapping.set_protocol(value);
-    text.resize(slash);
-  }
-  size_t colon = text.rfind(':');
-  if (colon == std::string::npos)
+  ASSIGN_OR_RETURN(std::vector<cri::PortMapping> ports, ParsePublish(whole));
+  if (ports.size() != 1 || ports.front().host_port() == 0) {
     return InvalidArgument(fmt::format("-p \"{}\" is not HOST:CONTAINER", Printable(whole)));
-  ASSIGN_OR_RETURN(int32_t container, ParsePort(text.substr(colon + 1), whole));
-  text.resize(colon);
-  colon = text.rfind(':');
-  ASSIGN_OR_RETURN(int32_t host, ParsePort(colon == std::string::npos ? text : text.substr(colon + 1), whole));
-  if (colon != std::string::npos) {
-    std::string address = text.substr(0, colon);
-    if (address.size() > 2 && address.front() == '[' && address.back() == ']')
-      address = address.substr(1, address.size() - 2);
-    mapping.set_host_ip(address);
   }
-  mapping.set_container_port(container);
-  mapping.set_host_port(host);
-  return mapping;
+  return ports.front();
 }
 
 Result<cri::Mount> ParseVolume(const std::string& whole) {
@@ -64,25 +34,10 @@ Result<cri::Mount> ParseVolume(const std::string& whole) {
   return mount;
 }
 
-Status AddUser(const std::string& user, cri::LinuxContainerSecurityContext& context) {
-  if (user.empty()) return {};
-  size_t colon = user.find(':');
-  std::string name = user.substr(0, colon);
-  auto uid = ParseUint64(name);
-  if (uid) {
-    context.mutable_run_as_user()->set_value(static_cast<int64_t>(*uid));
-  } else {
-    context.set_run_as_username(name);
-  }
-  if (colon == std::string::npos) return {};
-  auto gid = ParseUint64(user.substr(colon + 1));
-  if (!gid) return InvalidArgument(fmt::format("-u \"{}\": the group must be a number", Printable(user)));
-  context.mutable_run_as_group()->set_value(static_cast<int64_t>(*gid));
-  return {};
-}
+bool HostNetwork(const RunOptions& options) { return options.networks == std::vector<std::string>{"host"}; }
 
 void SetNamespaces(const RunOptions& options, cri::NamespaceOption& namespaces) {
-  namespaces.set_network(options.network == "host" ? cri::NODE : cri::POD);
+  namespaces.set_network(HostNetwork(options) ? cri::NODE : cri::POD);
   namespaces.set_pid(cri::CONTAINER);
 }
 
@@ -98,10 +53,10 @@ Result<cri::PodSandboxConfig> RunPodConfig(const RunOptions& options, const std:
   config.mutable_metadata()->set_name(name);
   config.mutable_metadata()->set_uid(uid);
   config.mutable_metadata()->set_namespace_("default");
-  if (options.network != "pod" && options.network != "host") {
-    return InvalidArgument(fmt::format("--net \"{}\": pod or host", Printable(options.network)));
+  if (!options.networks.empty() && !HostNetwork(options) && options.networks != std::vector<std::string>{"pod"}) {
+    return InvalidArgument(fmt::format("--net \"{}\": pod or host", Printable(options.networks.front())));
   }
-  if (options.network == "pod") config.set_hostname(name.substr(0, 63));
+  if (!HostNetwork(options)) config.set_hostname(name.substr(0, 63));
   std::string logs = options.log_directory + "/" + name + "_" + uid;
   config.set_log_directory(logs);
   (*config.mutable_annotations())[kLogDirectoryAnnotation] = logs;
@@ -110,8 +65,7 @@ Result<cri::PodSandboxConfig> RunPodConfig(const RunOptions& options, const std:
     (*config.mutable_labels())[pair.first] = pair.second;
   }
   for (const std::string& port : options.ports) {
-    if (options.network == "host")
-      return InvalidArgument("-p makes no sense with --net host: every port is the node's");
+    if (HostNetwork(options)) return InvalidArgument("-p makes no sense with --net host: every port is the node's");
     ASSIGN_OR_RETURN(*config.add_port_mappings(), ParsePortMapping(port));
   }
   SetNamespaces(options, *config.mutable_linux()->mutable_security_context()->mutable_namespace_options());

@@ -76,7 +76,7 @@ TEST(RunSpecTest, ErrorsNameTheFlag) {
   EXPECT_EQ(message([](RunOptions& o) { o.labels = {"x"}; }), "--label \"x\" is not key=value");
   EXPECT_EQ(message([](RunOptions& o) { o.env = {"=x"}; }), "-e \"=x\" has no name");
   EXPECT_EQ(message([](RunOptions& o) { o.user = "me:staff"; }), "-u \"me:staff\": the group must be a number");
-  EXPECT_EQ(message([](RunOptions& o) { o.network = "none"; }), "--net \"none\": pod or host");
+  EXPECT_EQ(message([](RunOptions& o) { o.networks = {"none"}; }), "--net \"none\": pod or host");
 }
 
 TEST(RunSpecTest, OnlyDirectoriesOfRunsAreRemovedWithTheirPods) {
@@ -89,7 +89,7 @@ TEST(RunSpecTest, OnlyDirectoriesOfRunsAreRemovedWithTheirPods) {
 
 TEST(RunSpecTest, HostNetworkHasNoPortsOrHostname) {
   RunOptions options = Options();
-  options.network = "host";
+  options.networks = {"host"};
   auto pod = RunPodConfig(options, "web", "uid");
   EXPECT_EQ(pod->linux().security_context().namespace_options().network(), cri::NODE);
   EXPECT_EQ(pod->hostname(), "");

@@ -15,6 +15,8 @@ namespace runtime::v1 {
 class AttachRequest;
 class AttachResponse;
 class ContainerEventResponse;
+class ContainerStatsRequest;
+class ContainerStatsResponse;
 class ContainerStatusRequest;
 class ContainerStatusResponse;
 class ContainerStatsRequest;
@@ -39,6 +41,8 @@ class ListPodSandboxRequest;
 class ListPodSandboxResponse;
 class ListPodSandboxStatsRequest;
 class ListPodSandboxStatsResponse;
+class PodSandboxStatsRequest;
+class PodSandboxStatsResponse;
 class PodSandboxStatusRequest;
 class PodSandboxStatusResponse;
 class PodSandboxStatsRequest;

@@ -61,12 +61,21 @@ void LogDecoder::Feed(std::string_view bytes, LogOutput& to) {
   }
 }
 
+bool LogDecoder::Wanted(std::string_view time) const {
+  if ((since_.empty() && until_.empty()) || !time.ends_with('Z')) return true;
+  // Without the Z times of the same zone sort as texts, with fractions of any length.
+  auto bare = [](std::string_view text) { return text.substr(0, text.find('Z')); };
+  if (!since_.empty() && bare(time) < bare(since_)) return false;
+  return until_.empty() || bare(time) <= bare(until_);
+}
+
 void LogDecoder::Line(std::string_view line, LogOutput& to) {
   std::optional<LogEntry> entry = ParseLogLine(line);
   if (!entry) {
     if (!line.empty()) to.err += "davit: not a log entry: " + std::string(line.substr(0, 256)) + "\n";
     return;
   }
+  if (!Wanted(entry->time)) return;
   auto index = static_cast<size_t>(entry->stream);
   std::string& out = entry->stream == LogStream::kStdout ? to.out : to.err;
   if (timestamps_ && !midline_[index]) {

@@ -33,7 +33,9 @@ struct LogOutput {
 // stderr as they are, marked.
 class LogDecoder {
  public:
-  explicit LogDecoder(bool timestamps) : timestamps_(timestamps) {}
+  // `since`, `until`: RFC 3339 in UTC; empty: no limit. Entries with the time of another zone are in.
+  explicit LogDecoder(bool timestamps, std::string since = "", std::string until = "")
+      : timestamps_(timestamps), since_(std::move(since)), until_(std::move(until)) {}
 
   void Feed(std::string_view bytes, LogOutput& to);
   // What an unfinished line holds, at the end of the log.
@@ -41,8 +43,11 @@ class LogDecoder {
 
  private:
   void Line(std::string_view line, LogOutput& to);
+  [[nodiscard]] bool Wanted(std::string_view time) const;
 
   const bool timestamps_;
+  const std::string since_;
+  const std::string until_;
   std::string rest_;
   bool dropping_ = false;             // a line beyond the cap
   bool midline_[2] = {false, false};  // by stream: the last entry was partial

@@ -148,5 +148,16 @@ TEST_F(LogFileTest, GoesOnInTheFileThatARotationBegan) {
   EXPECT_FALSE(file->Rotated());
 }
 
+TEST(LogDecoderTest, ShowsOnlyWhatIsBetween) {
+  LogDecoder decoder(false, "2026-01-01T00:00:01Z", "2026-01-01T00:00:02.5Z");
+  LogOutput out;
+  decoder.Feed(
+      "2026-01-01T00:00:00.9Z stdout F before\n2026-01-01T00:00:01Z stdout F first\n"
+      "2026-01-01T00:00:02.499Z stdout F last\n2026-01-01T00:00:02.51Z stdout F after\n"
+      "2026-01-01T09:00:00+02:00 stdout F elsewhere\n",
+      out);
+  EXPECT_EQ(out.out, "first\nlast\nelsewhere\n");
+}
+
 }  // namespace
 }  // namespace davit::client
