@@ -154,6 +154,8 @@ def main() -> int:
             say("pulled")
     except Exception as error:  # the host reads it from the serial port
         say(f"FAILED: round {number}: {error!r}"[:1500])
+        for line in node.log.read_text(errors="replace").splitlines()[-15:] if node.log.exists() else ():
+            say(f"davitd: {line[:300]}")
         time.sleep(5)
         return 1
 
