@@ -138,7 +138,32 @@ void Verification::VerifyContent(const image::ImageRecord& record, Run& run) {
   }
 }
 
+bool Verification::Enter(const std::string& layer, Run& run) {
+  std::unique_lock lock(mutex_);
+  while (!verifying_.insert(layer).second) {
+    left_.wait_for(lock, std::chrono::milliseconds(200));
+    lock.unlock();  // it asks others
+    const bool wanted = run.Advance(0);
+    lock.lock();
+    if (!wanted) return false;
+  }
+  return true;
+}
+
+void Verification::Leave(const std::string& layer) {
+  std::lock_guard lock(mutex_);
+  verifying_.erase(layer);
+  left_.notify_all();
+}
+
 Status Verification::VerifyLayer(const std::string& name, Run& run) {
+  if (!Enter(name, run)) return Cancelled("verify images: cancelled");
+  Status done = VerifyEntered(name, run);
+  Leave(name);
+  return done;
+}
+
+Status Verification::VerifyEntered(const std::string& name, Run& run) {
   Result<oci::Digest> digest = oci::Digest::Parse(name);
   Result<store::Layer> layer = digest.ok() ? layers_.Find(*digest) : Result<store::Layer>(digest.status());
   if (!layer.ok()) return {};  // removed meanwhile

@@ -6,6 +6,7 @@
 // start after an unclean stop has to verify, which rests nine times as long as it works. Decision: docs/adr/0026.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -88,7 +89,12 @@ class Verification {
   Result<VerifyReport> Verify(const std::vector<image::ImageRecord>& images, const Callbacks& callbacks);
   void VerifyContent(const image::ImageRecord& record, Run& run);
   Status VerifyLayer(const std::string& name, Run& run);
+  Status VerifyEntered(const std::string& name, Run& run);
   Status OnDamage(const store::Layer& layer, store::LayerFindings findings, Run& run);
+  // One verification of a layer at a time: the first makes its list of checksums, which another one that has begun
+  // would take for a file too many. False: nobody wants the verification any more.
+  bool Enter(const std::string& layer, Run& run);
+  void Leave(const std::string& layer);
   struct Held {
     std::vector<std::string> names;  // of the image
     std::vector<std::string> layers;
@@ -111,6 +117,8 @@ class Verification {
   std::map<std::string, Held> held_;  // by the image's id
   bool release_set_ = false;          // the end of all holds
   std::set<std::string> pending_;     // layers that a start has to verify
+  std::set<std::string> verifying_;   // layers that a thread is at
+  std::condition_variable left_;      // one of them less
   // Last: they end before what their tasks use.
   sched::IdleWorker requests_{"davit-verify"};
   sched::IdleWorker start_{"davit-verify-bg"};

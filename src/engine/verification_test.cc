@@ -132,6 +132,22 @@ TEST_F(VerificationTest, ADamagedLayerGoesAwayWithItsImagesAndTheRestIsHeld) {
   EXPECT_FALSE(layers_->Has(LayerOf('2'))) << "nobody holds it any more";
 }
 
+// The start verifies in the background while somebody asks: the list that one makes is no damage for the other.
+TEST_F(VerificationTest, TwoVerificationsOfOneLayerAtOnceFindNoDamage) {
+  AddImage("a", a_, {'1', '2', '3'});
+  ASSERT_OK(verification_->ResumeAfter("one boot"));
+  Start();
+  ASSERT_OK(verification_->ResumeAfter("another boot"));
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_OK_AND_ASSIGN(VerifyReport report, Verify());
+    EXPECT_TRUE(report.damage.empty());
+    EXPECT_TRUE(report.unchecked.empty()) << report.unchecked[0];
+  }
+  WaitForPending();
+  EXPECT_TRUE(layers_->Has(LayerOf('1')) && layers_->Has(LayerOf('2')) && layers_->Has(LayerOf('3')));
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "quarantine"));
+}
+
 TEST_F(VerificationTest, TwoDamagedLayersOfOneImageBothGo) {
   AddImage("a", a_, {'1', '2', '3'});
   ASSERT_OK(Verify().status());

@@ -200,6 +200,7 @@ TEST_F(ImagesTest, ANameWithoutARegistryBelongsToTheConfiguredOne) {
   EXPECT_EQ(images_->Resolve("a:1").code(), StatusCode::kNotFound);
   Images configured(*database_, *content_, *layers_, nullptr, ShortNames("h.io"));
   ASSERT_TRUE(configured.Recover().ok());
+  ASSERT_TRUE(configured.Resolve("a:1").ok());
   EXPECT_EQ(configured.Resolve("a:1")->id, record.id);
   ASSERT_TRUE(configured.Untag("a:1").ok());
   ASSERT_TRUE(configured.Remove("a:2").ok());

@@ -171,7 +171,8 @@ def init(args, work: Path) -> None:
                f"--ignore-preflight-errors={args.ignore}", *skipped]
     say(shlex.join(command))
     with open(args.results / "kubeadm.log", "wb") as log:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=args.timeout)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=args.timeout,
+                              env={**os.environ, "PATH": f"{CACHE}:{os.environ['PATH']}"})  # where it looks for the kubelet
     text = (args.results / "kubeadm.log").read_text(errors="replace")
     for line in text.splitlines():
         if "[WARNING" in line or "[ERROR" in line:
