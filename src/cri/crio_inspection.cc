@@ -104,13 +104,17 @@ std::optional<std::string> CrioInspection(std::string_view path, const engine::S
   if (path == "/info") return Info(root, systemd_cgroups);
   if (!path.starts_with(kContainers)) return std::nullopt;
   const std::string_view id = path.substr(kContainers.size());
-  // By full id alone, as cAdvisor has it from the cgroup's name.
-  if (Result<engine::ContainerPtr> found = snapshot.FindContainer(id); found.ok() && (*found)->id.str() == id) {
-    auto pod = snapshot.pods.find((*found)->pod);
-    return pod == snapshot.pods.end() ? std::nullopt : std::optional(Container(**found, *pod->second, root));
+  // By full id alone, as cAdvisor has it from the cgroup's name. It asks the moment that the cgroup appears, which
+  // is before the container is made, and after a refusal not again for a long time: so records in the phase
+  // "creating" count too. A pid of 0 it asks for again.
+  if (Result<ContainerId> container = ContainerId::Parse(id); container.ok()) {
+    if (auto found = snapshot.containers.find(*container); found != snapshot.containers.end()) {
+      auto pod = snapshot.pods.find(found->second->pod);
+      return pod == snapshot.pods.end() ? std::nullopt : std::optional(Container(*found->second, *pod->second, root));
+    }
   }
-  if (Result<engine::PodPtr> found = snapshot.FindPod(id); found.ok() && (*found)->id.str() == id) {
-    return Pod(**found, snapshot);
+  if (Result<PodId> pod = PodId::Parse(id); pod.ok()) {
+    if (auto found = snapshot.pods.find(*pod); found != snapshot.pods.end()) return Pod(*found->second, snapshot);
   }
   return std::nullopt;
 }

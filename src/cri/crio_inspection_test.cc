@@ -77,6 +77,15 @@ TEST_F(CrioInspectionTest, APodIsTheContainerThatHasItsNetwork) {
   EXPECT_EQ(Ask(path).at("pid"), 42);
 }
 
+// cAdvisor asks when the cgroup appears, and long not again.
+TEST_F(CrioInspectionTest, WhatIsOnlyBeingCreatedIsThere) {
+  container_.phase = container::Phase::kCreating;
+  pod_.phase = pod::Phase::kCreating;
+  EXPECT_EQ(Ask("/containers/" + std::string(64, 'b')).at("name"), "k8s_main_web_default_u-1_2");
+  EXPECT_EQ(Ask("/containers/" + std::string(64, 'b')).at("pid"), 0);
+  EXPECT_EQ(Ask("/containers/" + std::string(64, 'a')).at("name"), "k8s_POD_web_default_u-1_0");
+}
+
 TEST_F(CrioInspectionTest, NothingElseIsThere) {
   for (const std::string path : {"/", "/containers/", "/containers/b", "/containers/../info", "/config", "/info/"}) {
     EXPECT_TRUE(Ask(path).empty()) << path;

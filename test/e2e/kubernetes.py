@@ -19,6 +19,7 @@ sys.path.insert(0, str(HERE.parent / "kubernetes"))
 sys.path.insert(0, str(HERE.parent / "support"))
 from davit_test import paths  # noqa: E402
 from davit_test.report import Report  # noqa: E402
+from kubernetes_build import CLUSTER, BuildError, FetchError, build  # noqa: E402
 
 from kube import CASES, Kube  # noqa: E402
 import limits  # noqa: E402,F401
@@ -53,11 +54,21 @@ def main() -> int:
     except paths.Skip as reason:
         report.add_skip("everything", str(reason))
         return report.finish()
+    try:
+        build(*CLUSTER, log=lambda text: print(text, flush=True))
+    except FetchError as error:  # as where there is no Go: nothing is known of Davit by it
+        report.add_skip("everything", f"a Go module of Kubernetes could not be fetched: {error}")
+        return report.finish()
+    except BuildError as error:
+        report.add_failure("Kubernetes is built", str(error))
+        return report.finish()
     kube = Kube(Path("/var/lib/davit-cluster-test"), args.bin_dir)
     up = kube.tool("up")
     print(up.stdout, flush=True)
     if up.returncode != 0:
         report.add_failure("tools/cluster up", up.stderr[-1500:])
+        for log in sorted((kube.dir / "logs").glob("*.log")):  # `down` takes them away
+            print(f"---- the end of {log.name}\n{log.read_text(errors='replace')[-3000:]}", flush=True)
         kube.tool("down")
         return report.finish()
     kube = Kube(kube.dir, args.bin_dir)  # finds the programs, which may just have been built

@@ -25,7 +25,6 @@ from davit_test.suite import options, reported, stage_of  # noqa: E402
 from oci_image import Entry, Image, Layer, directory  # noqa: E402
 
 IMAGES = 10
-SLOWEST_MOMENT_S = 1.6  # after the pulls have begun; the whole of them takes about as long
 
 
 def make_images(chance: random.Random) -> list[Image]:
@@ -58,6 +57,7 @@ class Pulls:
         self.pushed = dict(zip(names, pushed))
         self.whole: dict[str, str] = {}  # digest of a layer -> content_of its directory, as a pull in peace made it
         self.caught = 0  # kills that met a pull at work
+        self.length = 0.0  # seconds that all pulls at once take on this machine, as it is now
 
     def layer(self, digest: str) -> Path:
         return self.stage.engine.root / "layers" / digest.removeprefix("sha256:") / "fs"
@@ -68,6 +68,10 @@ class Pulls:
         for image in self.pushed.values():
             for layer in image.layers:
                 self.whole[layer.diff_id] = content_of(self.layer(layer.diff_id))
+        self.forget()
+        begun = time.monotonic()
+        assert not (said := self.end(self.begin())), said
+        self.length = time.monotonic() - begun
         self.forget()
 
     def forget(self) -> None:
@@ -117,7 +121,7 @@ class Pulls:
 
     def kill_davitd(self, number: int) -> None:
         pulls = self.begin()
-        time.sleep(self.chance.uniform(0, SLOWEST_MOMENT_S))
+        time.sleep(self.chance.uniform(0, self.length))
         helpers = self.helpers()
         self.caught += bool(helpers)
         self.stage.engine.kill()
@@ -130,7 +134,7 @@ class Pulls:
 
     def kill_helper(self, number: int) -> None:
         pulls = self.begin()
-        until = time.monotonic() + self.chance.uniform(0, SLOWEST_MOMENT_S)
+        until = time.monotonic() + self.chance.uniform(0, self.length)
         killed = 0
         while time.monotonic() < until or (not killed and any(p.poll() is None for p in pulls)):
             helpers = self.helpers()
@@ -190,6 +194,7 @@ def main() -> int:
             assert not left, left
             stage.engine.check_leaks(before)
 
+        print(f"pull kill: {pulls.caught} of {args.kills} kills met a pull at work; one takes {pulls.length:.1f} s", flush=True)
         if done:
             report.run("the kills met pulls at work", met)
             report.run("everything is pulled again, removed, and leaves nothing", whole_again)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from oci_image import cache_dir
@@ -28,18 +30,34 @@ OTHERS = {
 }
 
 
+# What go says when a module could not be fetched, as against one that does not compile.
+UNREACHABLE = re.compile(r"dial tcp|connection re|i/o timeout|TLS handshake|unexpected EOF|no such host|: [45]\d\d [A-Z]"
+                         r"|reading https?://|Client.Timeout|stream error")
+PAUSES_S = (5, 20, 60)  # before each further try of a fetch that failed
+
+
 class BuildError(RuntimeError):
     """A program could not be built; the text says which and why."""
 
 
+class FetchError(BuildError):
+    """A module could not be fetched, often enough: the network's fault, not the sources'."""
+
+
 def _go(*words: str) -> str:
     env = {**os.environ, "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
-    done = subprocess.run(["go", *words], capture_output=True, text=True, errors="replace", cwd=CACHE / "module",
-                          env=env)
-    if done.returncode != 0:
-        said = (done.stderr + done.stdout).strip()[-600:]
-        raise BuildError(f"go {' '.join(words[:2])}: exit {done.returncode}: {said}")
-    return done.stdout
+    for pause in (*PAUSES_S, None):
+        done = subprocess.run(["go", *words], capture_output=True, text=True, errors="replace", cwd=CACHE / "module",
+                              env=env)
+        if done.returncode == 0:
+            return done.stdout
+        said = done.stderr + done.stdout
+        text = f"go {' '.join(words[:2])}: exit {done.returncode}: {said.strip()[-600:]}"
+        if not UNREACHABLE.search(said):
+            raise BuildError(text)
+        if pause is not None:
+            time.sleep(pause)
+    raise FetchError(text)
 
 
 def module_dir() -> Path:
