@@ -89,12 +89,7 @@ Result<std::optional<int>> AttachedOutput(const Context& context, const RunOptio
   RETURN_IF_ERROR(Start(context, options, made.container, undo));
   if (!client.ok()) client = Attach(context, options, made.container);
   RETURN_IF_ERROR(client.status());
-  StreamOptions stream;
-  stream.stdin_fd = options.interactive ? STDIN_FILENO : -1;
-  stream.stdout_fd = STDOUT_FILENO;
-  stream.stderr_fd = options.terminal ? -1 : STDERR_FILENO;
-  stream.terminal = options.terminal;
-  stream.signals = &context.signals;
+  StreamOptions stream = OwnStreams(options.interactive, options.terminal, context.signals);
   stream.on_signal = StopOnSignal(context, made.container);
   ASSIGN_OR_RETURN(StreamResult result, client->Run(stream));
   if (result.end == StreamEnd::kDetached) return std::optional<int>();

@@ -9,6 +9,7 @@
 #include "base/strings.h"
 #include "base/time.h"
 #include "cli/everyday.h"
+#include "cli/filters.h"
 #include "cli/format.h"
 #include "cli/run_values.h"
 #include "cli/table.h"
@@ -29,25 +30,14 @@ bool Holds(const control::Event& event, const std::string& key, const std::strin
   if (key == "type") return event.type() == value;
   if (key == "event") return event.action() == value;
   if (key == "standalone") return event.standalone() == (value == "true");
-  if (key == "label") {
-    size_t equals = value.find('=');
-    auto found = event.attributes().find(value.substr(0, equals));
-    return found != event.attributes().end() &&
-           (equals == std::string::npos || found->second == value.substr(equals + 1));
-  }
+  if (key == "label") return LabelHolds(event.attributes(), value);
   if (key == "image") return attribute("image") == value || (event.type() == "image" && attribute("name") == value);
   // container, pod, volume, network: the object of that kind by name or id.
   return event.type() == key && (attribute("name") == value || event.id().starts_with(value));
 }
 
-bool Matches(const control::Event& event, const Filters& filters) {
-  for (auto at = filters.begin(); at != filters.end(); at = filters.upper_bound(at->first)) {
-    auto [first, last] = filters.equal_range(at->first);
-    if (!std::any_of(first, last, [&](const auto& pair) { return Holds(event, pair.first, pair.second); })) {
-      return false;
-    }
-  }
-  return true;
+auto HoldsOf(const control::Event& event) {
+  return [&event](const std::string& key, const std::string& value) { return Holds(event, key, value); };
 }
 
 std::string Line(const Output& out, const control::Event& event) {
@@ -128,7 +118,7 @@ Result<int> EngineEvents(const Context& context, const EventOptions& options) {
       queue->events.pop_front();
       queue->changed.notify_all();
     }
-    if (!Matches(event, filters)) continue;
+    if (!Matches(filters, HoldsOf(event))) continue;
     if (context.out.json) {
       RETURN_IF_ERROR(PrintJsonLine(event));
     } else {

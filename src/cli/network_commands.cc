@@ -5,6 +5,7 @@
 
 #include "base/strings.h"
 #include "cli/everyday.h"
+#include "cli/filters.h"
 #include "cli/format.h"
 #include "cli/run_values.h"
 #include "cli/table.h"
@@ -20,19 +21,11 @@ bool Holds(const control::Network& network, const std::string& key, const std::s
   if (key == "id") return network.id().starts_with(value);
   if (key == "driver") return network.driver() == value;
   if (key == "dangling") return network.members().empty() == (value == "true");
-  size_t equals = value.find('=');
-  auto found = network.labels().find(value.substr(0, equals));
-  return found != network.labels().end() && (equals == std::string::npos || found->second == value.substr(equals + 1));
+  return LabelHolds(network.labels(), value);
 }
 
-bool Matches(const control::Network& network, const Filters& filters) {
-  for (auto at = filters.begin(); at != filters.end(); at = filters.upper_bound(at->first)) {
-    auto [first, last] = filters.equal_range(at->first);
-    auto holds = [&](const auto& pair) { return Holds(network, pair.first, pair.second); };
-    const bool good = at->first == "label" ? std::all_of(first, last, holds) : std::any_of(first, last, holds);
-    if (!good) return false;
-  }
-  return true;
+auto HoldsOf(const control::Network& network) {
+  return [&network](const std::string& key, const std::string& value) { return Holds(network, key, value); };
 }
 
 }  // namespace
@@ -81,7 +74,7 @@ Result<int> NetworkList(const Context& context, const Names& texts, bool quiet) 
   ASSIGN_OR_RETURN(control::ListNetworksResponse list, context.client.Call(control::ListNetworksRequest()));
   control::ListNetworksResponse shown;
   for (const control::Network& network : list.networks()) {
-    if (Matches(network, filters)) *shown.add_networks() = network;
+    if (Matches(filters, HoldsOf(network))) *shown.add_networks() = network;
   }
   std::sort(shown.mutable_networks()->begin(), shown.mutable_networks()->end(),
             [](const auto& a, const auto& b) { return a.name() < b.name(); });

@@ -144,12 +144,7 @@ Result<int> ContainerExec(const Context& context, const ContainerExecOptions& op
     RETURN_IF_ERROR(HoldInBackground(std::move(client)));
     return 0;
   }
-  StreamOptions stream;
-  stream.stdin_fd = options.interactive ? STDIN_FILENO : -1;
-  stream.stdout_fd = STDOUT_FILENO;
-  stream.stderr_fd = options.terminal ? -1 : STDERR_FILENO;
-  stream.terminal = options.terminal;
-  stream.signals = &context.signals;
+  StreamOptions stream = OwnStreams(options.interactive, options.terminal, context.signals);
   Result<StreamResult> result = client.Run(stream);
   if (!result.ok()) {
     Status why = result.status().Annotate("exec");
@@ -180,12 +175,7 @@ Result<int> AttachTo(const Context& context, const std::string& name, bool no_st
   request.set_stderr(!terminal);
   ASSIGN_OR_RETURN(cri::AttachResponse response, context.client.Call(request));
   ASSIGN_OR_RETURN_WITH(StreamClient client, StreamClient::Connect(response.url()), "attach");
-  StreamOptions stream;
-  stream.stdin_fd = input ? STDIN_FILENO : -1;
-  stream.stdout_fd = STDOUT_FILENO;
-  stream.stderr_fd = terminal ? -1 : STDERR_FILENO;
-  stream.terminal = terminal;
-  stream.signals = &context.signals;
+  StreamOptions stream = OwnStreams(input, terminal, context.signals);
   ASSIGN_OR_RETURN_WITH(StreamResult result, client.Run(stream), "attach");
   if (result.end == StreamEnd::kDetached) return 0;
   if (result.end == StreamEnd::kStatus && result.exit_code != 0) return result.exit_code;

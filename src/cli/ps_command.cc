@@ -6,6 +6,7 @@
 #include "base/strings.h"
 #include "base/time.h"
 #include "cli/everyday.h"
+#include "cli/filters.h"
 #include "cli/format.h"
 #include "cli/ps_table.h"
 #include "cli/run_values.h"

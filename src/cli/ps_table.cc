@@ -24,12 +24,6 @@ std::string For(int64_t now, int64_t then) {
   return text.ends_with(" ago") ? text.substr(0, text.size() - 4) : text;
 }
 
-bool LabelHolds(const google::protobuf::Map<std::string, std::string>& labels, const std::string& wanted) {
-  size_t equals = wanted.find('=');
-  auto found = labels.find(wanted.substr(0, equals));
-  return found != labels.end() && (equals == std::string::npos || found->second == wanted.substr(equals + 1));
-}
-
 bool ImageHolds(const control::Container& one, const std::string& wanted) {
   const std::string& name = one.image();
   const std::string id = one.image_id().starts_with("sha256:") ? one.image_id().substr(7) : one.image_id();
@@ -183,14 +177,8 @@ bool PsFilter::Holds(const std::string& key, const std::string& value, const con
 }
 
 bool PsFilter::Matches(const control::Container& one) const {
-  for (auto at = filters_.begin(); at != filters_.end();) {
-    const auto end = filters_.upper_bound(at->first);
-    auto holds = [&](const auto& pair) { return Holds(pair.first, pair.second, one); };
-    const bool good = at->first == "label" ? std::all_of(at, end, holds) : std::any_of(at, end, holds);
-    if (!good) return false;
-    at = end;
-  }
-  return true;
+  return cli::Matches(filters_,
+                      [&](const std::string& key, const std::string& value) { return Holds(key, value, one); });
 }
 
 }  // namespace davit::cli

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "cli/filters.h"
 #include "cli/run_values.h"
 #include "davit/control/v1/standalone.pb.h"
 

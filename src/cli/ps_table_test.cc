@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "cli/filters.h"
 #include "runtime/v1/cri.pb.h"
 
 namespace davit::cli {
@@ -88,13 +89,13 @@ bool Passes(const std::vector<std::string>& texts, const control::Container& one
 TEST(PsTableTest, Filters) {
   control::Container one = Box(control::STATE_EXITED);
   (*one.mutable_config()->mutable_labels())["app"] = "web";
-  for (const std::string& yes :
+  for (const char* yes :
        {"id=c1", "name=we", "label=app", "label=app=web", "status=exited", "ancestor=redis", "ancestor=redis:7",
         "ancestor=abcdef", "pod=team", "exited=0", "health=none", "standalone=true"}) {
     EXPECT_TRUE(Passes({yes}, one)) << yes;
   }
-  for (const std::string& no : {"id=c2", "name=db", "label=app=db", "status=running", "ancestor=red", "pod=other",
-                                "exited=1", "health=healthy", "standalone=false", "volume=data", "network=back"}) {
+  for (const char* no : {"id=c2", "name=db", "label=app=db", "status=running", "ancestor=red", "pod=other", "exited=1",
+                         "health=healthy", "standalone=false", "volume=data", "network=back"}) {
     EXPECT_FALSE(Passes({no}, one)) << no;
   }
   EXPECT_TRUE(Passes({"status=running", "status=exited"}, one));
@@ -103,7 +104,7 @@ TEST(PsTableTest, Filters) {
 
 TEST(PsTableTest, RefusesValuesThatCannotBe) {
   control::ListContainersAllResponse list;
-  for (const std::string& bad : {"status=dozing", "exited=x", "standalone=maybe", "until=never", "before=nobody"}) {
+  for (const char* bad : {"status=dozing", "exited=x", "standalone=maybe", "until=never", "before=nobody"}) {
     auto filters = ParseFilters({bad}, PsFilterKeys());
     ASSERT_TRUE(filters.ok());
     EXPECT_FALSE(PsFilter::Make(*filters, list).ok()) << bad;

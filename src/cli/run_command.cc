@@ -221,12 +221,7 @@ Result<int> RunAttached(const Context& context, const AttachedRun& run) {
     return FailedStart(context, run, wait, status);
   }
   Stopper stopper(context, run.container);
-  StreamOptions stream;
-  stream.stdin_fd = run.input ? STDIN_FILENO : -1;
-  stream.stdout_fd = STDOUT_FILENO;
-  stream.stderr_fd = terminal ? -1 : STDERR_FILENO;
-  stream.terminal = terminal;
-  stream.signals = &context.signals;
+  StreamOptions stream = OwnStreams(run.input, terminal, context.signals);
   stream.on_signal = std::ref(stopper);
   ASSIGN_OR_RETURN(StreamResult result, streams.Run(stream));
   if (result.end == StreamEnd::kDetached) return 0;

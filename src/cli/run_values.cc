@@ -349,18 +349,4 @@ Result<std::vector<std::string>> ReadPairsFile(const std::string& path) {
   return out;
 }
 
-Result<Filters> ParseFilters(const std::vector<std::string>& texts, const std::vector<std::string>& known) {
-  Filters out;
-  for (const std::string& text : texts) {
-    size_t equals = text.find('=');
-    std::string key = text.substr(0, equals);
-    if (equals == std::string::npos || equals == 0) return Bad("--filter", text, "is not key=value");
-    if (std::find(known.begin(), known.end(), key) == known.end()) {
-      return Bad("--filter", text, fmt::format("the key is one of {}", Join(known, ", ")));
-    }
-    out.emplace(key, text.substr(equals + 1));
-  }
-  return out;
-}
-
 }  // namespace davit::cli

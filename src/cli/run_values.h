@@ -66,8 +66,4 @@ Status AddUser(const std::string& user, runtime::v1::LinuxContainerSecurityConte
 // Lines "KEY=VALUE" and "KEY", which takes the value from the environment; # begins a comment. At most 1 MiB.
 Result<std::vector<std::string>> ReadPairsFile(const std::string& path);
 
-// ["a=b", …] of a filter flag as key and values. kInvalidArgument for a key that is not in `known`, which it names.
-using Filters = std::multimap<std::string, std::string>;
-Result<Filters> ParseFilters(const std::vector<std::string>& texts, const std::vector<std::string>& known);
-
 }  // namespace davit::cli

@@ -106,15 +106,5 @@ TEST(RunValuesTest, TakesMounts) {
   EXPECT_FALSE(ParseTmpfsFlag("t").ok());
 }
 
-TEST(RunValuesTest, FiltersNameWhatIsKnown) {
-  auto filters = ParseFilters({"label=a=b", "label=c", "status=running"}, {"label", "status"});
-  ASSERT_TRUE(filters.ok());
-  EXPECT_EQ(filters->count("label"), 2u);
-  EXPECT_EQ(filters->find("label")->second, "a=b");
-  EXPECT_EQ(ParseFilters({"colour=red"}, {"label", "status"}).status().message(),
-            "--filter \"colour=red\": the key is one of label, status");
-  EXPECT_FALSE(ParseFilters({"label"}, {"label"}).ok());
-}
-
 }  // namespace
 }  // namespace davit::cli

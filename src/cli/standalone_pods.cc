@@ -5,6 +5,7 @@
 
 #include "base/strings.h"
 #include "cli/everyday.h"
+#include "cli/filters.h"
 #include "cli/format.h"
 #include "cli/ps_table.h"
 #include "cli/run_values.h"
@@ -32,10 +33,11 @@ bool Holds(const control::Pod& pod, const std::string& key, const std::string& v
       return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
     });
   }
-  size_t equals = value.find('=');
-  auto found = pod.config().labels().find(value.substr(0, equals));
-  return found != pod.config().labels().end() &&
-         (equals == std::string::npos || found->second == value.substr(equals + 1));
+  return LabelHolds(pod.config().labels(), value);
+}
+
+auto HoldsOf(const control::Pod& pod) {
+  return [&pod](const std::string& key, const std::string& value) { return Holds(pod, key, value); };
 }
 
 }  // namespace
@@ -80,10 +82,8 @@ Result<int> PodPs(const Context& context, const Names& texts, bool quiet) {
   ASSIGN_OR_RETURN(control::ListContainersAllResponse all, context.client.Call(control::ListContainersAllRequest()));
   control::ListPodsResponse shown;
   for (const control::Pod& pod : list.pods()) {
-    const bool good = std::all_of(filters.begin(), filters.end(),
-                                  [&](const auto& pair) { return Holds(pod, pair.first, pair.second); });
     // The pod of one container is that container's own affair.
-    if (good && !pod.implicit()) *shown.add_pods() = pod;
+    if (!pod.implicit() && Matches(filters, HoldsOf(pod))) *shown.add_pods() = pod;
   }
   std::sort(shown.mutable_pods()->begin(), shown.mutable_pods()->end(), [](const auto& a, const auto& b) {
     return std::tuple(-a.created_at(), a.id()) < std::tuple(-b.created_at(), b.id());

@@ -7,6 +7,7 @@
 #include "base/strings.h"
 #include "base/time.h"
 #include "cli/everyday.h"
+#include "cli/filters.h"
 #include "cli/format.h"
 #include "cli/run_values.h"
 #include "cli/table.h"
@@ -63,19 +64,11 @@ bool Holds(const control::StoredImage& image, const std::string& key, const std:
     return std::any_of(image.tags().begin(), image.tags().end(),
                        [&](const std::string& tag) { return NameFits(tag, value); });
   }
-  size_t equals = value.find('=');
-  auto found = image.labels().find(value.substr(0, equals));
-  return found != image.labels().end() && (equals == std::string::npos || found->second == value.substr(equals + 1));
+  return LabelHolds(image.labels(), value);
 }
 
-bool Matches(const control::StoredImage& image, const Filters& filters) {
-  for (auto at = filters.begin(); at != filters.end(); at = filters.upper_bound(at->first)) {
-    auto [first, last] = filters.equal_range(at->first);
-    auto holds = [&](const auto& pair) { return Holds(image, pair.first, pair.second); };
-    const bool good = at->first == "label" ? std::all_of(first, last, holds) : std::any_of(first, last, holds);
-    if (!good) return false;
-  }
-  return true;
+auto HoldsOf(const control::StoredImage& image) {
+  return [&image](const std::string& key, const std::string& value) { return Holds(image, key, value); };
 }
 
 Result<control::StoredImage> FindImage(const Context& context, const std::string& name) {
@@ -102,7 +95,7 @@ Result<int> Images(const Context& context, const ImagesOptions& options) {
   for (const control::StoredImage& image : list->images()) {
     const bool by_id = !options.reference.empty() && DisplayId(image.id(), true).find(options.reference) <= 7 &&
                        options.reference.size() >= 4;
-    if (by_id || Matches(image, filters)) *shown.add_images() = image;
+    if (by_id || Matches(filters, HoldsOf(image))) *shown.add_images() = image;
   }
   std::sort(shown.mutable_images()->begin(), shown.mutable_images()->end(), [](const auto& a, const auto& b) {
     return std::tuple(-a.created_at(), a.id()) < std::tuple(-b.created_at(), b.id());
@@ -214,7 +207,7 @@ Result<int> ImagePrune(const Context& context, bool all, const Names& texts) {
   ASSIGN_OR_RETURN(control::ListStoredImagesResponse list, context.client.Call(control::ListStoredImagesRequest()));
   Names names;
   for (const control::StoredImage& image : list.images()) {
-    if (image.containers() != 0 || image.created_at() > until || !Matches(image, filters)) continue;
+    if (image.containers() != 0 || image.created_at() > until || !Matches(filters, HoldsOf(image))) continue;
     if (Dangling(image)) names.push_back(image.id());
     // Name by name, the last one with the image: a container that came meanwhile keeps it.
     if (all) names.insert(names.end(), image.tags().begin(), image.tags().end());

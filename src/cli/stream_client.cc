@@ -142,6 +142,16 @@ class Pump final : private http::WebSocketVisitor {
 
 }  // namespace
 
+StreamOptions OwnStreams(bool interactive, bool terminal, Signals& signals) {
+  StreamOptions out;
+  out.stdin_fd = interactive ? STDIN_FILENO : -1;
+  out.stdout_fd = STDOUT_FILENO;
+  out.stderr_fd = terminal ? -1 : STDERR_FILENO;  // a terminal has one stream
+  out.terminal = terminal;
+  out.signals = &signals;
+  return out;
+}
+
 Result<StreamClient> StreamClient::Connect(const std::string& url) {
   ASSIGN_OR_RETURN(client::Upgraded upgraded, client::OpenWebSocket(url, "v5.channel.k8s.io, v4.channel.k8s.io"));
   return StreamClient(std::move(upgraded.fd), upgraded.protocol[1] - '0', std::move(upgraded.early));

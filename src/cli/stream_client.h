@@ -21,6 +21,9 @@ struct StreamOptions {
   std::function<void(int)> on_signal;  // gets every other one; may be empty
 };
 
+// The command's own standard streams, and its signals.
+StreamOptions OwnStreams(bool interactive, bool terminal, Signals& signals);
+
 enum class StreamEnd {
   kStatus,    // the server said how it ended
   kClosed,    // the connection ended without

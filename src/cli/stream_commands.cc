@@ -45,12 +45,7 @@ Result<int> CtrExec(const Context& context, const ExecOptions& options) {
   request.set_stderr(!options.terminal);
   ASSIGN_OR_RETURN(cri::ExecResponse response, context.client.Call(request));
   ASSIGN_OR_RETURN_WITH(StreamClient client, StreamClient::Connect(response.url()), "exec");
-  StreamOptions stream;
-  stream.stdin_fd = options.interactive ? STDIN_FILENO : -1;
-  stream.stdout_fd = STDOUT_FILENO;
-  stream.stderr_fd = options.terminal ? -1 : STDERR_FILENO;
-  stream.terminal = options.terminal;
-  stream.signals = &context.signals;
+  StreamOptions stream = OwnStreams(options.interactive, options.terminal, context.signals);
   ASSIGN_OR_RETURN_WITH(StreamResult result, client.Run(stream), "exec");
   if (result.end == StreamEnd::kClosed) return Unavailable("exec: the connection ended before the command did");
   return result.end == StreamEnd::kDetached ? 0 : result.exit_code;
@@ -75,12 +70,8 @@ Result<int> CtrAttach(const Context& context, const std::string& text, bool inte
   }
   RETURN_IF_ERROR(response.status());
   ASSIGN_OR_RETURN_WITH(StreamClient client, StreamClient::Connect(response->url()), "attach");
-  StreamOptions stream;
-  stream.stdin_fd = interactive ? STDIN_FILENO : -1;
-  stream.stdout_fd = STDOUT_FILENO;
-  stream.stderr_fd = terminal ? -1 : STDERR_FILENO;
+  StreamOptions stream = OwnStreams(interactive, terminal, context.signals);
   stream.terminal = terminal && interactive;
-  stream.signals = &context.signals;
   ASSIGN_OR_RETURN_WITH(StreamResult result, client.Run(stream), "attach");
   return result.exit_code;
 }

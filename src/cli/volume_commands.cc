@@ -7,6 +7,7 @@
 #include "base/time.h"
 #include "cli/container_json.h"
 #include "cli/everyday.h"
+#include "cli/filters.h"
 #include "cli/format.h"
 #include "cli/run_values.h"
 #include "cli/table.h"
@@ -21,19 +22,11 @@ bool Holds(const control::Volume& volume, const std::string& key, const std::str
   if (key == "name") return volume.name().find(value) != std::string::npos;
   if (key == "driver") return volume.driver() == value;
   if (key == "dangling") return volume.containers().empty() == (value == "true");
-  size_t equals = value.find('=');
-  auto found = volume.labels().find(value.substr(0, equals));
-  return found != volume.labels().end() && (equals == std::string::npos || found->second == value.substr(equals + 1));
+  return LabelHolds(volume.labels(), value);
 }
 
-bool Matches(const control::Volume& volume, const Filters& filters) {
-  for (auto at = filters.begin(); at != filters.end(); at = filters.upper_bound(at->first)) {
-    auto [first, last] = filters.equal_range(at->first);
-    auto holds = [&](const auto& pair) { return Holds(volume, pair.first, pair.second); };
-    const bool good = at->first == "label" ? std::all_of(first, last, holds) : std::any_of(first, last, holds);
-    if (!good) return false;
-  }
-  return true;
+auto HoldsOf(const control::Volume& volume) {
+  return [&volume](const std::string& key, const std::string& value) { return Holds(volume, key, value); };
 }
 
 }  // namespace
@@ -61,7 +54,7 @@ Result<int> VolumeList(const Context& context, const Names& texts, bool quiet) {
   ASSIGN_OR_RETURN(control::ListVolumesResponse list, context.client.Call(control::ListVolumesRequest()));
   control::ListVolumesResponse shown;
   for (const control::Volume& volume : list.volumes()) {
-    if (Matches(volume, filters)) *shown.add_volumes() = volume;
+    if (Matches(filters, HoldsOf(volume))) *shown.add_volumes() = volume;
   }
   std::sort(shown.mutable_volumes()->begin(), shown.mutable_volumes()->end(),
             [](const auto& a, const auto& b) { return a.name() < b.name(); });
@@ -98,7 +91,7 @@ Result<int> VolumePrune(const Context& context, bool all, const Names& texts) {
   ASSIGN_OR_RETURN(control::ListVolumesResponse list, context.client.Call(control::ListVolumesRequest()));
   Names names;
   for (const control::Volume& volume : list.volumes()) {
-    if (volume.containers().empty() && (all || volume.anonymous()) && Matches(volume, filters)) {
+    if (volume.containers().empty() && (all || volume.anonymous()) && Matches(filters, HoldsOf(volume))) {
       names.push_back(volume.name());
     }
   }

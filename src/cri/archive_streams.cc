@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "cri/file_service.h"
+#include "cri/pushed_stream.h"
 #include "cri/reactors.h"
 
 namespace davit::cri {
@@ -21,12 +22,9 @@ constexpr size_t kQueued = 4;  // messages of some hundred KiB
 constexpr size_t kMaxChunk = size_t{4} << 20;
 constexpr std::chrono::minutes kPatience{5};
 
-// Shared by gRPC, until OnDone, and by the engine, until the reading has ended.
-class ReadStream final : public ::grpc::ServerWriteReactor<ArchiveChunk>, public engine::Engine::ArchiveSink {
+class ReadStream final : public PushedStream<ArchiveChunk>, public engine::Engine::ArchiveSink {
  public:
-  void Keep(std::shared_ptr<ReadStream> self) { self_ = std::move(self); }
-
-  // ---- the engine's thread ----
+  // On the engine's thread.
   Status Begin(const image::TreeStat& stat) override {
     ArchiveChunk chunk;
     Fill(stat, *chunk.mutable_stat());
@@ -37,75 +35,9 @@ class ReadStream final : public ::grpc::ServerWriteReactor<ArchiveChunk>, public
     chunk.set_data(bytes.data(), bytes.size());
     return Push(std::move(chunk));
   }
-  void End(const Status& status) {
-    std::lock_guard lock(mutex_);
-    if (done_) return;
-    finished_ = status;
-    if (!status.ok()) queue_.clear();
-    Pump();
-  }
-
-  // ---- gRPC's threads ----
-  void OnCancel() override { Cancel(); }
-  void OnWriteDone(bool ok) override {
-    if (!ok) Cancel();
-    std::lock_guard lock(mutex_);
-    writing_ = false;
-    Pump();
-    changed_.notify_all();
-  }
-  void OnDone() override {
-    std::shared_ptr<ReadStream> last;  // let go of after the lock
-    std::lock_guard lock(mutex_);
-    done_ = true;
-    cancelled_ = true;
-    changed_.notify_all();
-    last = std::move(self_);
-  }
-
- private:
-  Status Push(ArchiveChunk chunk) {
-    std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, kPatience, [this] { return cancelled_ || queue_.size() < kQueued; }))
-      return DeadlineExceeded("the client has taken nothing for five minutes");
-    if (cancelled_) return Cancelled("the client has gone");
-    queue_.push_back(std::move(chunk));
-    Pump();
-    return {};
-  }
-  void Cancel() {
-    std::lock_guard lock(mutex_);
-    cancelled_ = true;
-    queue_.clear();
-    changed_.notify_all();
-  }
-  // With the lock held.
-  void Pump() {
-    if (writing_) return;
-    if (!queue_.empty()) {
-      current_ = std::move(queue_.front());
-      queue_.pop_front();
-      writing_ = true;
-      StartWrite(&current_);
-    } else if (finished_ && !ended_) {
-      ended_ = true;
-      Finish(ToGrpc(*finished_));
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<ArchiveChunk> queue_;
-  ArchiveChunk current_;  // the one being written
-  std::optional<Status> finished_;
-  bool cancelled_ = false;
-  bool writing_ = false;
-  bool ended_ = false;
-  bool done_ = false;
-  std::shared_ptr<ReadStream> self_;
 };
 
-// The same the other way round.
+// The other way round. Shared by gRPC, until OnDone, and by the engine, until the writing has ended.
 class WriteStream final : public ::grpc::ServerReadReactor<WriteArchiveRequest>, public engine::Engine::ArchiveSource {
  public:
   explicit WriteStream(engine::Engine& engine) : engine_(engine) {}
@@ -217,7 +149,7 @@ class WriteStream final : public ::grpc::ServerReadReactor<WriteArchiveRequest>,
   auto stream = std::make_shared<ReadStream>();
   stream->Keep(stream);
   engine_.ReadArchive(request->container(), request->path(), stream,
-                      [stream](const Result<engine::Nothing>& result) { stream->End(result.status()); });
+                      [stream](const Result<engine::Nothing>& result) { stream->Close(result.status()); });
   return stream.get();
 }
 

@@ -1,6 +1,5 @@
 #include "engine/container_changes.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 
 #include "base/strings.h"
 #include "image/whiteouts.h"
+#include "sys/rooted.h"
 #include "sys/unique_fd.h"
 
 namespace davit::engine {
@@ -21,23 +21,6 @@ constexpr size_t kMaxDepth = 500;  // a descriptor a level
 constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 
 using Lowers = std::vector<std::string>;  // what a directory is in the layers, topmost first
-
-Result<std::vector<std::string>> NamesIn(int directory) {
-  const int fd = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return ErrnoError(errno, "open directory");
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(fd), ::closedir);
-  if (!dir) {
-    const int err = errno;
-    ::close(fd);
-    return ErrnoError(err, "read directory");
-  }
-  std::vector<std::string> names;
-  while (dirent* entry = ::readdir(dir.get())) {
-    const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
-  }
-  return names;
-}
 
 bool IsOpaqueAt(const std::string& path) {
   sys::UniqueFd fd(::open(path.c_str(), kDirectoryFlags));
@@ -74,7 +57,7 @@ std::set<std::string> NamesBelow(const Lowers& lowers) {
   std::set<std::string> hidden;
   for (const std::string& lower : lowers) {
     sys::UniqueFd fd(::open(lower.c_str(), kDirectoryFlags));
-    Result<std::vector<std::string>> here = fd.valid() ? NamesIn(fd.get()) : std::vector<std::string>();
+    Result<std::vector<std::string>> here = fd.valid() ? sys::NamesIn(fd.get()) : std::vector<std::string>();
     if (!here.ok()) continue;
     for (const std::string& name : *here) {
       struct stat info {};
@@ -105,7 +88,7 @@ class Walk {
       out_.truncated = true;
       return found;
     }
-    ASSIGN_OR_RETURN_WITH(std::vector<std::string> names, NamesIn(fd), "/" + Printable(path, 300));
+    ASSIGN_OR_RETURN_WITH(std::vector<std::string> names, sys::NamesIn(fd), "/" + Printable(path, 300));
     const bool opaque = image::IsOpaque(fd);
     const Lowers none;
     for (const std::string& name : names) {

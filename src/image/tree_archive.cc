@@ -1,6 +1,5 @@
 #include "image/tree_archive.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/magic.h>
@@ -16,6 +15,7 @@
 
 #include "base/strings.h"
 #include "image/whiteouts.h"
+#include "sys/rooted.h"
 #include "sys/unique_fd.h"
 
 namespace davit::image {
@@ -41,27 +41,6 @@ constexpr std::array<unsigned long, 13> kKernelFilesystems = {PROC_SUPER_MAGIC,
                                                               0x62656572 /* configfs */,
                                                               0x19800202 /* mqueue */,
                                                               0xde5e81e4 /* efivarfs */};
-
-Result<std::vector<std::string>> NamesIn(int directory) {
-  const int fd = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);  // a place in it of its own
-  if (fd < 0) return ErrnoError(errno, "open directory");
-  std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(fd), ::closedir);
-  if (!dir) {
-    const int err = errno;
-    ::close(fd);
-    return ErrnoError(err, "read directory");
-  }
-  std::vector<std::string> names;
-  errno = 0;
-  while (dirent* entry = ::readdir(dir.get())) {
-    const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
-    errno = 0;
-  }
-  if (errno != 0) return ErrnoError(errno, "read directory");
-  std::sort(names.begin(), names.end());  // the same tree is the same tar
-  return names;
-}
 
 bool IsKept(std::string_view name) {
   if (name.starts_with("user.overlay.")) return false;
@@ -135,7 +114,7 @@ bool TreeArchive::IsLeftOut(int directory, const std::string& base, const struct
   if (!S_ISDIR(info.st_mode)) return false;
   sys::UniqueFd fd(::openat(directory, base.c_str(), kDirectoryFlags));
   Result<std::vector<std::string>> names =
-      fd.valid() ? NamesIn(fd.get()) : Result<std::vector<std::string>>(NotFound(""));
+      fd.valid() ? sys::NamesIn(fd.get()) : Result<std::vector<std::string>>(NotFound(""));
   return names.ok() && names->empty();
 }
 
@@ -203,7 +182,7 @@ Status TreeArchive::Directory(int fd, const std::string& name, const std::string
 }
 
 Status TreeArchive::Content(int fd, const std::string& name, const std::string& path) {
-  ASSIGN_OR_RETURN_WITH(std::vector<std::string> names, NamesIn(fd), Printable(name, 300));
+  ASSIGN_OR_RETURN_WITH(std::vector<std::string> names, sys::NamesIn(fd), Printable(name, 300));
   for (const std::string& base : names) {
     Status status = Entry(fd, base, Join(name, base), Join(path, base));
     // Gone since the directory was read, as files of a running container come and go.

@@ -1,12 +1,15 @@
 #include "sys/rooted.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <memory>
 
 #include "base/strings.h"
 
@@ -118,6 +121,27 @@ Result<std::string> ReadFileInRoot(int root_fd, const std::string& path, size_t 
 
 Result<UniqueFd> MakeDirectoriesInRoot(int root_fd, const std::string& path, unsigned mode) {
   return MakeDirectoriesLimited(root_fd, path, mode, kMaxLinks);
+}
+
+Result<std::vector<std::string>> NamesIn(int directory) {
+  const int fd = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);  // a place in it of its own
+  if (fd < 0) return ErrnoError(errno, "open directory");
+  std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(fd), ::closedir);
+  if (!dir) {
+    const int err = errno;
+    ::close(fd);
+    return ErrnoError(err, "read directory");
+  }
+  std::vector<std::string> names;
+  errno = 0;
+  while (dirent* entry = ::readdir(dir.get())) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+    errno = 0;
+  }
+  if (errno != 0) return ErrnoError(errno, "read directory");
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 }  // namespace davit::sys

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "sys/unique_fd.h"
@@ -17,5 +18,7 @@ Result<UniqueFd> OpenBeneath(int root_fd, const std::string& path, int flags);
 Result<std::string> ReadFileInRoot(int root_fd, const std::string& path, size_t max_bytes);
 // mkdir -p in root; returns the last directory. Symlinks on the way are followed inside the root.
 Result<UniqueFd> MakeDirectoriesInRoot(int root_fd, const std::string& path, unsigned mode);
+// The names in an open directory, sorted, without "." and "..". Its place in the directory does not move.
+Result<std::vector<std::string>> NamesIn(int directory);
 
 }  // namespace davit::sys

@@ -87,6 +87,19 @@ TEST_F(RootfsTest, LinkLoopsEnd) {
   EXPECT_FALSE(MakeDirectoriesInRoot(root_.get(), "grow/y", 0755).ok());
 }
 
+TEST_F(RootfsTest, NamesAreSortedAndCanBeReadAgain) {
+  for (const char* name : {"names/b", "names/a", "names/.c"}) {
+    ASSERT_TRUE(MakeDirectoriesInRoot(root_.get(), name, 0755).ok());
+  }
+  auto directory = OpenInRoot(root_.get(), "names", O_RDONLY | O_DIRECTORY);
+  ASSERT_TRUE(directory.ok());
+  const std::vector<std::string> all = {".c", "a", "b"};
+  EXPECT_EQ(*NamesIn(directory->get()), all);
+  EXPECT_EQ(*NamesIn(directory->get()), all);
+  auto file = OpenInRoot(root_.get(), "etc/passwd", O_RDONLY);
+  EXPECT_FALSE(NamesIn(file->get()).ok());
+}
+
 TEST_F(RootfsTest, BeneathGoesThroughNoLinkAndNotUp) {
   Link("etc", "link");
   Link("etc/passwd", "file");

@@ -51,7 +51,8 @@ def fetch_source(package: str, work: Path) -> Path:
     source_lists(work / "sources")
     (work / "lists/partial").mkdir(parents=True)
     options = ["-o", "Dir::Etc::sourcelist=/dev/null", "-o", f"Dir::Etc::sourceparts={work}/sources",
-               "-o", f"Dir::State::lists={work}/lists", "-o", "APT::Sandbox::User=root"]
+               "-o", f"Dir::State::lists={work}/lists", "-o", "APT::Sandbox::User=root",
+               "-o", "Acquire::Retries=5"]
     run(["apt-get", *options, "update", "-q"])
     run(["apt-get", *options, "source", "-q", "--download-only", package], cwd=work)
     descriptions = list(work.glob("*.dsc"))

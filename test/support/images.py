@@ -136,11 +136,11 @@ def nginx_entries(port: int) -> list[Entry]:
     if not program.exists():
         with tempfile.TemporaryDirectory(prefix="davit-nginx-") as work:
             Path(work).chmod(0o755)
-            download = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "nginx"]
+            download = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=5", "download", "nginx"]
             try:
                 run(download, cwd=work)
             except FixtureError:  # no package lists here, or stale ones
-                run(["apt-get", "-q", "update"])
+                run(["apt-get", "-q", "-o", "Acquire::Retries=5", "update"])
                 run(download, cwd=work)
             [package] = Path(work).glob("nginx_*.deb")
             run(["dpkg-deb", "-x", str(package), str(unpacked)])
