@@ -108,13 +108,13 @@ std::optional<std::string> CrioInspection(std::string_view path, const engine::S
   // is before the container is made, and after a refusal not again for a long time: so records in the phase
   // "creating" count too. A pid of 0 it asks for again.
   if (Result<ContainerId> container = ContainerId::Parse(id); container.ok()) {
-    if (auto found = snapshot.containers.find(*container); found != snapshot.containers.end()) {
-      auto pod = snapshot.pods.find(found->second->pod);
-      return pod == snapshot.pods.end() ? std::nullopt : std::optional(Container(*found->second, *pod->second, root));
+    if (auto found = snapshot.containers().find(*container); found != snapshot.containers().end()) {
+      auto pod = snapshot.pods().find(found->second->pod);
+      return pod == snapshot.pods().end() ? std::nullopt : std::optional(Container(*found->second, *pod->second, root));
     }
   }
   if (Result<PodId> pod = PodId::Parse(id); pod.ok()) {
-    if (auto found = snapshot.pods.find(*pod); found != snapshot.pods.end()) return Pod(*found->second, snapshot);
+    if (auto found = snapshot.pods().find(*pod); found != snapshot.pods().end()) return Pod(*found->second, snapshot);
   }
   return std::nullopt;
 }

@@ -32,8 +32,8 @@ class CrioInspectionTest : public ::testing::Test {
   }
   boost::json::object Ask(const std::string& path) {
     engine::Snapshot snapshot;
-    snapshot.pods[pod_.id] = std::make_shared<const pod::PodRecord>(pod_);
-    snapshot.containers[container_.id] = std::make_shared<const container::ContainerRecord>(container_);
+    snapshot.Put(std::make_shared<const pod::PodRecord>(pod_));
+    snapshot.Put(std::make_shared<const container::ContainerRecord>(container_));
     std::optional<std::string> body = CrioInspection(path, snapshot, "/var/lib/davit", true);
     return body ? boost::json::parse(*body).as_object() : boost::json::object();
   }

@@ -47,7 +47,7 @@ class EventStreamTest : public ::testing::Test {
     if (label_bytes > 0) pod->spec.annotations["a"] = std::string(label_bytes, 'x');
     engine::Snapshot none;
     engine::Snapshot some;
-    some.pods[pod->id] = pod;
+    some.Put(pod);
     log_.Note(none, some, pod->id);
     log_.Note(some, none, pod->id);
     log_.Deliver();

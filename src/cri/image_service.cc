@@ -58,7 +58,7 @@ image::ImageList Wanted(const image::Images& images, const v1::ImageFilter& filt
 // its garbage collection would take them.
 std::set<std::string> KeptImages(const engine::Snapshot& view) {
   std::set<std::string> kept;
-  for (const auto& [id, record] : view.containers) {
+  for (const auto& [id, record] : view.containers()) {
     if (engine::IsStandalone(*record)) kept.insert(record->image_id);
   }
   return kept;

@@ -28,7 +28,7 @@ Result<std::vector<typename Records::mapped_type>> Wanted(const engine::Engine& 
 RuntimeService::Reactor* RuntimeService::ListPodSandbox(Context* context, const v1::ListPodSandboxRequest* request,
                                                         v1::ListPodSandboxResponse* response) {
   const engine::SnapshotPtr view = engine_.View();
-  Result<std::vector<engine::PodPtr>> pods = Wanted(engine_, request->filter(), view->pods);
+  Result<std::vector<engine::PodPtr>> pods = Wanted(engine_, request->filter(), view->pods());
   if (!pods.ok()) return Answer(context, pods.status());
   for (const engine::PodPtr& record : *pods) *response->add_items() = ToPodSandbox(*record);
   return Answer(context, {});
@@ -38,7 +38,7 @@ RuntimeService::Reactor* RuntimeService::ListPodSandbox(Context* context, const 
     Context*, const v1::StreamPodSandboxesRequest* request) {
   using Stream = ListStream<v1::StreamPodSandboxesResponse, engine::PodPtr>;
   const engine::SnapshotPtr view = engine_.View();
-  Result<std::vector<engine::PodPtr>> pods = Wanted(engine_, request->filter(), view->pods);
+  Result<std::vector<engine::PodPtr>> pods = Wanted(engine_, request->filter(), view->pods());
   if (!pods.ok()) return new RefusedStream<v1::StreamPodSandboxesResponse>(pods.status());
   return Stream::Start(std::move(*pods), [](const engine::PodPtr& record, v1::StreamPodSandboxesResponse* message) {
     *message->add_pod_sandboxes() = ToPodSandbox(*record);
@@ -48,7 +48,7 @@ RuntimeService::Reactor* RuntimeService::ListPodSandbox(Context* context, const 
 RuntimeService::Reactor* RuntimeService::ListContainers(Context* context, const v1::ListContainersRequest* request,
                                                         v1::ListContainersResponse* response) {
   const engine::SnapshotPtr view = engine_.View();
-  Result<std::vector<engine::ContainerPtr>> containers = Wanted(engine_, request->filter(), view->containers);
+  Result<std::vector<engine::ContainerPtr>> containers = Wanted(engine_, request->filter(), view->containers());
   if (!containers.ok()) return Answer(context, containers.status());
   for (const engine::ContainerPtr& record : *containers) *response->add_containers() = ToContainer(*record);
   return Answer(context, {});
@@ -58,7 +58,7 @@ RuntimeService::Reactor* RuntimeService::ListContainers(Context* context, const 
     Context*, const v1::StreamContainersRequest* request) {
   using Stream = ListStream<v1::StreamContainersResponse, engine::ContainerPtr>;
   const engine::SnapshotPtr view = engine_.View();
-  Result<std::vector<engine::ContainerPtr>> containers = Wanted(engine_, request->filter(), view->containers);
+  Result<std::vector<engine::ContainerPtr>> containers = Wanted(engine_, request->filter(), view->containers());
   if (!containers.ok()) return new RefusedStream<v1::StreamContainersResponse>(containers.status());
   return Stream::Start(std::move(*containers),
                        [](const engine::ContainerPtr& record, v1::StreamContainersResponse* message) {

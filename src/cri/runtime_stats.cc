@@ -16,7 +16,7 @@ constexpr size_t kMetricsBatch = 8;
 std::vector<engine::ContainerPtr> Running(const engine::Engine& engine, const engine::Snapshot& view,
                                           const v1::ContainerStatsFilter& filter) {
   std::vector<engine::ContainerPtr> found;
-  for (const auto& [id, record] : view.containers) {
+  for (const auto& [id, record] : view.containers()) {
     if (record->phase == container::Phase::kRunning && Shown(engine, *record) && Matches(filter, *record))
       found.push_back(record);
   }
@@ -26,7 +26,7 @@ std::vector<engine::ContainerPtr> Running(const engine::Engine& engine, const en
 std::vector<engine::PodPtr> Ready(const engine::Engine& engine, const engine::Snapshot& view,
                                   const v1::PodSandboxStatsFilter& filter) {
   std::vector<engine::PodPtr> found;
-  for (const auto& [id, record] : view.pods) {
+  for (const auto& [id, record] : view.pods()) {
     if (record->phase == pod::Phase::kReady && Shown(engine, *record) && Matches(filter, *record))
       found.push_back(record);
   }

@@ -97,7 +97,7 @@ StandaloneService::Reactor* StandaloneService::ListPods(Context* context, const 
     *response->add_pods() = ToPod(**pod);
   }
   if (!request->pods().empty()) return Answer(context, {});
-  for (const auto& [id, pod] : view->pods) {
+  for (const auto& [id, pod] : view->pods()) {
     if (engine::Listed(*pod)) *response->add_pods() = ToPod(*pod);
   }
   return Answer(context, {});
@@ -222,13 +222,13 @@ StandaloneService::Reactor* StandaloneService::ListContainers(Context* context,
     add(**record);
   }
   if (request->containers().empty()) {
-    for (const auto& [id, record] : view->containers) {
+    for (const auto& [id, record] : view->containers()) {
       if (engine::Listed(*record)) add(*record);
     }
   }
   for (const PodId& id : pods) {
-    auto pod = view->pods.find(id);
-    if (pod != view->pods.end()) *response->add_pods() = ToPod(*pod->second);
+    auto pod = view->pods().find(id);
+    if (pod != view->pods().end()) *response->add_pods() = ToPod(*pod->second);
   }
   return Answer(context, {});
 }

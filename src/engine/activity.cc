@@ -33,7 +33,7 @@ Stage StageOf(const ContainerRecord* record) {
 }
 
 template <class Id, class Ptr>
-const typename Ptr::element_type* Find(const std::map<Id, Ptr>& records, const Id& id) {
+const typename Ptr::element_type* Find(const PersistentMap<Id, Ptr>& records, const Id& id) {
   auto it = records.find(id);
   return it == records.end() ? nullptr : it->second.get();
 }
@@ -62,8 +62,8 @@ std::map<std::string, std::string> AttributesOf(const ContainerRecord& record) {
 }
 
 void ActivityLog::Note(const Snapshot& before, const Snapshot& after, const ContainerId& id) {
-  const ContainerRecord* old = Find(before.containers, id);
-  const ContainerRecord* now = Find(after.containers, id);
+  const ContainerRecord* old = Find(before.containers(), id);
+  const ContainerRecord* now = Find(after.containers(), id);
   const ContainerRecord* record = now != nullptr ? now : old;
   if (record == nullptr) return;
   auto add = [&](const char* action, const std::map<std::string, std::string>& more = {}) {
@@ -88,8 +88,8 @@ void ActivityLog::Note(const Snapshot& before, const Snapshot& after, const Cont
 
 void ActivityLog::Note(const Snapshot& before, const Snapshot& after, const PodId& id) {
   using pod::Phase;
-  const pod::PodRecord* old = Find(before.pods, id);
-  const pod::PodRecord* now = Find(after.pods, id);
+  const pod::PodRecord* old = Find(before.pods(), id);
+  const pod::PodRecord* now = Find(after.pods(), id);
   const pod::PodRecord* record = now != nullptr ? now : old;
   if (record == nullptr || record->spec.implicit) return;
   auto add = [&](const char* action) {

@@ -16,11 +16,11 @@ class ActivityLogTest : public ::testing::Test {
   void Change(const std::function<void(ContainerRecord&)>& change) {
     Snapshot after = now_;
     if (change) {
-      ContainerRecord record = now_.containers.count(id_) != 0 ? *now_.containers[id_] : Fresh();
+      ContainerRecord record = now_.containers().count(id_) != 0 ? *now_.containers().at(id_) : Fresh();
       change(record);
-      after.containers[id_] = std::make_shared<const ContainerRecord>(record);
+      after.Put(std::make_shared<const ContainerRecord>(record));
     } else {
-      after.containers.erase(id_);
+      after.Erase(id_);
     }
     log_.Note(now_, after, id_);
     now_ = after;

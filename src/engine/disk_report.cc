@@ -37,7 +37,7 @@ std::map<std::string, Users> UsersOfLayers(const std::vector<image::ImageRecord>
       users[layer].pinned = users[layer].pinned || image.pinned;
     }
   }
-  for (const auto& [id, record] : view.containers) {
+  for (const auto& [id, record] : view.containers()) {
     for (const std::string& layer : record->layers) users[layer].containers.insert(id.str());
     for (const auto& [mount, volume] : record->image_volumes) {
       for (const std::string& layer : volume.layers) users[layer].containers.insert(id.str());
@@ -48,7 +48,7 @@ std::map<std::string, Users> UsersOfLayers(const std::vector<image::ImageRecord>
 
 uint32_t ContainersOf(const std::string& image, const Snapshot& view) {
   uint32_t count = 0;
-  for (const auto& [id, record] : view.containers) {
+  for (const auto& [id, record] : view.containers()) {
     const auto& volumes = record->image_volumes;
     const bool mounted =
         std::any_of(volumes.begin(), volumes.end(), [&](const auto& v) { return v.second.image_id == image; });
@@ -85,8 +85,8 @@ void AddContainer(DiskReport& report, const Snapshot& view, const store::OwnedBy
   container.disk = part.disk;
   container.lower_bound = part.lower_bound;
   Result<ContainerId> id = ContainerId::Parse(part.name);
-  auto found = id.ok() ? view.containers.find(*id) : view.containers.end();
-  if (found == view.containers.end()) {  // of no container that is known
+  auto found = id.ok() ? view.containers().find(*id) : view.containers().end();
+  if (found == view.containers().end()) {  // of no container that is known
     report.parts.push_back(
         {store::OwnerName(store::Owner::kUnknown), "containers/" + part.name, part.disk, part.lower_bound});
     return;
@@ -97,7 +97,7 @@ void AddContainer(DiskReport& report, const Snapshot& view, const store::OwnedBy
   }
   container.name = found->second->spec.name;
   container.exited = found->second->phase == container::Phase::kExited;
-  if (auto pod = view.pods.find(found->second->pod); pod != view.pods.end()) {
+  if (auto pod = view.pods().find(found->second->pod); pod != view.pods().end()) {
     container.pod_name = pod->second->spec.name;
     container.pod_namespace = pod->second->spec.namespace_name;
   }

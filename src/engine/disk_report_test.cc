@@ -37,8 +37,8 @@ struct Node {
     record->spec.name = "main";
     record->image_id = DigestOf('1').ToString();
     record->layers = {DigestOf(layer).ToString()};
-    view.pods[pod->id] = pod;
-    view.containers[record->id] = record;
+    view.Put(pod);
+    view.Put(record);
     return record->id.str();
   }
 };

@@ -174,14 +174,14 @@ void Engine::State::Post(const std::string& pod, std::function<void()> task) {
 
 PodPtr Engine::State::Pod(const PodId& id) const {
   SnapshotPtr view = View();
-  auto it = view->pods.find(id);
-  return it == view->pods.end() ? nullptr : it->second;
+  auto it = view->pods().find(id);
+  return it == view->pods().end() ? nullptr : it->second;
 }
 
 ContainerPtr Engine::State::Container(const ContainerId& id) const {
   SnapshotPtr view = View();
-  auto it = view->containers.find(id);
-  return it == view->containers.end() ? nullptr : it->second;
+  auto it = view->containers().find(id);
+  return it == view->containers().end() ? nullptr : it->second;
 }
 
 container::PodEnvironment Engine::State::EnvironmentFor(const pod::PodRecord& pod) const {

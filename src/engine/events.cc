@@ -52,7 +52,7 @@ EventLog::EventLog(EventOptions options) : options_(std::move(options)) {}
 
 void EventLog::Begin(const Snapshot& loaded) {
   std::lock_guard lock(mutex_);
-  for (const auto& [id, record] : loaded.pods) {
+  for (const auto& [id, record] : loaded.pods()) {
     // One that was being removed was known to clients before: its end is news.
     pods_[id] = record->phase == pod::Phase::kRemoving ? Stage::kExited : StageOf(*record);
   }
@@ -98,31 +98,31 @@ EventLog::Stage EventLog::StageOf(const pod::PodRecord& record) const {
 }
 
 void EventLog::Note(const Snapshot& before, const Snapshot& after, const ContainerId& id) {
-  auto old = before.containers.find(id);
-  auto now = after.containers.find(id);
-  Stage from = old == before.containers.end() ? Stage::kNone : StageOf(*old->second);
-  Stage to = now == after.containers.end() ? Stage::kNone : StageOf(*now->second);
+  auto old = before.containers().find(id);
+  auto now = after.containers().find(id);
+  Stage from = old == before.containers().end() ? Stage::kNone : StageOf(*old->second);
+  Stage to = now == after.containers().end() ? Stage::kNone : StageOf(*now->second);
   if (from == to) return;
-  const ContainerPtr& record = now == after.containers.end() ? old->second : now->second;
-  auto pod = after.pods.find(record->pod);
+  const ContainerPtr& record = now == after.containers().end() ? old->second : now->second;
+  auto pod = after.pods().find(record->pod);
   std::lock_guard lock(mutex_);
-  Emit(from, to, id.str(), pod == after.pods.end() ? nullptr : pod->second, after);
+  Emit(from, to, id.str(), pod == after.pods().end() ? nullptr : pod->second, after);
 }
 
 void EventLog::Note(const Snapshot& before, const Snapshot& after, const PodId& id) {
-  auto old = before.pods.find(id);
-  auto now = after.pods.find(id);
+  auto old = before.pods().find(id);
+  auto now = after.pods().find(id);
   std::lock_guard lock(mutex_);
   auto known = pods_.find(id);
   Stage from = known == pods_.end() ? Stage::kNone : known->second;
-  Stage to = now == after.pods.end() ? Stage::kNone : StageOf(*now->second);
-  if (now == after.pods.end()) {
+  Stage to = now == after.pods().end() ? Stage::kNone : StageOf(*now->second);
+  if (now == after.pods().end()) {
     pods_.erase(id);
   } else {
     pods_[id] = to;
   }
   if (from == to) return;
-  Emit(from, to, id.str(), now == after.pods.end() ? old->second : now->second, after);
+  Emit(from, to, id.str(), now == after.pods().end() ? old->second : now->second, after);
 }
 
 // Every step on the way is told, also where a record took two at once: clients count on the order.

@@ -53,8 +53,8 @@ void WriteProcess(MetricsText& out, double started_at) {
 void WriteObjects(MetricsText& out, const Snapshot& view) {
   std::array<uint64_t, 5> pods{};
   std::array<uint64_t, 5> containers{};
-  for (const auto& [id, record] : view.pods) ++pods.at(static_cast<size_t>(record->phase));
-  for (const auto& [id, record] : view.containers) ++containers.at(static_cast<size_t>(record->phase));
+  for (const auto& [id, record] : view.pods()) ++pods.at(static_cast<size_t>(record->phase));
+  for (const auto& [id, record] : view.containers()) ++containers.at(static_cast<size_t>(record->phase));
   static constexpr std::array<std::string_view, 5> kPodPhases = {"creating", "ready", "stopping", "not_ready",
                                                                  "removing"};
   static constexpr std::array<std::string_view, 5> kContainerPhases = {"creating", "created", "running", "exited",

@@ -17,13 +17,13 @@ std::string Lower(std::string text) {
 
 NameIndex::NameIndex(SnapshotPtr view) : view_(std::move(view)) {
   std::map<PodId, std::vector<std::string>> names;
-  for (const auto& [id, container] : view_->containers) {
-    auto pod = view_->pods.find(container->pod);
-    if (pod == view_->pods.end() || !pod->second->spec.standalone) continue;
+  for (const auto& [id, container] : view_->containers()) {
+    auto pod = view_->pods().find(container->pod);
+    if (pod == view_->pods().end() || !pod->second->spec.standalone) continue;
     names[container->pod].push_back(Lower(container->spec.name));
     names[container->pod].push_back(id.str().substr(0, kShortId));
   }
-  for (const auto& [id, pod] : view_->pods) {
+  for (const auto& [id, pod] : view_->pods()) {
     if (pod->spec.standalone && pod->phase == pod::Phase::kReady) AddPod(*pod, names[id]);
   }
 }

@@ -24,12 +24,12 @@ class NameIndexTest : public ::testing::Test {
     record->spec.standalone = true;
     record->hostname = "host-" + name;
     record->endpoints = std::move(endpoints);
-    snapshot_.pods[record->id] = record;
+    snapshot_.Put(record);
     auto container = std::make_shared<container::ContainerRecord>();
     container->id = ContainerId::Mint();
     container->pod = record->id;
     container->spec.name = name;
-    snapshot_.containers[container->id] = container;
+    snapshot_.Put(container);
     last_container_ = container->id;
     return record->id;
   }

@@ -27,7 +27,7 @@ std::string Describe(const pod::PodRecord& record) { return record.spec.name + "
 
 std::vector<NetworkMember> MembersOf(const Snapshot& view, const std::string& name) {
   std::vector<NetworkMember> members;
-  for (const auto& [id, record] : view.pods) {
+  for (const auto& [id, record] : view.pods()) {
     if (record->phase != pod::Phase::kReady) continue;
     for (const pod::AttachedEndpoint& endpoint : record->endpoints) {
       if (endpoint.network == name) members.push_back({id, endpoint});
@@ -38,7 +38,7 @@ std::vector<NetworkMember> MembersOf(const Snapshot& view, const std::string& na
 
 std::vector<PodPtr> HoldersOf(const Snapshot& view, const std::string& name) {
   std::vector<PodPtr> holders;
-  for (const auto& [id, record] : view.pods) {
+  for (const auto& [id, record] : view.pods()) {
     if (!record->spec.standalone || record->attachment.empty()) continue;
     Result<network::Attachment> attachment = network::Attachment::Parse(record->attachment);
     if (!attachment.ok()) continue;

@@ -87,7 +87,7 @@ void Engine::State::PodVerb(const std::string& text, const std::string& verb, St
 
 Result<pod::PodRecord> Engine::State::IntendPod(const PodId& id, const pod::PodSpec& spec) {
   const SnapshotPtr view = View();
-  for (const auto& [other, record] : view->pods) {
+  for (const auto& [other, record] : view->pods()) {
     // One that is only waiting to be taken away (its network is stuck, say) must not keep the name.
     if (record->phase == pod::Phase::kRemoving) continue;
     if (Identity(record->spec) == Identity(spec)) {
@@ -146,7 +146,7 @@ Status Engine::State::PlanSelinuxLevel(pod::PodRecord& record) {
   std::lock_guard lock(levels_lock);
   std::set<std::string> taken = levels_picked;
   const SnapshotPtr view = View();
-  for (const auto& [id, other] : view->pods) taken.insert(other->selinux_level);
+  for (const auto& [id, other] : view->pods()) taken.insert(other->selinux_level);
   std::random_device device;
   auto random = [&device](uint32_t below) { return std::uniform_int_distribution<uint32_t>(0, below - 1)(device); };
   ASSIGN_OR_RETURN(record.selinux_level, container::PickSelinuxLevel(taken, random));
@@ -287,7 +287,7 @@ Status Engine::State::RemoveStrays(const pod::PodRecord& pod) {
   const SnapshotPtr view = View();
   ASSIGN_OR_RETURN(std::vector<ContainerId> there, containers->ListDirectories());
   for (const ContainerId& id : there) {
-    if (view->containers.count(id) != 0) continue;
+    if (view->containers().count(id) != 0) continue;
     std::string cgroup = sys::ChildCgroup(pod.cgroup, "davit-" + id.str());
     // It has the name that was configured when it was made.
     if (const std::string other = sys::ChildCgroup(pod.cgroup, "crio-" + id.str()); sys::CgroupExists(cgroups, other)) {

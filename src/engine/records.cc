@@ -24,11 +24,10 @@ Result<std::unique_ptr<Records>> Records::Load(store::Database& database, EventL
   auto records = std::unique_ptr<Records>(new Records(database, events, activity));
   auto loaded = std::make_shared<Snapshot>();
   // Takes a row that was read; one that was not, or that is another object's, is set aside.
-  auto take = [&](store::Kind kind, store::Record row, auto parsed, auto& into) {
+  auto take = [&](store::Kind kind, store::Record row, auto parsed) {
     if (parsed.ok() && parsed->id.str() != row.id) parsed = DataLoss("it has the id " + Printable(parsed->id.str()));
     if (parsed.ok()) {
-      auto id = parsed->id;  // an assignment evaluates its right side first
-      into[id] = std::make_shared<const std::decay_t<decltype(*parsed)>>(std::move(*parsed));
+      loaded->Put(std::make_shared<const std::decay_t<decltype(*parsed)>>(std::move(*parsed)));
       return;
     }
     LogError("the record of {} {} cannot be read and is left alone with all that it has on this node: {}",
@@ -38,12 +37,12 @@ Result<std::unique_ptr<Records>> Records::Load(store::Database& database, EventL
   ASSIGN_OR_RETURN(std::vector<store::Record> pods, database.LoadAll(store::Kind::kPod));
   for (store::Record& row : pods) {
     Result<pod::PodRecord> parsed = pod::ParsePodRecord(row.body);
-    take(store::Kind::kPod, std::move(row), std::move(parsed), loaded->pods);
+    take(store::Kind::kPod, std::move(row), std::move(parsed));
   }
   ASSIGN_OR_RETURN(std::vector<store::Record> containers, database.LoadAll(store::Kind::kContainer));
   for (store::Record& row : containers) {
     Result<container::ContainerRecord> parsed = container::ParseContainerRecord(row.body);
-    take(store::Kind::kContainer, std::move(row), std::move(parsed), loaded->containers);
+    take(store::Kind::kContainer, std::move(row), std::move(parsed));
   }
   events.Begin(*loaded);
   records->snapshot_ = std::move(loaded);
@@ -55,7 +54,7 @@ SnapshotPtr Records::View() const {
   return SnapshotPtr(snapshot_);
 }
 
-// Copies the two maps of pointers: some microseconds for a full node, and readers keep what they hold.
+// The copy shares all but what changes; readers keep what they hold.
 template <class Id, class Change>
 std::shared_ptr<const Snapshot> Records::Publish(const Id& id, const Change& change) {
   std::shared_ptr<const Snapshot> published;
@@ -82,19 +81,19 @@ std::shared_ptr<const Snapshot> Records::Publish(const Id& id, const Change& cha
 void Records::Publish(const ContainerId& id, const ContainerPtr& now) {
   const std::shared_ptr<const Snapshot> before = Publish(id, [&](Snapshot& next) {
     if (now) {
-      next.containers[id] = now;
+      next.Put(now);
     } else {
-      next.containers.erase(id);
+      next.Erase(id);
     }
   });
   if (!on_container_) return;
-  auto it = before->containers.find(id);
-  on_container_(it == before->containers.end() ? nullptr : it->second, now);
+  auto it = before->containers().find(id);
+  on_container_(it == before->containers().end() ? nullptr : it->second, now);
 }
 
 Status Records::Put(const pod::PodRecord& record) {
   RETURN_IF_ERROR(database_.Put(store::Kind::kPod, record.id.str(), pod::ToText(record), DurabilityOf(record)));
-  Publish(record.id, [&](Snapshot& next) { next.pods[record.id] = std::make_shared<const pod::PodRecord>(record); });
+  Publish(record.id, [&](Snapshot& next) { next.Put(std::make_shared<const pod::PodRecord>(record)); });
   return {};
 }
 
@@ -111,7 +110,7 @@ void Records::Show(const container::ContainerRecord& record) {
 
 Status Records::Erase(const PodId& id) {
   RETURN_IF_ERROR(database_.Delete(store::Kind::kPod, id.str(), store::Durability::kAtomic));
-  Publish(id, [&](Snapshot& next) { next.pods.erase(id); });
+  Publish(id, [&](Snapshot& next) { next.Erase(id); });
   return {};
 }
 

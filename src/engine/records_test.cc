@@ -19,11 +19,11 @@ TEST(RecordsTest, ASnapshotHeldByAReaderDoesNotChange) {
   SnapshotPtr before = records->View();
   pod.phase = pod::Phase::kReady;
   ASSERT_TRUE(records->Put(pod).ok());
-  EXPECT_EQ(before->pods.at(pod.id)->phase, pod::Phase::kCreating);
+  EXPECT_EQ(before->pods().at(pod.id)->phase, pod::Phase::kCreating);
   EXPECT_EQ(records->View().FindPod(pod.id.str()).value()->phase, pod::Phase::kReady);
   ASSERT_TRUE(records->Erase(pod.id).ok());
   EXPECT_FALSE(records->View().FindPod(pod.id.str()).ok());
-  EXPECT_EQ(before->pods.size(), 1u);
+  EXPECT_EQ(before->pods().size(), 1u);
 }
 
 TEST(RecordsTest, WhatWasPutIsLoadedAgain) {
@@ -61,7 +61,7 @@ TEST(RecordsTest, ADamagedRecordCostsItsOwnObjectAndIsKept) {
   Result<std::unique_ptr<Records>> records = Records::Load(*database, events, activity);
   ASSERT_TRUE(records.ok()) << records.status().ToString();
   const SnapshotPtr view = (*records)->View();
-  EXPECT_EQ(view->pods.size(), 1u);
+  EXPECT_EQ(view->pods().size(), 1u);
   EXPECT_TRUE((*records)->View().FindPod(whole.id.str()).ok());
   std::vector<std::string> named;
   for (const Records::Unreadable& row : (*records)->unreadable()) named.push_back(row.id);

@@ -44,22 +44,22 @@ class Countdown {
 Status Engine::State::Recover() {
   SnapshotPtr view = View();
   // One task for each container, then one for its pod, on the pod's strand: in order within a pod.
-  auto countdown = std::make_shared<Countdown>(view->containers.size() + view->pods.size());
-  for (const auto& entry : view->containers) {
+  auto countdown = std::make_shared<Countdown>(view->containers().size() + view->pods().size());
+  for (const auto& entry : view->containers()) {
     ContainerPtr record = entry.second;
     Post(record->pod.str(), [this, record, countdown] {
       RecoverContainer(*record);
       countdown->Down();
     });
   }
-  for (const auto& entry : view->pods) {
+  for (const auto& entry : view->pods()) {
     PodPtr record = entry.second;
     Post(record->id.str(), [this, record, countdown] {
       RecoverPod(*record);
       countdown->Down();
     });
   }
-  bool idle = view->containers.empty() && view->pods.empty();
+  bool idle = view->containers().empty() && view->pods().empty();
   if (!idle && !countdown->Wait(Deadline::After(kStartBudget))) {
     LogWarning("recovery goes on in the background: something is stuck");
   }

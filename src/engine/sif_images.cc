@@ -129,7 +129,7 @@ bool Engine::State::UsesLayer(const std::string& diff_id) const {
     return std::find(list.begin(), list.end(), diff_id) != list.end();
   };
   const SnapshotPtr view = View();
-  for (const auto& [id, record] : view->containers) {
+  for (const auto& [id, record] : view->containers()) {
     if (names(record->layers)) return true;
     for (const auto& [mount, volume] : record->image_volumes) {
       if (names(volume.layers)) return true;

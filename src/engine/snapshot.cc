@@ -1,12 +1,14 @@
 #include "engine/snapshot.h"
 
+#include <algorithm>
+
 #include "base/strings.h"
 
 namespace davit::engine {
 namespace {
 
 template <class IdType, class Ptr>
-Result<Ptr> Find(const std::map<IdType, Ptr>& records, std::string_view text, std::string_view noun,
+Result<Ptr> Find(const PersistentMap<IdType, Ptr>& records, std::string_view text, std::string_view noun,
                  std::string_view field) {
   Status missing = NotFound(std::string(noun) + " \"" + Printable(text) + "\" not found");
   if (text.empty()) return InvalidArgument(std::string(field) + " is empty");
@@ -33,7 +35,7 @@ bool HasName(const pod::PodRecord& record) { return record.spec.standalone && !r
 bool HasName(const container::ContainerRecord& record) { return IsStandalone(record); }
 
 template <class IdType, class Ptr>
-Result<Ptr> FindNamed(const std::map<IdType, Ptr>& records, std::string_view text, std::string_view noun) {
+Result<Ptr> FindNamed(const PersistentMap<IdType, Ptr>& records, std::string_view text, std::string_view noun) {
   if (text.empty()) return InvalidArgument(std::string(noun) + ": the name is empty");
   if (Result<IdType> id = IdType::Parse(text); id.ok()) {
     auto it = records.find(*id);
@@ -57,9 +59,9 @@ Result<Ptr> FindNamed(const std::map<IdType, Ptr>& records, std::string_view tex
 
 }  // namespace
 
-Result<PodPtr> Snapshot::FindNamedPod(std::string_view text) const { return FindNamed(pods, text, "pod"); }
+Result<PodPtr> Snapshot::FindNamedPod(std::string_view text) const { return FindNamed(pods_, text, "pod"); }
 Result<ContainerPtr> Snapshot::FindNamedContainer(std::string_view text) const {
-  return FindNamed(containers, text, "container");
+  return FindNamed(containers_, text, "container");
 }
 
 // A standalone one is there while it is made, too: it was before, and stays if that fails.
@@ -69,19 +71,50 @@ bool Listed(const container::ContainerRecord& record) {
 }
 
 Result<PodPtr> Snapshot::FindPod(std::string_view text) const {
-  return Find(pods, text, "pod sandbox", "pod_sandbox_id");
+  return Find(pods_, text, "pod sandbox", "pod_sandbox_id");
 }
 
 Result<ContainerPtr> Snapshot::FindContainer(std::string_view text) const {
-  return Find(containers, text, "container", "container_id");
+  return Find(containers_, text, "container", "container_id");
 }
 
 std::vector<ContainerPtr> Snapshot::ContainersOf(const PodId& pod) const {
-  std::vector<ContainerPtr> found;
-  for (const auto& [id, record] : containers) {
-    if (record->pod == pod) found.push_back(record);
+  const auto group = by_pod_.find(pod);
+  return group == by_pod_.end() ? std::vector<ContainerPtr>() : *group->second;
+}
+
+void Snapshot::Put(PodPtr pod) {
+  const PodId id = pod->id;
+  pods_.Set(id, std::move(pod));
+}
+
+void Snapshot::Put(ContainerPtr container) {
+  Erase(container->id);
+  const auto group = by_pod_.find(container->pod);
+  auto grown = group == by_pod_.end() ? std::make_shared<std::vector<ContainerPtr>>()
+                                      : std::make_shared<std::vector<ContainerPtr>>(*group->second);
+  grown->insert(std::upper_bound(grown->begin(), grown->end(), container,
+                                 [](const ContainerPtr& a, const ContainerPtr& b) { return a->id < b->id; }),
+                container);
+  by_pod_.Set(container->pod, std::move(grown));
+  const ContainerId id = container->id;
+  containers_.Set(id, std::move(container));
+}
+
+void Snapshot::Erase(const PodId& id) { pods_.Erase(id); }
+
+void Snapshot::Erase(const ContainerId& id) {
+  const auto found = containers_.find(id);
+  if (found == containers_.end()) return;
+  const PodId pod = found->second->pod;
+  auto left = std::make_shared<std::vector<ContainerPtr>>(*by_pod_.at(pod));
+  std::erase_if(*left, [&](const ContainerPtr& one) { return one->id == id; });
+  if (left->empty()) {
+    by_pod_.Erase(pod);
+  } else {
+    by_pod_.Set(pod, std::move(left));
   }
-  return found;
+  containers_.Erase(id);
 }
 
 }  // namespace davit::engine

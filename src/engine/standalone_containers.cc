@@ -38,7 +38,7 @@ std::chrono::seconds GraceOf(const ContainerRecord& record) {
 
 Status CheckName(const Snapshot& view, const std::string& name, const std::string& except) {
   RETURN_IF_ERROR(container::ValidateName(name, "name"));
-  for (const auto& [id, other] : view.containers) {
+  for (const auto& [id, other] : view.containers()) {
     if (IsStandalone(*other) && other->spec.name == name && id.str() != except) {
       return AlreadyExists("the name \"" + name + "\" is in use by container " + id.str());
     }

@@ -49,7 +49,7 @@ Result<PodId> Engine::State::DefinePodNow(const pod::PodSpec& spec) {
   const SnapshotPtr view = View();
   if (!spec.implicit) {
     RETURN_IF_ERROR(container::ValidateName(spec.name, "name"));
-    for (const auto& [id, other] : view->pods) {
+    for (const auto& [id, other] : view->pods()) {
       if (IsStandalone(*other) && !other->spec.implicit && other->spec.name == spec.name) {
         return AlreadyExists("the name \"" + spec.name + "\" is in use by pod " + id.str());
       }

@@ -131,11 +131,11 @@ PodStats Engine::State::StatsOf(const PodPtr& record, const std::vector<Containe
 std::vector<Engine::State::PodQuestion> Engine::State::QuestionsAbout(const std::vector<PodPtr>& pods) {
   SnapshotPtr view = View();
   std::unordered_map<std::string_view, int> users;  // views of the snapshot's records
-  for (const auto& [id, record] : view->pods) {
+  for (const auto& [id, record] : view->pods()) {
     if (record->phase == pod::Phase::kReady) ++users[record->cgroup];
   }
   std::map<PodId, std::vector<ContainerPtr>> running;
-  for (const auto& [id, record] : view->containers) {
+  for (const auto& [id, record] : view->containers()) {
     if (record->phase == container::Phase::kRunning) running[record->pod].push_back(record);
   }
   std::vector<PodQuestion> questions;

@@ -35,10 +35,10 @@ std::string NameMeant(const image::ImageRecord& record, const std::string& text,
 std::vector<std::string> Engine::State::UsersOfImage(const std::string& id) const {
   std::vector<std::string> users;
   const SnapshotPtr view = View();
-  for (const auto& [container, record] : view->containers) {
-    const auto& volumes = record->image_volumes;
+  for (const auto& [container, record] : view->containers()) {
+    const auto& mounts = record->image_volumes;
     const bool mounted =
-        std::any_of(volumes.begin(), volumes.end(), [&](const auto& volume) { return volume.second.image_id == id; });
+        std::any_of(mounts.begin(), mounts.end(), [&](const auto& mount) { return mount.second.image_id == id; });
     if (mounted || record->image_id == id) users.push_back(container.str());
   }
   return users;
@@ -113,7 +113,7 @@ Result<std::vector<Engine::StoredImage>> Engine::StoredImages(const std::vector<
   }
   std::map<std::string, uint32_t> containers;
   const SnapshotPtr view = View();
-  for (const auto& [id, record] : view->containers) {
+  for (const auto& [id, record] : view->containers()) {
     std::set<std::string> used = {record->image_id};
     for (const auto& [mount, volume] : record->image_volumes) used.insert(volume.image_id);
     for (const std::string& image : used) ++containers[image];

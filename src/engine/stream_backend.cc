@@ -65,8 +65,8 @@ class AttachProcess final : public stream::Process {
 
 Result<ContainerPtr> FindAlive(const Records& records, const ContainerId& id) {
   SnapshotPtr view = records.View();
-  auto it = view->containers.find(id);
-  if (it == view->containers.end()) return NotFound("container " + id.str() + " not found");
+  auto it = view->containers().find(id);
+  if (it == view->containers().end()) return NotFound("container " + id.str() + " not found");
   if (it->second->phase != container::Phase::kRunning && it->second->phase != container::Phase::kCreated) {
     return FailedPrecondition("container " + id.Short() + " is not running");
   }
@@ -187,8 +187,8 @@ Result<std::unique_ptr<stream::Process>> StreamBackend::OpenAttach(const stream:
 
 Result<sys::UniqueFd> StreamBackend::OpenPort(const PodId& id, int port) {
   SnapshotPtr view = records_.View();
-  auto it = view->pods.find(id);
-  if (it == view->pods.end()) return NotFound("pod sandbox " + id.str() + " not found");
+  auto it = view->pods().find(id);
+  if (it == view->pods().end()) return NotFound("pod sandbox " + id.str() + " not found");
   if (it->second->phase != pod::Phase::kReady) {
     return FailedPrecondition("pod sandbox " + id.Short() + " is not ready");
   }

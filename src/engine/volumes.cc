@@ -33,7 +33,7 @@ store::VolumeRecord VolumeOf(const std::string& name) {
 std::vector<std::string> Engine::State::UsersOfVolume(const std::string& name) const {
   std::vector<std::string> users;
   const SnapshotPtr view = View();
-  for (const auto& [id, record] : view->containers) {
+  for (const auto& [id, record] : view->containers()) {
     const auto& mounts = record->spec.mounts;
     if (std::any_of(mounts.begin(), mounts.end(), [&](const container::Mount& m) { return m.volume == name; })) {
       users.push_back(id.str());
@@ -126,7 +126,7 @@ Result<std::vector<Engine::Volume>> Engine::Volumes(const std::vector<std::strin
   // Each container once, not once for each volume.
   std::map<std::string, std::vector<std::string>> users;
   const SnapshotPtr view = View();
-  for (const auto& [id, record] : view->containers) {
+  for (const auto& [id, record] : view->containers()) {
     for (const container::Mount& mount : record->spec.mounts) {
       if (mount.volume.empty()) continue;
       std::vector<std::string>& ids = users[mount.volume];
