@@ -224,8 +224,9 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   raw->started_at = WallNanos();
   ASSIGN_OR_RETURN(raw->cgroups, sys::CgroupLayout::Detect());
   ASSIGN_OR_RETURN(raw->systemd_cgroups, UseSystemdCgroups(config.runtime.cgroup_driver, LookForSystemd()));
-  raw->cgroup_stats = std::make_unique<sys::CgroupStatsReader>(raw->cgroups);
   ASSIGN_OR_RETURN(const sys::DescriptorLimit descriptors, sys::RaiseDescriptorLimit());
+  // A container has up to nine, and its pod as many.
+  raw->cgroup_stats = std::make_unique<sys::CgroupStatsReader>(raw->cgroups, descriptors.now / 8);
   // Orphans of monitors and inits are ours to reap: PID 1 of some machines takes seconds.
   RETURN_IF_ERROR(sys::BecomeSubreaper());
   RETURN_IF_ERROR(MakePrivateDirectory(config.root));

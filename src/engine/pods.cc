@@ -258,6 +258,7 @@ Status Engine::State::StopPodNow(const PodId& id) {
   ASSIGN_OR_RETURN(record, sandboxes->Stop(record, Deadline::After(kVerbBudget)));
   record.phase = pod::Phase::kNotReady;
   RETURN_IF_ERROR(records->Put(record));
+  cgroup_stats->Forget(record.cgroup);
   FaultPoint("pod.stop.done");
   if (!record.attachment.empty()) RetryDetachLater(id);
   return {};
@@ -279,6 +280,7 @@ Status Engine::State::RemovePodNow(const PodId& id) {
   FaultPoint("pod.remove.containers");
   RETURN_IF_ERROR(RemoveStrays(record));
   RETURN_IF_ERROR(sandboxes->Destroy(record, Deadline::After(kVerbBudget)));
+  cgroup_stats->Forget(record.cgroup);
   FaultPoint("pod.remove.destroyed");
   return records->Erase(id);
 }

@@ -421,6 +421,9 @@ Status Engine::State::RemoveStandaloneNow(const ContainerId& id, bool force, boo
 
 void Engine::State::OnContainerChange(const ContainerPtr& before, const ContainerPtr& now) {
   waits.Note(before, now);
+  if (before && before->phase == Phase::kRunning && !(now && now->phase == Phase::kRunning)) {
+    cgroup_stats->Forget(before->cgroup);
+  }
   if (!before || !now || !IsStandalone(*now)) return;
   const bool runs = now->phase == Phase::kRunning;
   if (runs && before->phase != Phase::kRunning && now->spec.standalone->health) {

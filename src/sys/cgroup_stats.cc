@@ -29,25 +29,14 @@ constexpr size_t kMaxDevices = 256;
 class Files {
  public:
   // Views: of `this` until the next call.
-  Files(const std::string& mount_point, const std::string& cgroup) : path_(mount_point) {
-    path_.reserve(mount_point.size() + cgroup.size() + 64);
-    path_ += cgroup;
-    path_ += '/';
-    directory_ = path_.size();
-  }
+  Files(const std::string& mount_point, const std::string& cgroup, CgroupFiles& open)
+      : open_(open), directory_(mount_point + cgroup) {}
 
   // nullopt for a file that is not there, cannot be read now or is larger than the buffer.
   std::optional<std::string_view> Read(std::string_view name) {
-    path_.resize(directory_);
-    path_ += name;
-    UniqueFd fd(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd.valid()) return std::nullopt;
-    ssize_t n = 0;
-    do {
-      n = ::read(fd.get(), buffer_.data(), buffer_.size());
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 || static_cast<size_t>(n) == buffer_.size()) return std::nullopt;
-    return std::string_view(buffer_.data(), static_cast<size_t>(n));
+    const std::optional<size_t> size = open_.Read(directory_, name, buffer_);
+    if (!size) return std::nullopt;
+    return std::string_view(buffer_.data(), *size);
   }
 
   // nullopt for "max" too.
@@ -65,8 +54,8 @@ class Files {
   }
 
  private:
-  std::string path_;
-  size_t directory_ = 0;
+  CgroupFiles& open_;
+  const std::string directory_;
   std::array<char, 16384> buffer_;
 };
 
@@ -129,9 +118,9 @@ std::optional<Pressure> ReadPressure(Files& files, std::string_view name) {
   return ParsePressure(*text);
 }
 
-void ReadCpuUsage(const std::string& mount_point, bool v1, const std::string& cgroup, CgroupDetail& detail,
-                  bool everything) {
-  Files files(mount_point, cgroup);
+void ReadCpuUsage(const std::string& mount_point, bool v1, const std::string& cgroup, CgroupFiles& open,
+                  CgroupDetail& detail, bool everything) {
+  Files files(mount_point, cgroup, open);
   if (v1) {
     detail.stats.cpu_usage_nanos = files.Number("cpuacct.usage");
     if (!everything) return;
@@ -147,8 +136,9 @@ void ReadCpuUsage(const std::string& mount_point, bool v1, const std::string& cg
                                                            {"throttled_usec", &detail.cpu_throttled_nanos, 1000}}});
 }
 
-void ReadCpuControl(const std::string& mount_point, bool v1, const std::string& cgroup, CgroupDetail& detail) {
-  Files files(mount_point, cgroup);
+void ReadCpuControl(const std::string& mount_point, bool v1, const std::string& cgroup, CgroupFiles& open,
+                    CgroupDetail& detail) {
+  Files files(mount_point, cgroup, open);
   if (v1) {
     TakePairs(files.Read("cpu.stat"), std::array<Wanted, 3>{{{"nr_periods", &detail.cpu_periods},
                                                              {"nr_throttled", &detail.cpu_throttled_periods},
@@ -293,8 +283,9 @@ std::string DeviceName(const BlockDeviceIo& device) {
   return "/dev/" + std::string(path.substr(path.rfind('/') + 1));
 }
 
-void ReadIo(const std::string& mount_point, bool v1, const std::string& cgroup, CgroupDetail& detail) {
-  Files files(mount_point, cgroup);
+void ReadIo(const std::string& mount_point, bool v1, const std::string& cgroup, CgroupFiles& open,
+            CgroupDetail& detail) {
+  Files files(mount_point, cgroup, open);
   if (v1) {
     TakeBlkio(files.Read("blkio.throttle.io_service_bytes_recursive"), &BlockDeviceIo::read_bytes,
               &BlockDeviceIo::write_bytes, detail.io);
@@ -307,8 +298,8 @@ void ReadIo(const std::string& mount_point, bool v1, const std::string& cgroup, 
 }
 
 void ReadHugepages(const std::string& mount_point, bool v1, const std::string& cgroup,
-                   const std::vector<std::string>& page_sizes, CgroupDetail& detail) {
-  Files files(mount_point, cgroup);
+                   const std::vector<std::string>& page_sizes, CgroupFiles& open, CgroupDetail& detail) {
+  Files files(mount_point, cgroup, open);
   for (const std::string& size : page_sizes) {
     const std::string prefix = "hugetlb." + size;
     std::optional<uint64_t> usage = files.Number(prefix + (v1 ? ".usage_in_bytes" : ".current"));
@@ -402,7 +393,7 @@ CgroupStatsReader::Place CgroupStatsReader::Find(const CgroupLayout& layout, con
   return {};
 }
 
-CgroupStatsReader::CgroupStatsReader(const CgroupLayout& layout)
+CgroupStatsReader::CgroupStatsReader(const CgroupLayout& layout, size_t most_open)
     : cpuacct_(Find(layout, "cpuacct")),
       cpu_(Find(layout, "cpu")),
       memory_(Find(layout, "memory")),
@@ -411,19 +402,21 @@ CgroupStatsReader::CgroupStatsReader(const CgroupLayout& layout)
       hugetlb_(Find(layout, "hugetlb")),
       unified_(layout.unified_mount_point()),
       unified_only_(layout.mode() == CgroupMode::kUnified),
-      page_sizes_(PageSizes()) {
+      page_sizes_(PageSizes()),
+      files_(most_open) {
   // Version 2 counts CPU time without a controller, and calls blkio "io".
   if (cpuacct_.mount_point.empty()) cpuacct_ = cpu_.v1 ? Place{} : cpu_;
   if (io_.mount_point.empty()) io_ = Find(layout, "io");
 }
 
-Status CgroupStatsReader::ReadUsage(const std::string& path, CgroupDetail& detail, bool everything) const {
+Status CgroupStatsReader::ReadUsage(const std::string& path, CgroupFiles& open, CgroupDetail& detail,
+                                    bool everything) const {
   ASSIGN_OR_RETURN(std::string cgroup, CleanCgroupPath(path));
   CgroupStats& stats = detail.stats;
   stats.timestamp = WallNanos();
-  if (!cpuacct_.mount_point.empty()) ReadCpuUsage(cpuacct_.mount_point, cpuacct_.v1, cgroup, detail, everything);
+  if (!cpuacct_.mount_point.empty()) ReadCpuUsage(cpuacct_.mount_point, cpuacct_.v1, cgroup, open, detail, everything);
   if (!memory_.mount_point.empty()) {
-    Files files(memory_.mount_point, cgroup);
+    Files files(memory_.mount_point, cgroup, open);
     if (memory_.v1) {
       ReadMemoryV1(files, detail, everything);
     } else {
@@ -432,7 +425,7 @@ Status CgroupStatsReader::ReadUsage(const std::string& path, CgroupDetail& detai
   }
   // Tasks are for metrics alone, or to find the cgroup where nothing else is counted.
   if (!pids_.mount_point.empty() && (everything || (!stats.cpu_usage_nanos && !stats.memory_usage_bytes))) {
-    Files files(pids_.mount_point, cgroup);
+    Files files(pids_.mount_point, cgroup, open);
     stats.pids = files.Number("pids.current");
     if (everything) detail.pids_limit = files.Number("pids.max");
   }
@@ -440,7 +433,7 @@ Status CgroupStatsReader::ReadUsage(const std::string& path, CgroupDetail& detai
     return NotFound("cgroup " + cgroup + " is not there");
   }
   if (unified_.empty()) return {};
-  Files files(unified_, cgroup);
+  Files files(unified_, cgroup, open);
   if (!unified_only_) {
     // A runtime need not put processes into a hierarchy without controllers; the zeros of an empty cgroup would
     // be an invention.
@@ -456,18 +449,19 @@ Status CgroupStatsReader::ReadUsage(const std::string& path, CgroupDetail& detai
 
 Result<CgroupStats> CgroupStatsReader::Read(const std::string& cgroup) const {
   CgroupDetail detail;
-  RETURN_IF_ERROR(ReadUsage(cgroup, detail, /*everything=*/false));
+  RETURN_IF_ERROR(ReadUsage(cgroup, files_, detail, /*everything=*/false));
   return detail.stats;
 }
 
 Result<CgroupDetail> CgroupStatsReader::ReadDetail(const std::string& cgroup) const {
+  CgroupFiles open(0);
   CgroupDetail detail;
-  RETURN_IF_ERROR(ReadUsage(cgroup, detail, /*everything=*/true));
+  RETURN_IF_ERROR(ReadUsage(cgroup, open, detail, /*everything=*/true));
   ASSIGN_OR_RETURN(std::string clean, CleanCgroupPath(cgroup));
-  if (!cpu_.mount_point.empty()) ReadCpuControl(cpu_.mount_point, cpu_.v1, clean, detail);
-  if (!io_.mount_point.empty()) ReadIo(io_.mount_point, io_.v1, clean, detail);
+  if (!cpu_.mount_point.empty()) ReadCpuControl(cpu_.mount_point, cpu_.v1, clean, open, detail);
+  if (!io_.mount_point.empty()) ReadIo(io_.mount_point, io_.v1, clean, open, detail);
   if (!hugetlb_.mount_point.empty()) {
-    ReadHugepages(hugetlb_.mount_point, hugetlb_.v1, clean, page_sizes_, detail);
+    ReadHugepages(hugetlb_.mount_point, hugetlb_.v1, clean, page_sizes_, open, detail);
   }
   return detail;
 }
@@ -477,6 +471,14 @@ Result<uint64_t> CgroupStatsReader::CountProcesses(const std::string& cgroup) co
   const std::string& mount_point = pids_.mount_point.empty() ? memory_.mount_point : pids_.mount_point;
   ASSIGN_OR_RETURN(UniqueFd directory, Open(mount_point + clean, O_RDONLY | O_DIRECTORY));
   return CountBelow(std::move(directory), kMaxDepth);
+}
+
+void CgroupStatsReader::Forget(const std::string& cgroup) const {
+  Result<std::string> clean = CleanCgroupPath(cgroup);
+  if (!clean.ok() || clean->empty() || *clean == "/") return;
+  for (const std::string& mount_point : {cpuacct_.mount_point, memory_.mount_point, pids_.mount_point, unified_}) {
+    if (!mount_point.empty()) files_.Forget(mount_point + *clean);
+  }
 }
 
 }  // namespace davit::sys

@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "sys/cgroup.h"
+#include "sys/cgroup_files.h"
 
 namespace davit::sys {
 
@@ -95,17 +96,20 @@ struct CgroupDetail {
 // "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull …"; nullopt for a text that is neither.
 std::optional<Pressure> ParsePressure(std::string_view text);
 
-// Knows where on this node each number is. Immutable, any thread; each file is read with one read(2), and
-// parsing allocates nothing.
+// Knows where on this node each number is. Any thread; each file is read with one read(2), and parsing allocates
+// nothing.
 class CgroupStatsReader {
  public:
-  explicit CgroupStatsReader(const CgroupLayout& layout);
+  // At most `most_open` files stay open from one Read to the next.
+  explicit CgroupStatsReader(const CgroupLayout& layout, size_t most_open = 0);
 
   // kNotFound when the cgroup is not there; kInvalidArgument for what is no cgroup path.
   Result<CgroupStats> Read(const std::string& cgroup) const;
   Result<CgroupDetail> ReadDetail(const std::string& cgroup) const;
   // Processes (not threads) in the cgroup and below it.
   Result<uint64_t> CountProcesses(const std::string& cgroup) const;
+  // Closes what is open of a cgroup that is gone, or will not be asked for again, and of those below it.
+  void Forget(const std::string& cgroup) const;
 
  private:
   struct Place {
@@ -113,7 +117,7 @@ class CgroupStatsReader {
     bool v1 = false;
   };
   static Place Find(const CgroupLayout& layout, const std::string& controller);
-  Status ReadUsage(const std::string& cgroup, CgroupDetail& detail, bool everything) const;
+  Status ReadUsage(const std::string& cgroup, CgroupFiles& open, CgroupDetail& detail, bool everything) const;
 
   Place cpuacct_;
   Place cpu_;
@@ -124,6 +128,7 @@ class CgroupStatsReader {
   std::string unified_;  // for pressure; empty: none
   bool unified_only_ = false;
   std::vector<std::string> page_sizes_;
+  mutable CgroupFiles files_;  // of Read alone: metrics are asked for rarely, and of many files
 };
 
 }  // namespace davit::sys
