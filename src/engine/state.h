@@ -280,6 +280,7 @@ struct Engine::State {
   // Sets SIGKILL for the earliest time that a request has asked for.
   void ArmKill(const ContainerId& id);
   void KillNow(const ContainerId& id);
+  void EndStop(const ContainerId& id);
   // Ends it by force and records the exit; returns when it is gone.
   Status Settle(const ContainerId& id);
 
