@@ -199,12 +199,17 @@ Status Engine::State::ConnectNow(const PodId& id, const pod::NetworkEndpoint& en
   if (current->spec.network == pod::NamespaceMode::kNode) return FailedPrecondition("the pod is on the node's network");
   pod::PodRecord record = *current;
   if (record.spec.networks.empty() && !record.spec.no_network) record.spec.networks.emplace_back();
-  for (const pod::NetworkEndpoint& other : record.spec.networks) {
-    if (IsOn(other, endpoint.network)) return AlreadyExists("the pod is on it already");
+  const bool up = record.phase == pod::Phase::kReady;
+  const auto same = std::find_if(record.spec.networks.begin(), record.spec.networks.end(),
+                                 [&](const pod::NetworkEndpoint& other) { return IsOn(other, endpoint.network); });
+  if (same != record.spec.networks.end()) {
+    if (up) return AlreadyExists("the pod is on it already");
+    // Of one that is not up it is its place, said anew: compose names the aliases of a service so.
+    *same = endpoint;
+    return records->Put(record);
   }
   record.spec.networks.push_back(endpoint);
   record.spec.no_network = false;
-  const bool up = record.phase == pod::Phase::kReady;
   network::Attachment present;
   if (up) {
     ASSIGN_OR_RETURN(present, network::Attachment::Parse(record.attachment));

@@ -144,6 +144,8 @@ class Walk:
         assert run("run", "--rm", "-i", BUSYBOX, "cat", stdin="typed\n") == "typed\n"
         run("run", "--rm", BUSYBOX, "sh", "-c", "exit 3", code=3)
         run("run", "--rm", BUSYBOX, "/nosuch", code=127)
+        run("run", "--rm", BUSYBOX, "/tmp", code=126)
+        run("run", "--rm", BUSYBOX, "/etc/passwd", code=126)
         assert run("ps", "-aq") == ""
         out = run("run", "--rm", "-e", "A=b", "-w", "/tmp", "-u", "1000", "--hostname", "box", BUSYBOX, "sh", "-c",
                   "echo $A $PWD $(id -u) $(hostname)")
@@ -171,7 +173,7 @@ class Walk:
         run("unpause", "c2")
         run("restart", "-t", "1", "c2")
         run("stop", "-t", "1", "c2")
-        assert "Exited (137)" in run("ps", "-a")
+        assert "Exited (137)" in run("ps", "-a") and "->80/tcp" not in run("ps", "-a"), run("ps", "-a")
         run("start", "c2")
         run("rm", "c2", code=1)
         run("kill", "c2")
@@ -206,6 +208,17 @@ class Walk:
             "inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "r1") == "2 exited\n", 40)
         self.api.docker("rm", "r1")
 
+    def docker_stop_and_start(self) -> None:
+        """The grace of a stop that is over is nothing to the next run."""
+        need("docker")
+        run = self.api.docker
+        run("run", "-d", "--name", "again", BUSYBOX, "sh", "-c", "trap 'exit 3' TERM; while true; do sleep 0.1; done")
+        run("stop", "-t", "2", "again")
+        run("start", "again")
+        run("exec", "again", "sleep", "3")
+        assert run("inspect", "-f", "{{.State.Status}}", "again") == "running\n"
+        run("rm", "-f", "again")
+
     def docker_events(self) -> None:
         need("docker")
         since = str(time.time())
@@ -231,7 +244,12 @@ class Walk:
         run("network", "create", "davit-api-n1")
         assert "davit-api-n1" in run("network", "ls")
         run("run", "-d", "--name", "web", "--network", "davit-api-n1", "--network-alias", "site", BUSYBOX, "sleep", "1000")
-        assert "davit-api-n1" in run("inspect", "-f", "{{json .NetworkSettings.Networks}}", "web")
+        place = json.loads(run("inspect", "-f", "{{json .NetworkSettings.Networks}}", "web"))["davit-api-n1"]
+        shown = json.loads(run("network", "inspect", "davit-api-n1"))[0]
+        container = run("inspect", "-f", "{{.Id}}", "web").strip()
+        assert place["NetworkID"] == shown["Id"] and len(place["EndpointID"]) == 64, place
+        assert shown["Containers"][container]["EndpointID"] == place["EndpointID"] != container, shown
+        assert place["DNSNames"] == ["web", "site", container[:12]] and place["Aliases"] == ["site", container[:12]], place
         run("run", "--rm", "--network", "davit-api-n1", BUSYBOX, "ping", "-c", "1", "-W", "5", "web")
         run("network", "rm", "davit-api-n1", code=1)
         run("rm", "-f", "web")
@@ -329,6 +347,20 @@ class Walk:
         run("pod", "rm", "pp1", code=125)
         run("pod", "rm", "-f", "pp1")
         assert state() == ""
+
+    def podman_networks(self) -> None:
+        need("podman")
+        run = self.api.podman
+        run("network", "create", "--subnet", "10.213.7.0/24", "davit-api-p1")
+        listed = dict(line.split() for line in run("network", "ls", "--format", "{{.Name}} {{.Driver}}").splitlines())
+        assert listed == {"podman": "bridge", "davit-api-p1": "bridge"}, listed
+        assert json.loads(run("network", "inspect", "davit-api-p1"))[0]["subnets"][0]["subnet"] == "10.213.7.0/24"
+        run("run", "-d", "--network", "davit-api-p1", "--name", "pn1", BUSYBOX, "sleep", "1000")
+        assert "10.213.7." in run("inspect", "pn1", "--format", "{{json .NetworkSettings.Networks}}")
+        run("network", "rm", "davit-api-p1", code=None)
+        assert "davit-api-p1" in run("network", "ls")
+        run("network", "rm", "-f", "davit-api-p1")
+        assert run("ps", "-aq") == "" and "davit-api-p1" not in run("network", "ls")
 
     def podman_kube(self) -> None:
         need("podman")
@@ -509,9 +541,9 @@ class Walk:
         assert self.api.answers() and self.api.process.poll() is None
 
     def steps(self):
-        for name in ("docker_basics", "docker_run", "docker_life", "docker_follow", "docker_start_again", "docker_policies",
+        for name in ("docker_basics", "docker_run", "docker_life", "docker_stop_and_start", "docker_follow", "docker_start_again", "docker_policies",
                      "docker_events", "docker_volumes", "docker_networks", "docker_files", "docker_images", "docker_build",
-                     "podman_containers", "podman_pods", "podman_kube", "podman_build",
+                     "podman_containers", "podman_pods", "podman_networks", "podman_kube", "podman_build",
                      "docker_py", "kubernetes", "sixteen_endpoints", "errors", "many_streams", "hostile"):
             yield name.replace("_", " "), getattr(self, name)
 
