@@ -277,6 +277,7 @@ Result<CreateSpec> DockerCreate(const JsonReader& body, const std::string& name)
   if (std::string runtime = host["Runtime"].Str(); !runtime.empty() && runtime != "default") {
     builder.spec.request.set_runtime_handler(runtime);
   }
+  RETURN_IF_ERROR(builder.LogOptions(host["LogConfig"]["Config"].StringMap()));
   std::string log = host["LogConfig"]["Type"].Str();
   if (!log.empty() && log != "json-file" && log != "k8s-file" && log != "local" && log != "journald") {
     builder.Warn(fmt::format("log driver \"{}\" is not supported: the log is kept as with json-file", Printable(log)));

@@ -73,6 +73,7 @@ struct LogPump : std::enable_shared_from_this<LogPump> {
   void Step() {
     while (exchange->unsent() <= Exchange::kHigh) {
       Result<std::string> bytes = file.Read();
+      if (bytes.ok() && bytes->empty() && file.Rotated()) continue;
       if (!bytes.ok() || bytes->empty()) return Finish();
       if (!exchange->Write(frames.Feed(*bytes))) return;
       if (frames.past_end()) return Finish();
@@ -160,6 +161,7 @@ void SendLogs(const ExchangePtr& exchange, const Entry& entry, const BridgeOptio
   LogFrames frames(options);
   for (;;) {
     Result<std::string> bytes = file->Read();
+    if (bytes.ok() && bytes->empty() && file->Rotated()) continue;
     if (!bytes.ok() || bytes->empty()) break;
     if (!exchange->WriteAndWait(frames.Feed(*bytes))) return;
   }
