@@ -230,7 +230,10 @@ Status Engine::State::ConnectNow(const PodId& id, const pod::NetworkEndpoint& en
     const bool fresh = attached->endpoints.back().dns && !record.resolver;
     if (fresh) status = sandboxes->UseResolver(record);
     if (fresh && status.ok()) status = OpenNames(record, fresh);
-    if (status.ok()) return records->Put(record);
+    if (status.ok()) {
+      NoteHosts(record, current->ips);
+      return records->Put(record);
+    }
     planned.endpoints.back().leaving = true;
   }
   Result<network::Attachment> before = pod_network->DetachLeaving(request, planned, Deadline::After(kVerbBudget));
@@ -271,7 +274,14 @@ Status Engine::State::DisconnectNow(const PodId& id, const std::string& name, bo
     return {};
   }
   pod::SetAttachment(record, *rest);
+  NoteHosts(record, current->ips);
   return records->Put(record);
+}
+
+// A name for itself that is old is no reason to undo a connection.
+void Engine::State::NoteHosts(const pod::PodRecord& record, const std::vector<std::string>& ips_before) {
+  Status status = sandboxes->UpdateHosts(record, ips_before);
+  if (!status.ok()) LogWarning("pod {}: /etc/hosts: {}", record.id.Short(), status.message());
 }
 
 Status Engine::State::ResumeNetwork(const pod::PodRecord& pod) {
