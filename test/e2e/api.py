@@ -188,6 +188,26 @@ class Walk:
         assert self.api.docker("logs", "-f", "f1") == "one\n"
         self.api.docker("rm", "f1")
 
+    def docker_log_limits(self) -> None:
+        """A log of several files is read as one, and a follower loses nothing of it."""
+        need("docker")
+        run = self.api.docker
+        write = "i=0; while test $i -lt 3000; do echo line $i; i=$((i+1)); done"
+        run("create", "--name", "l1", "--log-opt", "max-size=32k", "--log-opt", "max-file=20", BUSYBOX, "sh", "-c", write)
+        assert run("start", "-a", "l1") == "".join(f"line {i}\n" for i in range(3000))
+        path = Path(run("inspect", "-f", "{{.LogPath}}", "l1").strip())
+        files = sorted(path.parent.glob(path.name + "*"))
+        assert 3 < len(files) <= 20 and all(file.stat().st_size < 300 * 1024 for file in files), files
+        assert run("logs", "l1") == "".join(f"line {i}\n" for i in range(3000))
+        assert run("logs", "--tail", "2000", "l1").splitlines() == [f"line {i}" for i in range(1000, 3000)]
+        run("rm", "l1")
+        run("run", "--name", "l2", "--log-opt", "max-size=8k", BUSYBOX, "sh", "-c", write)
+        kept = run("logs", "l2").splitlines()
+        assert not kept or kept[-1] == "line 2999", kept[-3:]
+        assert len(kept) < 3000
+        run("rm", "l2")
+        assert "max-size" in run("create", "--log-opt", "max-size=huge", BUSYBOX, code=1)
+
     def docker_start_again(self) -> None:
         need("docker")
         self.api.docker("create", "--name", "again", BUSYBOX, "sh", "-c", "echo x >> /n; wc -l < /n")
@@ -251,6 +271,15 @@ class Walk:
         assert shown["Containers"][container]["EndpointID"] == place["EndpointID"] != container, shown
         assert place["DNSNames"] == ["web", "site", container[:12]] and place["Aliases"] == ["site", container[:12]], place
         run("run", "--rm", "--network", "davit-api-n1", BUSYBOX, "ping", "-c", "1", "-W", "5", "web")
+        run("network", "create", "--subnet", "10.213.9.0/24", "davit-api-n2")
+        run("exec", "web", "sh", "-c", "echo 192.0.2.1 mine >> /etc/hosts")
+        run("network", "connect", "--ip", "10.213.9.77", "davit-api-n2", "web")
+        host = run("exec", "web", "hostname").strip()
+        assert f"10.213.9.77\t{host}\n" in run("exec", "web", "cat", "/etc/hosts")
+        run("network", "disconnect", "davit-api-n2", "web")
+        hosts = run("exec", "web", "cat", "/etc/hosts")
+        assert "10.213.9.77" not in hosts and hosts.endswith("192.0.2.1 mine\n") and host in hosts, hosts
+        run("network", "rm", "davit-api-n2")
         run("network", "rm", "davit-api-n1", code=1)
         run("rm", "-f", "web")
         run("network", "rm", "davit-api-n1")
@@ -267,6 +296,7 @@ class Walk:
             run("cp", "cp1:/tmp/got.txt", str(self.stage.work / "back.txt"))
             assert (self.stage.work / "back.txt").read_text() == "sent\n"
             assert "/tmp/got.txt" in run("diff", "cp1")
+            assert "(virtual" in run("ps", "--size", "--format", "{{.Size}}")
             run("export", "-o", str(self.stage.work / "root.tar"), "cp1")
             run("commit", "-m", "with a file", "cp1", "localhost/made:1")
             assert run("run", "--rm", "localhost/made:1", "cat", "/tmp/got.txt") == "sent\n"
@@ -284,6 +314,21 @@ class Walk:
         run("rmi", "localhost/other:1")
         assert "Loaded image" in run("load", "-i", archive)
         assert run("history", "-q", BUSYBOX).strip()
+
+    def docker_forced_removal(self) -> None:
+        """An image that is removed by force loses its names; what was made from it can be started all the same."""
+        need("docker")
+        run = self.api.docker
+        try:
+            run("create", "--name", "kept", BUSYBOX, "echo", "still here")
+            run("rmi", BUSYBOX, code=1)
+            assert "Untagged" in run("rmi", "-f", BUSYBOX) and BUSYBOX not in run("images")
+            assert run("start", "-a", "kept") == "still here\n"
+            run("run", "-d", "--name", "runs", run("inspect", "-f", "{{.Image}}", "kept").strip(), "sleep", "1000")
+            assert "runs" in run("rmi", "-f", run("inspect", "-f", "{{.Image}}", "kept").strip(), code=1)
+        finally:
+            run("rm", "-f", "kept", "runs", code=None)
+            self.crictl.pull(BUSYBOX)
 
     def context(self) -> str:
         directory = self.stage.work / "context"
@@ -303,6 +348,8 @@ class Walk:
         failed = self.api.docker("build", str(self.stage.work / "context"), env={"DOCKER_BUILDKIT": "0"}, code=1)
         assert "RUN false" in failed, failed
         self.api.docker("rmi", "made")
+        assert "Total reclaimed space: 0B" not in self.api.docker("builder", "prune", "-f", env={"DOCKER_BUILDKIT": "0"})
+        assert "Total reclaimed space: 0B" in self.api.docker("builder", "prune", "-f", env={"DOCKER_BUILDKIT": "0"})
 
     def podman_build(self) -> None:
         need("podman")
@@ -360,7 +407,8 @@ class Walk:
         run("network", "rm", "davit-api-p1", code=None)
         assert "davit-api-p1" in run("network", "ls")
         run("network", "rm", "-f", "davit-api-p1")
-        assert run("ps", "-aq") == "" and "davit-api-p1" not in run("network", "ls")
+        assert run("ps", "-aq") == ""
+        assert "davit-api-p1" not in run("network", "ls"), run("network", "ls")
 
     def podman_kube(self) -> None:
         need("podman")
@@ -541,8 +589,9 @@ class Walk:
         assert self.api.answers() and self.api.process.poll() is None
 
     def steps(self):
-        for name in ("docker_basics", "docker_run", "docker_life", "docker_stop_and_start", "docker_follow", "docker_start_again", "docker_policies",
-                     "docker_events", "docker_volumes", "docker_networks", "docker_files", "docker_images", "docker_build",
+        for name in ("docker_basics", "docker_run", "docker_life", "docker_stop_and_start", "docker_follow", "docker_log_limits", "docker_start_again", "docker_policies",
+                     "docker_events", "docker_volumes", "docker_networks", "docker_files", "docker_images",
+                     "docker_forced_removal", "docker_build",
                      "podman_containers", "podman_pods", "podman_networks", "podman_kube", "podman_build",
                      "docker_py", "kubernetes", "sixteen_endpoints", "errors", "many_streams", "hostile"):
             yield name.replace("_", " "), getattr(self, name)

@@ -7,8 +7,11 @@ is skipped.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -131,6 +134,136 @@ class Walk:
         need("docker")
         self.compose(paths.need_tool("docker-compose-v2"))
 
+    # ---- TLS, socket activation ----
+    def certificates(self) -> Path:
+        """An authority with a server's and a client's certificate, and another authority with its client."""
+        need("openssl")
+        home = self.stage.work / "pki"
+        home.mkdir()
+        run = lambda *words: self.api.run(["openssl", *words])
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        (home / "server.ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
+        (home / "client.ext").write_text("extendedKeyUsage=clientAuth\n")
+        for authority, peers in (("ca", ("server", "client")), ("other", ("stranger",))):
+            run("req", "-x509", *key, "-days", "2", "-subj", f"/CN={authority}", "-keyout", str(home / f"{authority}.key"),
+                "-out", str(home / f"{authority}.pem"))
+            for peer in peers:
+                kind = "server" if peer == "server" else "client"
+                run("req", *key, "-subj", f"/CN={peer}", "-keyout", str(home / f"{peer}.key"), "-out", str(home / f"{peer}.csr"))
+                run("x509", "-req", "-days", "2", "-in", str(home / f"{peer}.csr"), "-CA", str(home / f"{authority}.pem"),
+                    "-CAkey", str(home / f"{authority}.key"), "-CAcreateserial", "-extfile", str(home / f"{kind}.ext"),
+                    "-out", str(home / f"{peer}.pem"))
+        return home
+
+    def second(self, *flags: str, **spawn: object) -> subprocess.Popen:
+        program = paths.find_bin_dir(str(self.stage.engine.bin_dir)) / "davit-api"
+        return subprocess.Popen([str(program), "--cri", self.stage.engine.endpoint, "--spool", str(self.stage.work), *flags],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **spawn)
+
+    def tls(self) -> None:
+        home = self.certificates()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        unix = str(self.stage.work / "second.sock")
+        files = ["--tlscert", str(home / "server.pem"), "--tlskey", str(home / "server.key")]
+        for flags in (["--tcp", address], ["--tcp", address, *files]):
+            refused = self.second("--listen", unix, *flags)
+            out = refused.communicate(timeout=20)[0].decode()
+            assert refused.returncode == 1 and "--tlscacert" in out and "certificates" in out, out
+        server = self.second("--listen", unix, "--tcp", address, "--tlscacert", str(home / "ca.pem"), *files)
+        try:
+            curl = ["curl", "-sS", "--cacert", str(home / "ca.pem"), f"https://{address}/_ping"]
+            mine = ["--cert", str(home / "client.pem"), "--key", str(home / "client.key")]
+            wait_for("the port", lambda: self.api.run([*curl, *mine], code=None).endswith("OK"), 20)
+            for words in ([], ["--cert", str(home / "stranger.pem"), "--key", str(home / "stranger.key")]):
+                assert "OK" not in self.api.run([*curl, *words], code=None), words
+            assert "OK" not in self.api.run(["curl", "-sS", "-m", "5", f"http://{address}/_ping"], code=None)
+            if shutil.which("docker"):
+                docker = ["docker", "--tlsverify", "-H", f"tcp://{address}", "--tlscacert", str(home / "ca.pem"),
+                          "--tlscert", str(home / "client.pem"), "--tlskey", str(home / "client.key")]
+                assert self.api.run([*docker, "run", "--rm", BUSYBOX, "echo", "by tls"], env={"DOCKER_HOST": ""}) == "by tls\n"
+                typed = self.api.run([*docker, "run", "--rm", "-i", BUSYBOX, "wc", "-c"], stdin="x" * 300000,
+                                     env={"DOCKER_HOST": ""})
+                assert typed.strip() == "300000", typed
+        finally:
+            server.terminate()
+            server.wait(20)
+
+    def socket_activation(self) -> None:
+        """A socket that is passed, as systemd does: LISTEN_PID is the process, so a shell becomes it."""
+        path = str(self.stage.work / "passed.sock")
+        program = paths.find_bin_dir(str(self.stage.engine.bin_dir)) / "davit-api"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            os.set_inheritable(listener.fileno(), True)
+            script = f'exec 3<&{listener.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"'
+            server = subprocess.Popen(["sh", "-c", script, str(program), "--cri", self.stage.engine.endpoint],
+                                      pass_fds=[listener.fileno()])
+            try:
+                assert self.api.run(["curl", "-sS", "--unix-socket", path, "http://d/_ping"]) == "OK"
+            finally:
+                server.terminate()
+                server.wait(20)
+        assert Path(path).exists(), "a socket that is systemd's was taken away"
+
+    # ---- the published schemas ----
+    def schemas(self) -> None:
+        published = paths.cache_dir() / "clients" / "docker-v1.44.yaml"
+        if not published.exists():
+            raise paths.Skip("no schemas of Docker's API (tools/bootstrap takes them from its Go module)")
+        try:
+            from swagger import Swagger
+        except ImportError as missing:
+            raise paths.Skip(f"no Python package {missing.name}") from missing
+        swagger = Swagger(published)
+
+        def ask(method: str, template: str, status: int = 200, body: dict | None = None, query: str = "", **names: str):
+            text = json.dumps(body).encode() if body is not None else b""
+            answer = self.api.ask(method, "/v1.44" + template.format(**names) + query, text)
+            assert answer.status == status, (method, template, answer.status, answer.body[:300])
+            value = answer.json() if answer.body else None
+            swagger.check(method, template, status, value)
+            return value
+
+        ask("POST", "/networks/create", 201, {"Name": "sch-n"})
+        ask("POST", "/volumes/create", 201, {"Name": "sch-v", "Labels": {"a": "b"}})
+        made = ask("POST", "/containers/create", 201, {
+            "Image": BUSYBOX, "Cmd": ["sh", "-c", "echo a; touch /x; exec sleep 1000"], "Labels": {"a": "b"},
+            "ExposedPorts": {"80/tcp": {}}, "Healthcheck": {"Test": ["CMD", "true"], "Interval": 1000000000},
+            "HostConfig": {"Binds": ["sch-v:/v"], "PortBindings": {"80/tcp": [{"HostPort": "0"}]}, "Memory": 67108864},
+            "NetworkingConfig": {"EndpointsConfig": {"sch-n": {"Aliases": ["x"]}}}}, query="?name=sch")
+        name = {"id": made["Id"]}
+        try:
+            ask("GET", "/containers/{id}/json", **name)
+            ask("POST", "/containers/{id}/start", 204, **name)
+            wait_for("a probe", lambda: ask("GET", "/containers/{id}/json", **name)["State"]["Health"]["Status"] == "healthy", 20)
+            for path in ("/containers/{id}/json", "/containers/{id}/top", "/containers/{id}/changes"):
+                ask("GET", path, **name)
+            ask("GET", "/containers/{id}/stats", query="?stream=0", **name)
+            ask("GET", "/containers/json", query="?all=1&size=1")
+            ran = ask("POST", "/containers/{id}/exec", 201, {"Cmd": ["true"], "AttachStdout": True}, **name)
+            ask("GET", "/exec/{id}/json", id=ran["Id"])
+            for path in ("/version", "/info", "/system/df", "/volumes", "/networks", "/images/json"):
+                ask("GET", path)
+            ask("GET", "/volumes/{name}", name="sch-v")
+            ask("GET", "/networks/{id}", id="sch-n")
+            ask("GET", "/images/{name}/json", name=BUSYBOX)
+            ask("GET", "/images/{name}/history", name=BUSYBOX)
+            ask("POST", "/containers/{id}/update", body={"RestartPolicy": {"Name": "no"}}, **name)
+            ask("POST", "/containers/{id}/kill", 204, **name)
+            ask("POST", "/containers/{id}/wait", **name)
+            ask("GET", "/containers/{id}/json", **name)
+            ask("GET", "/containers/{id}/json", 404, id="nosuch")
+            ask("GET", "/images/{name}/json", 404, name="localhost/nosuch")
+        finally:
+            self.api.ask("DELETE", "/containers/sch?force=1&v=1")
+        ask("DELETE", "/networks/{id}", 204, id="sch-n")
+        ask("DELETE", "/volumes/{name}", 204, name="sch-v")
+        for path in ("/containers/prune", "/volumes/prune", "/networks/prune"):
+            ask("POST", path)
+
     # ---- npm, PyPI ----
     def node(self, script: str, package: str) -> None:
         need("node")
@@ -163,7 +296,8 @@ class Walk:
         self.python("podman_walk.py", "podman")
 
     def steps(self):
-        for name in ("docker_terminal", "docker_detach", "podman_terminal", "compose_1", "compose_2", "dockerode",
+        for name in ("docker_terminal", "docker_detach", "podman_terminal", "compose_1", "compose_2", "tls",
+                     "socket_activation", "schemas", "dockerode",
                      "npm_testcontainers", "pypi_testcontainers", "pypi_podman"):
             yield name.replace("_", " "), getattr(self, name)
 
