@@ -271,7 +271,10 @@ json::object LibpodSummary(const Entry& entry) {
   for (const control::NamedVolume& volume : container.volumes()) mounts.emplace_back(volume.container_path());
   for (const cri::Mount& mount : container.config().mounts()) mounts.emplace_back(mount.container_path());
   json::array networks;
-  for (const control::NetworkEndpoint& endpoint : entry.pod.networks()) networks.emplace_back(endpoint.network());
+  for (const auto& place : NetworkEndpoints(entry)) {
+    if (!entry.pod.network_ids().contains(std::string(place.key()))) continue;  // the node's own, or none
+    networks.emplace_back(place.key() == "bridge" ? json::string_view("podman") : place.key());
+  }
   bool in_pod = !entry.pod.implicit() && !entry.pod.id().empty();
   return {{"AutoRemove", container.options().auto_remove()},
           {"Command", std::move(command)},

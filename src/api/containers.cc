@@ -74,8 +74,10 @@ bool Passes(const Entry& entry, const Filters& filters) {
   if (!AnyOf(filters, "ancestor", [&](const std::string& image) { return SameImage(container, image); })) return false;
   if (!AnyOf(filters, "volume", [&](const std::string& name) { return UsesVolume(container, name); })) return false;
   if (!AnyOf(filters, "network", [&](const std::string& name) {
-        for (const control::NetworkEndpoint& endpoint : entry.pod.networks()) {
-          if (endpoint.network() == name) return true;
+        // Also of those that are down; by the ids of networks, too.
+        for (const auto& [network, id] : entry.pod.network_ids()) {
+          if (network == name || id == name || (network == "bridge" && (name == "podman" || name == "default")))
+            return true;
         }
         return false;
       })) {

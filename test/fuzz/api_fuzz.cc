@@ -71,7 +71,8 @@ void Keys(std::string_view text) {
 
 void Logs(std::string_view text) {
   api::LogFrames whole({});
-  std::string once = whole.Feed(text) + whole.Finish();
+  std::string once = whole.Feed(text);
+  once += whole.Finish();
   api::LogFrames cut({});
   std::string pieces;
   for (char c : text) pieces += cut.Feed(std::string_view(&c, 1));
