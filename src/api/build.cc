@@ -6,10 +6,12 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/json.hpp>
+#include <filesystem>
 
 #include "api/api.h"
 #include "api/build_spec.h"
@@ -18,6 +20,7 @@
 #include "api/json_out.h"
 #include "api/make.h"
 #include "api/tar_stream.h"
+#include "base/log.h"
 #include "base/strings.h"
 #include "client/client.h"
 #include "davit/control/v1/control.pb.h"
@@ -62,6 +65,37 @@ Result<std::string> StoreDirectory(const std::string& spool) {
     return PermissionDenied(path + " is not a directory of this process alone");
   }
   return path;
+}
+
+// A build holds the store for itself and others (LOCK_SH), whoever clears it alone (LOCK_EX).
+Result<sys::UniqueFd> LockStore(const std::string& store, int how) {
+  ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::Open(store + ".lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  while (::flock(fd.get(), how) != 0) {
+    if (errno == EWOULDBLOCK) return FailedPrecondition("a build is under way: its cache is in use");
+    if (errno != EINTR) return ErrnoError(errno, "lock " + store);
+  }
+  return fd;
+}
+
+uint64_t BytesBelow(const std::string& directory) {
+  uint64_t bytes = 0;
+  std::error_code gone;  // what goes meanwhile counts nothing
+  std::filesystem::recursive_directory_iterator at(directory, gone);
+  for (; !gone && at != std::filesystem::recursive_directory_iterator(); at.increment(gone)) {
+    struct stat info {};
+    if (::lstat(at->path().c_str(), &info) == 0) bytes += static_cast<uint64_t>(info.st_blocks) * 512;
+  }
+  return bytes;
+}
+
+// What earlier builds left, as far as it is more than `limit`: all of it, for its layers need each other.
+Result<uint64_t> ClearStore(const std::string& spool, uint64_t limit) {
+  ASSIGN_OR_RETURN(std::string store, StoreDirectory(spool));
+  ASSIGN_OR_RETURN(sys::UniqueFd lock, LockStore(store, LOCK_EX | LOCK_NB));
+  const uint64_t bytes = BytesBelow(store);
+  if (bytes <= limit) return uint64_t{0};
+  RETURN_IF_ERROR(sys::RemoveTree(store));
+  return bytes;
 }
 
 std::vector<std::string> Environment(const Workspace& work) {
@@ -301,6 +335,8 @@ Status HandleBuild(Api& api, const ExchangePtr& exchange) {
     ASSIGN_OR_RETURN(sys::UniqueFd policy, sys::Open(work.At("policy.json"), O_WRONLY | O_CREAT | O_EXCL, 0600));
     RETURN_IF_ERROR(sys::WriteAll(policy.get(), R"({"default":[{"type":"insecureAcceptAnything"}]})"));
   }
+  ASSIGN_OR_RETURN(sys::UniqueFd lock, LockStore(store, LOCK_SH));
+  ASSIGN_OR_RETURN(store, StoreDirectory(api.options().spool));  // cleared while this waited for the context
   exchange->Begin(Reply());
   Build build(api, exchange, std::move(spec), std::move(work), std::move(store));
   Result<std::string> id = build.Run(images);
@@ -311,12 +347,22 @@ Status HandleBuild(Api& api, const ExchangePtr& exchange) {
         json::object{{"errorDetail", {{"message", id.status().message()}}}, {"error", id.status().message()}}));
   }
   exchange->End();
+  lock.reset();
+  Result<uint64_t> cleared = ClearStore(api.options().spool, api.options().max_spool);
+  if (cleared.ok() && *cleared > 0) LogInfo("the cache of builds was cleared: {} bytes", *cleared);
   return {};
+}
+
+// docker builder prune. Filters choose among records that there are none of: all or nothing.
+Result<Reply> Prune(Api& api, const Request&) {
+  ASSIGN_OR_RETURN(uint64_t bytes, ClearStore(api.options().spool, 0));
+  return JsonReply(json::object{{"CachesDeleted", nullptr}, {"SpaceReclaimed", bytes}});
 }
 
 }  // namespace
 
 void AddBuildRoutes(Router& router) {
+  router.Add(Flavour::kCompat, "POST", "/build/prune", Prune, RouteOptions{false, true});
   router.Stream(Flavour::kBoth, "POST", "/build", HandleBuild, RouteOptions{true, true});
 }
 

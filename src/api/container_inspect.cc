@@ -161,7 +161,7 @@ json::object NetworkSettings(const Entry& entry) {
                       {"HairpinMode", false},
                       {"LinkLocalIPv6Address", ""},
                       {"LinkLocalIPv6PrefixLen", 0},
-                      {"Ports", PortBindings(entry.pod)},
+                      {"Ports", Up(entry.container) ? PortBindings(entry.pod) : json::object()},
                       {"SandboxKey", entry.pod.netns_path()},
                       {"EndpointID", ""},
                       {"Gateway", ""},
@@ -173,7 +173,8 @@ json::object NetworkSettings(const Entry& entry) {
                       {"MacAddress", ""}};
   if (!networks.empty()) {
     const json::value& first = networks.begin()->value();
-    for (const char* key : {"Gateway", "IPAddress", "IPPrefixLen", "MacAddress", "GlobalIPv6Address"}) {
+    for (const char* key : {"EndpointID", "Gateway", "IPAddress", "IPPrefixLen", "MacAddress", "GlobalIPv6Address",
+                            "GlobalIPv6PrefixLen"}) {
       if (const json::value& value = Member(first, key); !value.is_null()) out[key] = value;
     }
   }
@@ -224,7 +225,7 @@ json::object Config(const Facts& facts) {
   out["Image"] = container.image();
   out["Tty"] = config.tty();
   out["OpenStdin"] = config.stdin();
-  out["StdinOnce"] = config.stdin_once();
+  if (!facts.docker.is_object()) out["StdinOnce"] = config.stdin_once();
   out["Env"] = StringArray(facts.env);
   out["Cmd"] = NullIfEmpty(StringArray(facts.cmd));
   out["Entrypoint"] = NullIfEmpty(StringArray(facts.entrypoint));
@@ -441,7 +442,7 @@ json::object LibpodInspect(const Entry& entry, const InspectContext& context) {
     host.erase(key);
   }
   host["LogConfig"] = {
-      {"Type", "k8s-file"}, {"Config", nullptr}, {"Path", container.log_path()}, {"Tag", ""}, {"Size", "0B"}};
+      {"Type", "json-file"}, {"Config", nullptr}, {"Path", container.log_path()}, {"Tag", ""}, {"Size", "0B"}};
   host["CgroupManager"] = "cgroupfs";
   host["CgroupMode"] = "private";
   host["Cgroups"] = "default";

@@ -1,6 +1,8 @@
 // Containers in lists.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "api/json_out.h"
 #include "base/strings.h"
 #include "base/time.h"
@@ -26,6 +28,10 @@ std::string_view StateName(control::StandaloneState state) {
     default:
       return "dead";
   }
+}
+
+bool Up(const control::Container& container) {
+  return container.state() == control::STATE_RUNNING || container.state() == control::STATE_PAUSED;
 }
 
 std::string StatusWords(const control::Container& container, int64_t now_nanos) {
@@ -69,9 +75,10 @@ std::string CommandLine(const control::Container& container) {
   return Join(words, " ");
 }
 
-json::array Ports(const control::Pod& pod) {
+json::array Ports(const Entry& entry) {
   json::array out;
-  for (const cri::PortMapping& port : pod.ports()) {
+  if (!Up(entry.container)) return out;
+  for (const cri::PortMapping& port : entry.pod.ports()) {
     json::object shown = {{"PrivatePort", port.container_port()}, {"Type", View(ProtocolName(port))}};
     if (port.host_port() != 0) {
       shown["IP"] = port.host_ip().empty() ? std::string("0.0.0.0") : port.host_ip();
@@ -138,46 +145,94 @@ json::object PortBindings(const control::Pod& pod) {
   return out;
 }
 
+std::string EndpointId(std::string_view pod_id, std::string_view network_id) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string out;
+  for (size_t i = 0; i < std::min(pod_id.size(), network_id.size()); ++i) {
+    size_t one = std::min<size_t>(kDigits.find(pod_id[i]), 15);
+    size_t other = std::min<size_t>(kDigits.find(network_id[i]), 15);
+    out += kDigits[one ^ other];
+  }
+  return out;
+}
+
+namespace {
+
+json::object NoEndpoint(std::string_view network_id) {
+  return {{"IPAMConfig", nullptr},    {"Links", nullptr},      {"Aliases", nullptr},
+          {"MacAddress", ""},         {"DriverOpts", nullptr}, {"NetworkID", View(network_id)},
+          {"EndpointID", ""},         {"Gateway", ""},         {"IPAddress", ""},
+          {"IPPrefixLen", 0},         {"IPv6Gateway", ""},     {"GlobalIPv6Address", ""},
+          {"GlobalIPv6PrefixLen", 0}, {"DNSNames", nullptr}};
+}
+
+template <class Strings>
+void Name(const Entry& entry, const Strings& aliases, bool plain, json::object& endpoint) {
+  if (plain) return;  // the default network has no names
+  std::string short_id = entry.container.id().substr(0, 12);
+  json::array shown = StringArray(aliases);
+  json::array names{entry.name};
+  for (const std::string& alias : aliases) names.emplace_back(alias);
+  // Compose looks for it among the aliases, and connects the container anew when it is not there.
+  shown.emplace_back(short_id);
+  names.emplace_back(short_id);
+  endpoint["Aliases"] = std::move(shown);
+  endpoint["DNSNames"] = std::move(names);
+}
+
+void Address(const control::NetworkEndpoint& from, json::object& to) {
+  for (const std::string& cidr : from.ip_cidrs()) {
+    size_t slash = cidr.find('/');
+    int64_t prefix = slash == std::string::npos ? 0 : ParseInt64(cidr.substr(slash + 1)).value_or(0);
+    bool six = cidr.find(':') != std::string::npos;
+    to[six ? "GlobalIPv6Address" : "IPAddress"] = cidr.substr(0, slash);
+    to[six ? "GlobalIPv6PrefixLen" : "IPPrefixLen"] = prefix;
+  }
+  to["MacAddress"] = from.mac_address();
+  to["Gateway"] = from.gateway();
+}
+
+}  // namespace
+
 json::object NetworkEndpoints(const Entry& entry) {
   json::object out;
   const control::Pod& pod = entry.pod;
-  for (const control::NetworkEndpoint& endpoint : pod.networks()) {
-    std::string ipv4;
-    std::string ipv6;
-    int64_t prefix4 = 0;
-    int64_t prefix6 = 0;
-    for (const std::string& cidr : endpoint.ip_cidrs()) {
-      bool six = cidr.find(':') != std::string::npos;
-      size_t slash = cidr.find('/');
-      (six ? ipv6 : ipv4) = cidr.substr(0, slash);
-      (six ? prefix6 : prefix4) = slash == std::string::npos ? 0 : ParseInt64(cidr.substr(slash + 1)).value_or(0);
-    }
-    out[endpoint.network()] = {{"IPAMConfig", nullptr},
-                               {"Links", nullptr},
-                               {"Aliases", StringArray(endpoint.aliases())},
-                               {"DNSNames", StringArray(endpoint.aliases())},
-                               {"MacAddress", endpoint.mac_address()},
-                               {"DriverOpts", nullptr},
-                               {"NetworkID", endpoint.network()},
-                               {"EndpointID", entry.container.id()},
-                               {"Gateway", endpoint.gateway()},
-                               {"IPAddress", ipv4},
-                               {"IPPrefixLen", prefix4},
-                               {"IPv6Gateway", ""},
-                               {"GlobalIPv6Address", ipv6},
-                               {"GlobalIPv6PrefixLen", prefix6}};
+  auto begin = [&](const std::string& asked) -> json::object& {
+    std::string name = asked.empty() ? std::string("bridge") : asked;
+    auto id = pod.network_ids().find(name);
+    json::value& place = out[name];
+    if (!place.is_object()) place = NoEndpoint(id == pod.network_ids().end() ? name : id->second);
+    return place.get_object();
+  };
+  // Where it is, and, of one that is down, where it will be.
+  for (const control::NetworkEndpointConfig& asked : pod.options().networks()) {
+    json::object& endpoint = begin(asked.network());
+    Name(entry, asked.aliases(), asked.network().empty() || asked.network() == "bridge", endpoint);
+    if (asked.ipv4_address().empty() && asked.ipv6_address().empty()) continue;
+    json::object ipam;
+    if (!asked.ipv4_address().empty()) ipam["IPv4Address"] = asked.ipv4_address();
+    if (!asked.ipv6_address().empty()) ipam["IPv6Address"] = asked.ipv6_address();
+    endpoint["IPAMConfig"] = std::move(ipam);
   }
-  if (out.empty() && pod.ips_size() > 0) {
-    out["kubernetes"] = {{"IPAMConfig", nullptr},   {"Links", nullptr},      {"Aliases", nullptr},
-                         {"MacAddress", ""},        {"DriverOpts", nullptr}, {"NetworkID", "kubernetes"},
-                         {"EndpointID", ""},        {"Gateway", ""},         {"IPAddress", pod.ips(0)},
-                         {"IPPrefixLen", 0},        {"IPv6Gateway", ""},     {"GlobalIPv6Address", ""},
-                         {"GlobalIPv6PrefixLen", 0}};
+  for (const control::NetworkEndpoint& is : pod.networks()) {
+    json::object& endpoint = begin(is.network());
+    if (endpoint["Aliases"].is_null()) Name(entry, is.aliases(), is.network() == "bridge", endpoint);
+    if (!Up(entry.container)) continue;
+    Address(is, endpoint);
+    auto id = pod.network_ids().find(is.network());
+    if (id != pod.network_ids().end()) endpoint["EndpointID"] = EndpointId(pod.id(), id->second);
   }
-  if (out.empty() && HostNetwork(pod)) {
-    out["host"] = {{"IPAMConfig", nullptr}, {"Links", nullptr},    {"Aliases", nullptr},
-                   {"MacAddress", ""},      {"NetworkID", "host"}, {"EndpointID", ""},
-                   {"Gateway", ""},         {"IPAddress", ""},     {"IPPrefixLen", 0}};
+  if (!out.empty()) return out;
+  if (HostNetwork(pod)) {
+    out["host"] = NoEndpoint("host");
+  } else if (pod.options().no_network()) {
+    out["none"] = NoEndpoint("none");
+  } else if (pod.standalone()) {
+    begin("");
+  } else if (pod.ips_size() > 0) {
+    json::object endpoint = NoEndpoint("kubernetes");
+    endpoint["IPAddress"] = pod.ips(0);
+    out["kubernetes"] = std::move(endpoint);
   }
   return out;
 }
@@ -195,7 +250,7 @@ json::object ContainerSummary(const Entry& entry) {
           {"ImageID", container.image_id()},
           {"Command", CommandLine(container)},
           {"Created", container.created_at() / 1'000'000'000},
-          {"Ports", Ports(entry.pod)},
+          {"Ports", Ports(entry)},
           {"Labels", StringObject(container.config().labels())},
           {"State", View(StateName(container.state()))},
           {"Status", StatusWords(container, WallNanos())},
@@ -216,7 +271,10 @@ json::object LibpodSummary(const Entry& entry) {
   for (const control::NamedVolume& volume : container.volumes()) mounts.emplace_back(volume.container_path());
   for (const cri::Mount& mount : container.config().mounts()) mounts.emplace_back(mount.container_path());
   json::array networks;
-  for (const control::NetworkEndpoint& endpoint : entry.pod.networks()) networks.emplace_back(endpoint.network());
+  for (const auto& place : NetworkEndpoints(entry)) {
+    if (!entry.pod.network_ids().contains(std::string(place.key()))) continue;  // the node's own, or none
+    networks.emplace_back(place.key() == "bridge" ? json::string_view("podman") : place.key());
+  }
   bool in_pod = !entry.pod.implicit() && !entry.pod.id().empty();
   return {{"AutoRemove", container.options().auto_remove()},
           {"Command", std::move(command)},

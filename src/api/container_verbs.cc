@@ -48,6 +48,8 @@ Reply CannotStart(const Status& why) {
     size_t at = text.find(words);
     if (at != std::string::npos) text[at] = static_cast<char>(std::tolower(text[at]));
   }
+  // So the runtime says of a directory; Docker's client knows these words alone.
+  if (text.find("peration not permitted") != std::string::npos) text += ": permission denied";
   return ErrorReply(400, "failed to create task for container: " + text);
 }
 

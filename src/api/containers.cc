@@ -74,8 +74,10 @@ bool Passes(const Entry& entry, const Filters& filters) {
   if (!AnyOf(filters, "ancestor", [&](const std::string& image) { return SameImage(container, image); })) return false;
   if (!AnyOf(filters, "volume", [&](const std::string& name) { return UsesVolume(container, name); })) return false;
   if (!AnyOf(filters, "network", [&](const std::string& name) {
-        for (const control::NetworkEndpoint& endpoint : entry.pod.networks()) {
-          if (endpoint.network() == name) return true;
+        // Also of those that are down; by the ids of networks, too.
+        for (const auto& [network, id] : entry.pod.network_ids()) {
+          if (network == name || id == name || (network == "bridge" && (name == "podman" || name == "default")))
+            return true;
         }
         return false;
       })) {
@@ -128,6 +130,15 @@ std::map<std::string, uint64_t> WritableSizes(Api& api, const std::vector<Entry>
   return out;
 }
 
+// Of the images, by id: what a container's files are beside those that it wrote.
+std::map<std::string, uint64_t> ImageSizes(Api& api) {
+  std::map<std::string, uint64_t> out;
+  Result<std::vector<control::StoredImage>> images = api.engine().Images();
+  if (!images.ok()) return out;
+  for (const control::StoredImage& image : *images) out[image.id()] = image.size();
+  return out;
+}
+
 Result<Reply> List(Api& api, const Request& request) {
   ASSIGN_OR_RETURN(bool all, request.QueryBool("all", false));
   ASSIGN_OR_RETURN(bool size, request.QueryBool("size", false));
@@ -147,18 +158,24 @@ Result<Reply> List(Api& api, const Request& request) {
             [](const Entry& a, const Entry& b) { return a.container.created_at() > b.container.created_at(); });
   if (limit > 0 && entries.size() > static_cast<size_t>(limit)) entries.resize(static_cast<size_t>(limit));
   std::map<std::string, uint64_t> sizes;
-  if (size) sizes = WritableSizes(api, entries);
+  std::map<std::string, uint64_t> image_sizes;
+  if (size) {
+    sizes = WritableSizes(api, entries);
+    image_sizes = ImageSizes(api);
+  }
   json::array out;
   for (const Entry& entry : entries) {
     json::object shown = request.libpod ? LibpodSummary(entry) : ContainerSummary(entry);
     if (!request.libpod && shown["Command"].get_string().empty()) {
       shown["Command"] = api.engine().ImageCommand(entry.container.image_id());
     }
+    uint64_t written = sizes[entry.container.id()];
+    uint64_t whole = written + image_sizes[entry.container.image_id()];
     if (size && request.libpod) {
-      shown["Size"] = {{"rootFsSize", sizes[entry.container.id()]}, {"rwSize", sizes[entry.container.id()]}};
+      shown["Size"] = {{"rootFsSize", whole}, {"rwSize", written}};
     } else if (size) {
-      shown["SizeRw"] = sizes[entry.container.id()];
-      shown["SizeRootFs"] = sizes[entry.container.id()];
+      shown["SizeRw"] = written;
+      shown["SizeRootFs"] = whole;
     }
     out.push_back(std::move(shown));
   }

@@ -34,7 +34,8 @@ Status ReadCommand(const JsonReader& body, SpecBuilder& builder) {
   builder.config().set_working_dir(body["WorkingDir"].Str());
   builder.config().set_tty(body["Tty"].Bool());
   builder.config().set_stdin(body["OpenStdin"].Bool());
-  builder.config().set_stdin_once(body["StdinOnce"].Bool());
+  // With a terminal the keys to leave it are no end of its input, nor is the loss of a client: Docker's rule.
+  builder.config().set_stdin_once(body["StdinOnce"].Bool() && !body["Tty"].Bool());
   builder.options().set_stop_signal(body["StopSignal"].Str());
   if (body["StopTimeout"].present()) builder.options().set_stop_timeout_seconds(body["StopTimeout"].Int());
   for (const auto& [key, value] : body["Labels"].StringMap()) (*builder.config().mutable_labels())[key] = value;
@@ -276,6 +277,7 @@ Result<CreateSpec> DockerCreate(const JsonReader& body, const std::string& name)
   if (std::string runtime = host["Runtime"].Str(); !runtime.empty() && runtime != "default") {
     builder.spec.request.set_runtime_handler(runtime);
   }
+  RETURN_IF_ERROR(builder.LogOptions(host["LogConfig"]["Config"].StringMap()));
   std::string log = host["LogConfig"]["Type"].Str();
   if (!log.empty() && log != "json-file" && log != "k8s-file" && log != "local" && log != "journald") {
     builder.Warn(fmt::format("log driver \"{}\" is not supported: the log is kept as with json-file", Printable(log)));

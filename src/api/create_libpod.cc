@@ -47,6 +47,11 @@ Status ReadCommand(const JsonReader& body, SpecBuilder& builder) {
     (*builder.config().mutable_annotations())[key] = value;
   builder.pod().set_hostname(body["hostname"].Str());
   builder.options().set_umask(body["umask"].Str());
+  JsonReader log = body["log_configuration"];
+  std::map<std::string, std::string> log_options = log["options"].StringMap();
+  if (int64_t size = log["size"].Int(); size != 0) log_options["max-size"] = std::to_string(size);
+  for (const char* own : {"path", "tag"}) log_options.erase(own);
+  RETURN_IF_ERROR(builder.LogOptions(log_options));
   if (int64_t timeout = body["timeout"].Int(); timeout > 0)
     return Unimplemented("timeout: a limit of the run time is not supported");
   RETURN_IF_ERROR(builder.User(body["user"].Str()));

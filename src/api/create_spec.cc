@@ -4,6 +4,9 @@
 #include <sys/random.h>
 
 #include <array>
+#include <cctype>
+#include <cmath>
+#include <cstdlib>
 
 #include "base/strings.h"
 #include "runtime/v1/cri.pb.h"
@@ -275,6 +278,40 @@ Status SpecBuilder::Namespaces(const std::string& pid, const std::string& ipc, c
   }
   if (!cgroup.empty() && cgroup != "private") {
     return Unimplemented(fmt::format("cgroup namespace mode \"{}\" is not supported", Printable(cgroup)));
+  }
+  return {};
+}
+
+Status SpecBuilder::LogOptions(const std::map<std::string, std::string>& options) {
+  for (const auto& [key, value] : options) {
+    if (key == "max-size") {
+      size_t end = 0;
+      double number = std::strtod(value.c_str(), nullptr);
+      while (end < value.size() && (std::isdigit(static_cast<unsigned char>(value[end])) != 0 || value[end] == '.' ||
+                                    (end == 0 && value[end] == '-'))) {
+        ++end;
+      }
+      constexpr std::string_view kUnits = "bkmgt";
+      std::string unit = value.substr(end);
+      for (char& c : unit) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+      if (unit.ends_with("ib")) unit.erase(unit.size() - 2);
+      if (unit.size() == 2 && unit[1] == 'b') unit.pop_back();
+      size_t power = unit.empty() ? 0 : kUnits.find(unit[0]);
+      if (end == 0 || unit.size() > 1 || power == std::string_view::npos || number > 1e12) {
+        return InvalidArgument(fmt::format("log option max-size \"{}\" is no size", Printable(value, 32)));
+      }
+      double bytes = number * std::pow(1024.0, static_cast<double>(power));
+      int64_t whole = bytes <= 0 ? -1 : static_cast<int64_t>(std::min(bytes, 1e15));
+      (*config().mutable_annotations())["io.davit.log.max-bytes"] = std::to_string(whole);
+    } else if (key == "max-file") {
+      int64_t files = ParseInt64(value).value_or(0);
+      if (files < 1 || files > 1000) {
+        return InvalidArgument(fmt::format("log option max-file \"{}\" is outside 1 to 1000", Printable(value, 32)));
+      }
+      (*config().mutable_annotations())["io.davit.log.max-files"] = std::to_string(files);
+    } else if (key != "mode" && key != "compress") {
+      Warn(fmt::format("log option \"{}\" has no effect", Printable(key, 64)));
+    }
   }
   return {};
 }

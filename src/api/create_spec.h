@@ -5,6 +5,7 @@
 // that isolates is dropped in silence.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,6 +69,8 @@ class SpecBuilder {
                     const std::string& cgroup);
   // "", "default", "bridge", "podman", "host", "none", "container:X" or names of networks.
   Status Network(const std::string& mode);
+  // "max-size" ("10m", "1.5g", "-1") and "max-file" of a log; others warn.
+  Status LogOptions(const std::map<std::string, std::string>& options);
   void Warn(std::string text) { spec.warnings.push_back(std::move(text)); }
 
  private:

@@ -82,7 +82,8 @@ json::object LibpodNetwork(const control::Network& network) {
     }
     subnets.push_back(std::move(shown));
   }
-  return {{"name", network.name()},
+  // Podman's name of it.
+  return {{"name", network.is_default() ? std::string("podman") : network.name()},
           {"id", network.id()},
           {"driver", network.driver()},
           {"network_interface", network.interface()},

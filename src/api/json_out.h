@@ -42,6 +42,8 @@ std::string HumanDuration(int64_t seconds);
 // ---- Containers ----
 // "created", "running", …
 std::string_view StateName(control::StandaloneState state);
+// Whether its ports and addresses are its own; those of one that has ended are the next one's.
+bool Up(const control::Container& container);
 // "Up 2 minutes (healthy)", "Exited (1) 3 hours ago".
 std::string StatusWords(const control::Container& container, int64_t now_nanos);
 boost::json::object ContainerSummary(const Entry& entry);
@@ -65,6 +67,8 @@ std::string PortKey(const cri::PortMapping& port);
 // {"80/tcp": [{"HostIp": …, "HostPort": "8080"}]}
 boost::json::object PortBindings(const control::Pod& pod);
 boost::json::object NetworkEndpoints(const Entry& entry);
+// Of a pod's place on a network: 64 digits as its id and the network's have, and of no other place.
+std::string EndpointId(std::string_view pod_id, std::string_view network_id);
 // What the client asked for when it made the container: of Docker's or of Podman's API; null when it was neither.
 boost::json::value OriginalRequest(const std::string& client_data, std::string_view flavour);
 

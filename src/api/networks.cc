@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
+#include <set>
 
 #include "api/api.h"
 #include "api/engine.h"
@@ -67,7 +68,7 @@ json::object MembersOf(Api& api, const control::Network& network) {
       std::string ipv6;
       for (const std::string& cidr : member.ip_cidrs()) (cidr.find(':') == std::string::npos ? ipv4 : ipv6) = cidr;
       out[entry.container.id()] = {{"Name", entry.name},
-                                   {"EndpointID", member.pod_id()},
+                                   {"EndpointID", EndpointId(member.pod_id(), network.id())},
                                    {"MacAddress", member.mac_address()},
                                    {"IPv4Address", ipv4},
                                    {"IPv6Address", ipv6}};
@@ -87,7 +88,7 @@ Result<Reply> List(Api& api, const Request& request) {
   }
   json::array out;
   for (const control::Network& network : *networks) {
-    std::string shown = !request.libpod && network.is_default() ? "bridge" : network.name();
+    std::string shown = !network.is_default() ? network.name() : request.libpod ? "podman" : "bridge";
     if (!filters.Matches("name", shown) || !filters.Begins("id", network.id()) ||
         !filters.Equals("driver", network.driver()) || !filters.Labels(network.labels()) ||
         !filters.Equals("scope", "local")) {
@@ -175,12 +176,41 @@ Result<Reply> Create(Api& api, const Request& request) {
   return JsonReply(json::object{{"Id", made->network().id()}, {"Warning", ""}}, 201);
 }
 
+// Containers that are on it or will be, and pods.
+Status RemoveUsers(Api& api, const control::Network& network) {
+  ASSIGN_OR_RETURN(std::vector<Entry> entries, api.engine().Containers());
+  std::set<std::string> pods;
+  for (const Entry& entry : entries) {
+    if (!entry.container.standalone() || !entry.pod.network_ids().contains(network.name())) continue;
+    if (!entry.pod.implicit()) {
+      pods.insert(entry.pod.id());
+      continue;
+    }
+    control::RemoveStandaloneRequest remove;
+    remove.set_container(entry.container.id());
+    remove.set_force(true);
+    remove.set_volumes(true);
+    Status removed = api.client().Call(remove).status();
+    if (removed.code() != StatusCode::kNotFound) RETURN_IF_ERROR(removed);
+  }
+  for (const std::string& pod : pods) {
+    control::RemovePodRequest remove;
+    remove.set_pod(pod);
+    remove.set_force(true);
+    Status removed = api.client().Call(remove).status();
+    if (removed.code() != StatusCode::kNotFound) RETURN_IF_ERROR(removed);
+  }
+  return {};
+}
+
 Result<Reply> Remove(Api& api, const Request& request) {
   ASSIGN_OR_RETURN(bool force, request.QueryBool("force", false));
   ASSIGN_OR_RETURN(control::Network network, FindNetwork(api, request.libpod, request.Param("name")));
   if (network.driver() == "host" || network.driver() == "none" || network.is_default()) {
     return PermissionDenied(fmt::format("{} is a pre-defined network and cannot be removed", request.Param("name")));
   }
+  // Podman's word for it; Docker's is only about a network that is not there.
+  if (force && request.libpod) RETURN_IF_ERROR(RemoveUsers(api, network));
   control::RemoveNetworkRequest call;
   call.set_network(network.name());
   Result<control::RemoveNetworkResponse> removed = api.client().Call(call);
@@ -188,7 +218,6 @@ Result<Reply> Remove(Api& api, const Request& request) {
     return PermissionDenied(
         fmt::format("error while removing network: network {} has active endpoints", network.name()));
   }
-  (void)force;
   RETURN_IF_ERROR(Said(api, removed));
   if (!request.libpod) return EmptyReply(204);
   return JsonReply(json::array{{{"Name", network.name()}, {"Err", nullptr}}});
@@ -261,6 +290,7 @@ void AddNetworkRoutes(Router& router) {
   router.Add(Flavour::kBoth, "POST", "/networks/prune", Prune);
   router.Add(Flavour::kCompat, "GET", "/networks/{name}", Inspect);
   router.Add(Flavour::kLibpod, "GET", "/networks/{name}/json", Inspect);
+  router.Add(Flavour::kLibpod, "GET", "/networks/{name}", Inspect);  // Python's podman
   router.Add(Flavour::kLibpod, "GET", "/networks/{name}/exists", Exists);
   router.Add(Flavour::kBoth, "DELETE", "/networks/{name}", Remove);
   router.Add(Flavour::kBoth, "POST", "/networks/{name}/connect", Connect);

@@ -1,7 +1,9 @@
 // What goes on for as long as a container does: attach, logs, wait, and the size of its terminal.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <set>
 
 #include "api/api.h"
 #include "api/bridge.h"
@@ -71,6 +73,7 @@ struct LogPump : std::enable_shared_from_this<LogPump> {
   void Step() {
     while (exchange->unsent() <= Exchange::kHigh) {
       Result<std::string> bytes = file.Read();
+      if (bytes.ok() && bytes->empty() && file.Rotated()) continue;
       if (!bytes.ok() || bytes->empty()) return Finish();
       if (!exchange->Write(frames.Feed(*bytes))) return;
       if (frames.past_end()) return Finish();
@@ -158,6 +161,7 @@ void SendLogs(const ExchangePtr& exchange, const Entry& entry, const BridgeOptio
   LogFrames frames(options);
   for (;;) {
     Result<std::string> bytes = file->Read();
+    if (bytes.ok() && bytes->empty() && file->Rotated()) continue;
     if (!bytes.ok() || bytes->empty()) break;
     if (!exchange->WriteAndWait(frames.Feed(*bytes))) return;
   }
@@ -211,9 +215,7 @@ Result<Reply> Resize(Api& api, const Request& request) {
 
 // ---- wait ----
 
-Result<control::WaitCondition> ConditionOf(const Request& request) {
-  std::vector<std::string> words = request.QueryAll("condition");
-  std::string word = words.empty() ? "" : words.front();
+Result<control::WaitCondition> ConditionOf(const Request& request, const std::string& word) {
   if (!request.libpod) {
     if (word.empty() || word == "not-running") return control::WAIT_NOT_RUNNING;
     if (word == "next-exit") return control::WAIT_NEXT_EXIT;
@@ -228,6 +230,19 @@ Result<control::WaitCondition> ConditionOf(const Request& request) {
   return InvalidArgument(fmt::format("unknown container state: {}", word.substr(0, 64)));
 }
 
+// Any of them ends the wait. Docker's API has one.
+Result<std::set<control::WaitCondition>> ConditionsOf(const Request& request) {
+  std::vector<std::string> words = request.QueryAll("condition");
+  if (words.empty()) words.emplace_back();
+  if (!request.libpod) words.resize(1);
+  std::set<control::WaitCondition> conditions;
+  for (const std::string& word : words) {
+    ASSIGN_OR_RETURN(control::WaitCondition condition, ConditionOf(request, word));
+    conditions.insert(condition);
+  }
+  return conditions;
+}
+
 // One wait. Shared by the callbacks of davitd's stream and of the client's connection.
 struct Waiting {
   ExchangePtr exchange;
@@ -235,7 +250,7 @@ struct Waiting {
   std::mutex mutex;
   bool begun = false;
   bool over = false;
-  std::unique_ptr<client::Subscription> subscription;
+  std::vector<std::unique_ptr<client::Subscription>> subscriptions;
 
   void Begin() {
     if (begun || libpod) return;
@@ -275,7 +290,7 @@ bool Holds(control::WaitCondition condition, const control::Container& container
 }
 
 // Where the runtime has no call for it.
-Status WaitByLooking(Api& api, const ExchangePtr& exchange, control::WaitCondition condition) {
+Status WaitByLooking(Api& api, const ExchangePtr& exchange, const std::set<control::WaitCondition>& conditions) {
   const Request& request = exchange->request();
   ASSIGN_OR_RETURN(Entry entry, api.engine().Find(request.libpod, request.Param("name"), false));
   auto waiting = std::make_shared<Waiting>();
@@ -283,7 +298,7 @@ Status WaitByLooking(Api& api, const ExchangePtr& exchange, control::WaitConditi
   waiting->libpod = request.libpod;
   waiting->Begin();
   auto last = std::make_shared<int>(entry.container.exit_code());
-  bool next = condition == control::WAIT_NEXT_EXIT;
+  bool next = conditions.contains(control::WAIT_NEXT_EXIT);
   int64_t before = entry.container.finished_at();
   bool was_ended = entry.container.state() == control::STATE_EXITED;
   api.logs().WaitFor(
@@ -291,7 +306,8 @@ Status WaitByLooking(Api& api, const ExchangePtr& exchange, control::WaitConditi
       [=](const control::Container* container) {
         *last = container->exit_code();
         if (next && was_ended && container->finished_at() == before) return false;
-        return Holds(condition, *container);
+        return std::any_of(conditions.begin(), conditions.end(),
+                           [container](control::WaitCondition condition) { return Holds(condition, *container); });
       },
       [=](const control::Container* container) {
         waiting->Finish(container == nullptr ? *last : container->exit_code(), "");
@@ -301,9 +317,9 @@ Status WaitByLooking(Api& api, const ExchangePtr& exchange, control::WaitConditi
 
 Status Wait(Api& api, const ExchangePtr& exchange) {
   const Request& request = exchange->request();
-  ASSIGN_OR_RETURN(control::WaitCondition condition, ConditionOf(request));
+  ASSIGN_OR_RETURN(std::set<control::WaitCondition> conditions, ConditionsOf(request));
   std::string name = request.Param("name");
-  if (!api.engine().HasStandalone()) return WaitByLooking(api, exchange, condition);
+  if (!api.engine().HasStandalone()) return WaitByLooking(api, exchange, conditions);
   if (name.starts_with("/")) name.erase(0, 1);
   if (name.starts_with("k8s_")) {
     ASSIGN_OR_RETURN(Entry entry, api.engine().Find(request.libpod, name, false));
@@ -312,50 +328,55 @@ Status Wait(Api& api, const ExchangePtr& exchange) {
   auto waiting = std::make_shared<Waiting>();
   waiting->exchange = exchange;
   waiting->libpod = request.libpod;
-  control::WaitContainerRequest wait;
-  wait.set_container(name);
-  wait.set_condition(condition);
-  auto release = [waiting] {
-    std::unique_ptr<client::Subscription> subscription;
+  // Whoever takes them first answers; the caller lets go of them without the lock.
+  auto release = [waiting](bool& first) {
+    std::vector<std::unique_ptr<client::Subscription>> subscriptions;
     std::lock_guard lock(waiting->mutex);
+    first = !waiting->over;
     waiting->over = true;
-    subscription.swap(waiting->subscription);
-    return subscription;
+    subscriptions.swap(waiting->subscriptions);
+    return subscriptions;
   };
   std::string asked = request.Param("name");
   bool libpod = request.libpod;
-  auto subscription = api.client().Wait(
-      wait,
-      [waiting, release](const control::WaitContainerResponse& message) {
-        {
-          std::lock_guard lock(waiting->mutex);
-          if (waiting->over) return;
-        }
-        waiting->Begin();
-        if (!message.done()) return;
-        // An error of its start is the start's to tell; here it would be one of the wait.
-        waiting->Finish(message.exit_code(), "");
-        auto ended = release();
-      },
-      [waiting, release, asked, libpod](const Status& status) {
-        {
-          std::lock_guard lock(waiting->mutex);
-          if (waiting->over) return;
-        }
-        if (!waiting->begun) {
-          waiting->exchange->Send(ErrorReply(status.code() == StatusCode::kNotFound ? NoSuchContainer(libpod, asked)
-                                             : status.ok() ? Internal("the wait ended without an answer")
-                                                           : status));
-        } else {
-          waiting->Finish(255, status.ok() ? "the wait ended without an answer" : status.message());
-        }
-        auto ended = release();
-      });
-  {
+  for (control::WaitCondition condition : conditions) {
+    control::WaitContainerRequest wait;
+    wait.set_container(name);
+    wait.set_condition(condition);
+    auto subscription = api.client().Wait(
+        wait,
+        [waiting, release](const control::WaitContainerResponse& message) {
+          {
+            std::lock_guard lock(waiting->mutex);
+            if (waiting->over) return;
+            waiting->Begin();
+          }
+          if (!message.done()) return;
+          bool first = false;
+          auto ended = release(first);
+          // An error of its start is the start's to tell; here it would be one of the wait.
+          if (first) waiting->Finish(message.exit_code(), "");
+        },
+        [waiting, release, asked, libpod](const Status& status) {
+          bool first = false;
+          auto ended = release(first);
+          if (!first) return;
+          if (!waiting->begun) {
+            waiting->exchange->Send(ErrorReply(status.code() == StatusCode::kNotFound ? NoSuchContainer(libpod, asked)
+                                               : status.ok() ? Internal("the wait ended without an answer")
+                                                             : status));
+          } else {
+            waiting->Finish(255, status.ok() ? "the wait ended without an answer" : status.message());
+          }
+        });
     std::lock_guard lock(waiting->mutex);
-    if (!waiting->over) waiting->subscription = std::move(subscription);
+    if (waiting->over) break;
+    waiting->subscriptions.push_back(std::move(subscription));
   }
-  exchange->OnClosed([release] { auto ended = release(); });
+  exchange->OnClosed([release] {
+    bool first = false;
+    auto ended = release(first);
+  });
   return {};
 }
 

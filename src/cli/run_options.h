@@ -71,6 +71,7 @@ struct RunOptions {
   std::optional<int64_t> stop_timeout;
   std::string pod;
   std::vector<std::string> ulimits;
+  std::vector<std::string> log_options;
   std::vector<std::string> hosts;
   std::vector<std::string> dns;
   std::vector<std::string> dns_search;

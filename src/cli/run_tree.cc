@@ -102,6 +102,7 @@ void AddRunFlags(CLI::App& command, RunOptions& o, bool run) {
   AddFileFlags(command, o);
   AddLimitFlags(command, o);
   AddList(command, "--ulimit", o.ulimits, "NAME=SOFT[:HARD]").group(kLimits);
+  AddList(command, "--log-opt", o.log_options, "max-size=SIZE or max-file=COUNT of its log").group(kLimits);
   command.add_option("--oom-score-adj", o.oom_score, "-1000 to 1000")->group(kLimits);
   AddSecurityFlags(command, o);
   AddEndFlags(command, o);

@@ -266,6 +266,19 @@ Status FillOptions(const RunOptions& options, control::ContainerOptions& to) {
   for (const std::string& text : options.ulimits) {
     ASSIGN_OR_RETURN(*to.add_ulimits(), ParseUlimit(text));
   }
+  for (const std::string& text : options.log_options) {
+    const size_t equals = std::min(text.find('='), text.size());
+    const std::string key = text.substr(0, equals);
+    const std::string value = text.substr(std::min(equals + 1, text.size()));
+    if (key == "max-size") {
+      ASSIGN_OR_RETURN(int64_t bytes, ParseBytes(value, "--log-opt max-size", true));
+      (*spec.request.mutable_config()->mutable_annotations())["io.davit.log.max-bytes"] = std::to_string(bytes);
+    } else if (const auto files = ParseInt64(value); key == "max-file" && files && *files >= 1 && *files <= 1000) {
+      (*spec.request.mutable_config()->mutable_annotations())["io.davit.log.max-files"] = std::to_string(*files);
+    } else {
+      return InvalidArgument("--log-opt takes max-size=SIZE and max-file=COUNT (1 to 1000), not " + Printable(text));
+    }
+  }
   return {};
 }
 
@@ -427,6 +440,7 @@ std::string FlagOfDavitd(const RunOptions& o) {
       {!o.stop_signal.empty() || o.stop_timeout.has_value(), "--stop-signal"},
       {!o.pod.empty(), "--pod"},
       {!o.ulimits.empty(), "--ulimit"},
+      {!o.log_options.empty(), "--log-opt"},
       {!o.hosts.empty(), "--add-host"},
       {!o.dns.empty() || !o.dns_search.empty() || !o.dns_options.empty(), "--dns"},
   };

@@ -92,18 +92,26 @@ void LogDecoder::Finish(LogOutput& to) {
   rest_.clear();
 }
 
-Result<LogFile> LogFile::Open(const std::string& path) {
-  ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::Open(path, O_RDONLY | O_NOCTTY));
-  return LogFile(path, std::move(fd));
+namespace {
+
+constexpr int kMaxAside = 1000;  // files that are put aside
+
+std::string Aside(const std::string& path, int number) {
+  return number == 0 ? path : path + "." + std::to_string(number);
 }
 
-Status LogFile::SeekTail(uint64_t lines) {
-  off_t end = ::lseek(fd_.get(), 0, SEEK_END);
-  if (end < 0) return ErrnoError(errno, "seek in " + path_);
+bool IsThere(const std::string& path) {
+  struct stat st {};
+  return ::stat(path.c_str(), &st) == 0;
+}
+
+// How many whole lines of output the file has, and where the last `lines` of them begin.
+Result<uint64_t> FindTail(int fd, uint64_t lines, off_t& answer) {
+  off_t start = ::lseek(fd, 0, SEEK_END);
+  if (start < 0) return ErrnoError(errno, "seek");
+  answer = 0;
   // Backwards in chunks; every finished line that is not partial counts. `tail` is the part of a line
   // whose beginning is in the chunk before.
-  off_t start = end;
-  off_t answer = 0;
   uint64_t seen = 0;
   std::string tail;
   bool at_end = true;
@@ -111,8 +119,8 @@ Status LogFile::SeekTail(uint64_t lines) {
     auto size = static_cast<size_t>(std::min<off_t>(start, kChunk));
     start -= static_cast<off_t>(size);
     std::string bytes(size, '\0');
-    ssize_t n = ::pread(fd_.get(), bytes.data(), size, start);
-    if (n < 0) return ErrnoError(errno, "read " + path_);
+    ssize_t n = ::pread(fd, bytes.data(), size, start);
+    if (n < 0) return ErrnoError(errno, "read");
     bytes.resize(static_cast<size_t>(n));
     bytes += tail;
     tail.clear();
@@ -135,11 +143,44 @@ Status LogFile::SeekTail(uint64_t lines) {
   }
   // The first line of the file has no line feed before it, but the beginning is the answer either way:
   // unless it is the line that ends what is not wanted.
-  if (seen == lines && !tail.empty()) {
+  if (seen <= lines && !tail.empty()) {
     std::optional<LogEntry> entry = ParseLogLine(tail);
-    if (!entry || !entry->partial) answer = static_cast<off_t>(tail.size()) + 1;
+    if (!entry || !entry->partial) {
+      if (seen == lines) answer = static_cast<off_t>(tail.size()) + 1;
+      ++seen;
+    }
   }
-  if (::lseek(fd_.get(), std::min(answer, end), SEEK_SET) < 0) return ErrnoError(errno, "seek in " + path_);
+  return seen;
+}
+
+}  // namespace
+
+Result<LogFile> LogFile::Open(const std::string& path) {
+  int number = 0;
+  while (number < kMaxAside && IsThere(Aside(path, number + 1))) ++number;
+  for (; number > 0; --number) {
+    // One that goes meanwhile was the oldest, and is nobody's any more.
+    Result<sys::UniqueFd> oldest = sys::Open(Aside(path, number), O_RDONLY | O_NOCTTY);
+    if (oldest.ok()) return LogFile(path, std::move(*oldest));
+  }
+  ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::Open(path, O_RDONLY | O_NOCTTY));
+  return LogFile(path, std::move(fd));
+}
+
+Status LogFile::SeekTail(uint64_t lines) {
+  for (int number = 0; number <= kMaxAside; ++number) {
+    Result<sys::UniqueFd> file = sys::Open(Aside(path_, number), O_RDONLY | O_NOCTTY);
+    if (!file.ok() && number > 0) return {};  // all that there is
+    RETURN_IF_ERROR(file.status());
+    fd_ = std::move(*file);
+    off_t begin = 0;
+    Result<uint64_t> found = FindTail(fd_.get(), lines, begin);
+    if (!found.ok()) return found.status().Annotate(path_);
+    off_t end = ::lseek(fd_.get(), 0, SEEK_END);
+    if (::lseek(fd_.get(), std::min(begin, end), SEEK_SET) < 0) return ErrnoError(errno, "seek in " + path_);
+    if (*found >= lines) return {};
+    lines -= *found;
+  }
   return {};
 }
 
@@ -164,7 +205,20 @@ bool LogFile::Rotated() {
     if (at > here.st_size) return ::lseek(fd_.get(), 0, SEEK_SET) == 0;
     return false;
   }
-  Result<sys::UniqueFd> next = sys::Open(path_, O_RDONLY | O_NOCTTY);
+  // What was written to it between the last Read and its end comes first.
+  if (::fstat(fd_.get(), &here) != 0) return false;
+  if (::lseek(fd_.get(), 0, SEEK_CUR) < here.st_size) return true;
+  // The one after it: this one may have been put aside several times since. When it is not among those any more (its
+  // turn to go has come, or the kubelet has given it a name of its own), the oldest that is left.
+  int number = 0;
+  while (number < kMaxAside && ::stat(Aside(path_, number + 1).c_str(), &there) == 0) {
+    ++number;
+    if (here.st_ino == there.st_ino && here.st_dev == there.st_dev) {
+      --number;
+      break;
+    }
+  }
+  Result<sys::UniqueFd> next = sys::Open(Aside(path_, number), O_RDONLY | O_NOCTTY);
   if (!next.ok()) return false;
   fd_ = std::move(*next);
   return true;

@@ -53,7 +53,8 @@ class LogDecoder {
   bool midline_[2] = {false, false};  // by stream: the last entry was partial
 };
 
-// A log file that may be rotated (renamed, and begun anew) while it is followed.
+// A log file that may be rotated (renamed, and begun anew) while it is followed. Files that davit-monitor has put aside
+// (PATH.1 the newest of them, docs/formats/cri-log.md) are read before it, the oldest first.
 class LogFile {
  public:
   static Result<LogFile> Open(const std::string& path);
@@ -61,9 +62,9 @@ class LogFile {
   // Puts the position before the last `lines` whole lines of output (a run of P entries with its F entry
   // is one), reading backwards.
   Status SeekTail(uint64_t lines);
-  // At most 64 KiB; empty at the end for now.
+  // At most 64 KiB; empty at the end of a file: for good, unless Rotated().
   Result<std::string> Read();
-  // True when the file at the path is another one now, which the next Read begins: only after Read was empty.
+  // True when another file comes after this one, which the next Read begins: only after Read was empty.
   bool Rotated();
 
  private:

@@ -148,6 +148,51 @@ TEST_F(LogFileTest, GoesOnInTheFileThatARotationBegan) {
   EXPECT_FALSE(file->Rotated());
 }
 
+TEST_F(LogFileTest, BeginsWithWhatWasPutAside) {
+  for (int i = 0; i < 3; ++i) {
+    Append(Line("stdout", "F", std::to_string(2 * i)) + Line("stdout", "F", std::to_string(2 * i + 1)));
+    if (i == 2) break;
+    if (i == 1) ::rename((path_ + ".1").c_str(), (path_ + ".2").c_str());
+    ASSERT_EQ(::rename(path_.c_str(), (path_ + ".1").c_str()), 0);
+  }
+  auto whole = [&](std::optional<uint64_t> lines) {
+    auto file = LogFile::Open(path_);
+    EXPECT_TRUE(file.ok());
+    if (lines) EXPECT_TRUE(file->SeekTail(*lines).ok());
+    LogDecoder decoder(false);
+    LogOutput output;
+    do {
+      for (std::string bytes = *file->Read(); !bytes.empty(); bytes = *file->Read()) decoder.Feed(bytes, output);
+    } while (file->Rotated());
+    return output.out;
+  };
+  EXPECT_EQ(whole(std::nullopt), "0\n1\n2\n3\n4\n5\n");
+  EXPECT_EQ(whole(100), "0\n1\n2\n3\n4\n5\n");
+  EXPECT_EQ(whole(5), "1\n2\n3\n4\n5\n");
+  EXPECT_EQ(whole(3), "3\n4\n5\n");
+  EXPECT_EQ(whole(2), "4\n5\n");
+  EXPECT_EQ(whole(0), "");
+}
+
+TEST_F(LogFileTest, LosesNothingWhenItIsPutAsideTwice) {
+  Append(Line("stdout", "F", "one"));
+  auto file = LogFile::Open(path_);
+  ASSERT_TRUE(file.ok());
+  EXPECT_EQ(*file->Read(), Line("stdout", "F", "one"));
+  Append(Line("stdout", "F", "late"));  // after the last read, and before it is put aside
+  ::rename(path_.c_str(), (path_ + ".1").c_str());
+  Append(Line("stdout", "F", "two"));
+  ::rename((path_ + ".1").c_str(), (path_ + ".2").c_str());
+  ::rename(path_.c_str(), (path_ + ".1").c_str());
+  Append(Line("stdout", "F", "three"));
+  for (const char* next : {"late", "two", "three"}) {
+    EXPECT_TRUE(file->Rotated());
+    EXPECT_EQ(*file->Read(), Line("stdout", "F", next));
+    EXPECT_EQ(*file->Read(), "");
+  }
+  EXPECT_FALSE(file->Rotated());
+}
+
 TEST(LogDecoderTest, ShowsOnlyWhatIsBetween) {
   LogDecoder decoder(false, "2026-01-01T00:00:01Z", "2026-01-01T00:00:02.5Z");
   LogOutput out;

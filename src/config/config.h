@@ -57,11 +57,13 @@ struct RuntimeHandlerConfig {
 };
 
 struct RuntimeConfig {
-  std::string default_handler = "crun";  // key runtime.default; always one of handlers
-  std::string cgroup_driver = "auto";    // "auto", "cgroupfs" or "systemd"
-  std::string monitor_path;              // empty: davit-monitor in the libexec directory
-  std::string init_path;                 // empty: the init for shared PID namespaces in libexec
-  int64_t max_log_line_bytes = 16384;    // longer lines become partial (P) entries of the CRI log
+  std::string default_handler = "crun";      // key runtime.default; always one of handlers
+  std::string cgroup_driver = "auto";        // "auto", "cgroupfs" or "systemd"
+  std::string monitor_path;                  // empty: davit-monitor in the libexec directory
+  std::string init_path;                     // empty: the init for shared PID namespaces in libexec
+  int64_t max_log_line_bytes = 16384;        // longer lines become partial (P) entries of the CRI log
+  int64_t standalone_log_bytes = 100 << 20;  // a log file of a container that people made is put aside then
+  int64_t standalone_log_files = 2;          // with the current one
   // File of the seccomp profile RuntimeDefault, in Docker's or OCI's format. Empty: the one that the package
   // containers-common installs, when it is there.
   std::string seccomp_profile;

@@ -100,6 +100,11 @@ std::vector<Field> RuntimeFields(RuntimeConfig& c) {
                    "init of shared PID namespaces; empty: the one that is installed with davitd"),
       Size("max_log_line_bytes", c.max_log_line_bytes, 256, 1 << 20,
            "longer lines of container output become several log entries"),
+      Size("standalone_log_bytes", c.standalone_log_bytes, 0, int64_t{1} << 40,
+           "a log file of a container that people or tools made is put aside at this size, unless its own options say "
+           "otherwise; 0: never. The kubelet rotates the logs of its own"),
+      Number("standalone_log_files", c.standalone_log_files, 1, 1000,
+             "log files of such a container, the current one too"),
       OptionalPath("seccomp_profile", c.seccomp_profile,
                    "seccomp profile of RuntimeDefault (default: the one that containers-common installs)"),
       Flag("add_user_entry", c.add_user_entry,

@@ -259,6 +259,15 @@ Result<monitor::State> Containers::Launch(const ContainerRecord& record, Deadlin
   launch.oom_file = cgroups_.OomFile(record.cgroup);
   launch.max_log_line_bytes = static_cast<uint32_t>(settings.max_log_line_bytes > 0 ? settings.max_log_line_bytes
                                                                                     : options_.max_log_line_bytes);
+  // The kubelet rotates its containers' logs; nobody else does those of the others.
+  if (const auto& own = record.spec.standalone) {
+    const int64_t bytes = own->log_max_bytes != 0 ? own->log_max_bytes : options_.standalone_log_bytes;
+    launch.max_log_bytes = static_cast<uint64_t>(std::max<int64_t>(bytes, 0));
+    launch.max_log_files = own->log_max_files != 0 ? own->log_max_files
+                           // Docker's rule: whoever names a size alone keeps one file.
+                           : own->log_max_bytes > 0 ? 1
+                                                    : static_cast<uint32_t>(options_.standalone_log_files);
+  }
   return monitor::Launch(launch, deadline);
 }
 

@@ -40,6 +40,8 @@ struct ContainersOptions {
   bool add_user_entry = true;     // own_files.h
   std::string monitor_path;
   int64_t max_log_line_bytes = 16384;
+  int64_t standalone_log_bytes = 0;  // a log file of a standalone container is put aside at this size; 0: never
+  int64_t standalone_log_files = 1;
   std::map<std::string, RuntimeEntry> handlers;  // by name
   NodeLimits node;
 };

@@ -8,7 +8,8 @@ namespace davit::container {
 BOOST_DESCRIBE_STRUCT(IdMapping, (), (host_id, container_id, length))
 BOOST_DESCRIBE_STRUCT(Mount, (),
                       (container_path, host_path, readonly, recursive_read_only, selinux_relabel, propagation, image,
-                       image_sub_path, volume, volume_sub_path, volume_no_copy, uid_mappings, gid_mappings, mount_options))
+                       image_sub_path, volume, volume_sub_path, volume_no_copy, uid_mappings, gid_mappings,
+                       mount_options))
 BOOST_DESCRIBE_STRUCT(Device, (), (container_path, host_path, permissions))
 BOOST_DESCRIBE_STRUCT(Capabilities, (), (add, drop, add_ambient))
 BOOST_DESCRIBE_STRUCT(SecurityProfile, (), (type, localhost_ref))
@@ -27,7 +28,7 @@ BOOST_DESCRIBE_STRUCT(Ulimit, (), (name, soft, hard))
 BOOST_DESCRIBE_STRUCT(NamedVolume, (), (name, container_path, readonly, no_copy, sub_path))
 BOOST_DESCRIBE_STRUCT(StandaloneSpec, (),
                       (restart, health, auto_remove, stop_timeout, volumes, clear_entrypoint, umask, ulimits,
-                       client_data))
+                       client_data, log_max_bytes, log_max_files))
 BOOST_DESCRIBE_STRUCT(ContainerSpec, (),
                       (name, attempt, image, command, args, working_dir, envs, mounts, devices, cdi_devices, labels,
                        annotations, log_path, open_stdin, stdin_once, tty, resources, security, stop_signal,

@@ -151,7 +151,9 @@ struct StandaloneSpec {
   bool clear_entrypoint = false;  // without a command the image's entrypoint does not come in
   std::string umask;              // octal; empty: the runtime's
   std::vector<Ulimit> ulimits;
-  std::string client_data;  // opaque
+  std::string client_data;     // opaque
+  int64_t log_max_bytes = 0;   // of one log file; 0: the configuration's, negative: no limit
+  uint32_t log_max_files = 0;  // 0: the configuration's
 };
 
 struct ContainerSpec {

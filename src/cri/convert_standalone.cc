@@ -64,6 +64,23 @@ Result<container::StandaloneSpec> ToStandaloneSpec(const control::ContainerOptio
   return out;
 }
 
+// Limits of its log, which are davitd's and not the program's: they go from the annotations into what is standalone.
+Status TakeLogLimits(container::ContainerSpec& spec) {
+  auto take = [&](const char* key, int64_t least, int64_t most, auto& to) -> Status {
+    auto found = spec.annotations.find(key);
+    if (found == spec.annotations.end()) return {};
+    const auto number = ParseInt64(found->second);
+    if (!number || *number < least || *number > most) {
+      return InvalidArgument(std::string(key) + ": \"" + Printable(found->second, 32) + "\" is out of range");
+    }
+    to = static_cast<std::remove_reference_t<decltype(to)>>(*number);
+    spec.annotations.erase(found);
+    return {};
+  };
+  RETURN_IF_ERROR(take("io.davit.log.max-bytes", -1, int64_t{1} << 50, spec.standalone->log_max_bytes));
+  return take("io.davit.log.max-files", 1, 1000, spec.standalone->log_max_files);
+}
+
 void Fill(const container::StandaloneSpec& in, bool full, control::ContainerOptions* out) {
   out->mutable_restart()->set_name(in.restart.name);
   out->mutable_restart()->set_maximum_retries(in.restart.maximum_retries);
@@ -182,6 +199,7 @@ Result<engine::ContainerDefinition> ToDefinition(const control::CreateContainerR
   config.mutable_metadata()->set_name(request.options().name());
   ASSIGN_OR_RETURN_WITH(out.spec, ToContainerSpec(config), "config");
   ASSIGN_OR_RETURN(out.spec.standalone, ToStandaloneSpec(request.options()));
+  RETURN_IF_ERROR(TakeLogLimits(out.spec));
   if (!request.options().stop_signal().empty()) {
     ASSIGN_OR_RETURN(out.spec.stop_signal, container::ParseSignal(request.options().stop_signal()));
   }

@@ -88,17 +88,38 @@ StandaloneService::Reactor* StandaloneService::RemovePod(Context* context, const
   return reactor;
 }
 
+namespace {
+
+// With the ids of its networks, which its record does not have.
+control::Pod WithNetworkIds(const engine::Engine& engine, const pod::PodRecord& record) {
+  control::Pod out = ToPod(record);
+  std::set<std::string> names;
+  for (const pod::NetworkEndpoint& asked : record.spec.networks) names.insert(asked.network);
+  for (const pod::AttachedEndpoint& endpoint : record.endpoints) names.insert(endpoint.network);
+  const bool plain = record.spec.standalone && !record.spec.no_network && names.empty() &&
+                     record.spec.network != pod::NamespaceMode::kNode;
+  if (plain) names.insert("");
+  for (const std::string& name : names) {
+    Result<std::vector<engine::NetworkView>> found = engine.Networks({name});
+    if (!found.ok() || found->size() != 1) continue;
+    (*out.mutable_network_ids())[found->front().network->name] = found->front().network->id;
+  }
+  return out;
+}
+
+}  // namespace
+
 StandaloneService::Reactor* StandaloneService::ListPods(Context* context, const control::ListPodsRequest* request,
                                                         control::ListPodsResponse* response) {
   const engine::SnapshotPtr view = engine_.View();
   for (const std::string& name : request->pods()) {
     Result<engine::PodPtr> pod = view->FindNamedPod(name);
     if (!pod.ok()) return Answer(context, pod.status());
-    *response->add_pods() = ToPod(**pod);
+    *response->add_pods() = WithNetworkIds(engine_, **pod);
   }
   if (!request->pods().empty()) return Answer(context, {});
   for (const auto& [id, pod] : view->pods()) {
-    if (engine::Listed(*pod)) *response->add_pods() = ToPod(*pod);
+    if (engine::Listed(*pod)) *response->add_pods() = WithNetworkIds(engine_, *pod);
   }
   return Answer(context, {});
 }
@@ -228,7 +249,7 @@ StandaloneService::Reactor* StandaloneService::ListContainers(Context* context,
   }
   for (const PodId& id : pods) {
     auto pod = view->pods().find(id);
-    if (pod != view->pods().end()) *response->add_pods() = ToPod(*pod->second);
+    if (pod != view->pods().end()) *response->add_pods() = WithNetworkIds(engine_, *pod->second);
   }
   return Answer(context, {});
 }

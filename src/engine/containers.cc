@@ -310,17 +310,17 @@ Status Engine::State::StartContainerNow(const ContainerId& id) {
 void Engine::State::BeginStop(const ContainerId& id, std::chrono::seconds grace, int signal, const Finish& finish) {
   ContainerPtr record = Container(id);
   if (!record || !Alive(*record)) {
-    stops.End(id);
+    EndStop(id);
     finish(Nothing{});
     return;
   }
   FaultPoint("container.stop.begin");
   exits.Add(id, [this, id, finish] {
-    stops.End(id);
+    EndStop(id);
     finish(Nothing{});
   });
   stops.Begin(id, [this, id, finish] {
-    stops.End(id);
+    EndStop(id);
     finish(DeadlineExceeded("stop container " + id.Short() +
                             ": still there 30 s after SIGKILL; a process of it may be stuck in the kernel (state D)"));
   });
@@ -353,11 +353,20 @@ void Engine::State::ArmKill(const ContainerId& id) {
 void Engine::State::KillNow(const ContainerId& id) {
   ContainerPtr record = Container(id);
   if (!record || !Alive(*record)) return;  // its exit has been told
+  if (!stops.GiveUp(id)) return;           // the stop is over, and this is its next run
   Status status = containers->Signal(*record, SIGKILL, /*all=*/true);
   // A monitor that does not answer (somebody stopped it) is ended too: its container needs no consent.
   if (status.code() == StatusCode::kDeadlineExceeded) status = Settle(id);
   if (!status.ok()) LogWarning("container {}: kill: {}", id.Short(), status.message());
-  if (std::function<void()> give_up = stops.GiveUp(id)) loop->After(kKillBudget, std::move(give_up));
+  std::function<void()> give_up = stops.GiveUp(id);
+  if (!give_up) return;
+  std::optional<uint64_t> replaced =
+      stops.Arm(id, std::chrono::steady_clock::now(), loop->After(kKillBudget, std::move(give_up)));
+  if (replaced) loop->Remove(*replaced);
+}
+
+void Engine::State::EndStop(const ContainerId& id) {
+  if (std::optional<uint64_t> timer = stops.End(id)) loop->Remove(*timer);
 }
 
 Status Engine::State::Settle(const ContainerId& id) {
@@ -381,7 +390,7 @@ Status Engine::State::RemoveContainerNow(const ContainerId& id) {
   FaultPoint("container.remove.destroyed");
   RETURN_IF_ERROR(records->Erase(id));
   exits.Notify(id);
-  stops.End(id);
+  EndStop(id);
   // Layers of an image that was removed while this container used them.
   bool image_gone = !images->Find(record.image_id).ok();
   for (const auto& [mount, volume] : record.image_volumes) image_gone |= !images->Find(volume.image_id).ok();

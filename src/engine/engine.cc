@@ -324,6 +324,8 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   containers.descriptor_limit = descriptors.before;
   containers.add_user_entry = config.runtime.add_user_entry;
   containers.max_log_line_bytes = config.runtime.max_log_line_bytes;
+  containers.standalone_log_bytes = config.runtime.standalone_log_bytes;
+  containers.standalone_log_files = config.runtime.standalone_log_files;
   ASSIGN_OR_RETURN(containers.handlers, MakeHandlers(config, raw->systemd_cgroups));
   if (containers.handlers.count(config.runtime.default_handler) == 0) {
     return FailedPrecondition("runtime handler \"" + config.runtime.default_handler +

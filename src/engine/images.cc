@@ -391,13 +391,26 @@ void Engine::State::LoadNow(const std::string& key, image::PullRequest request, 
 void Engine::RemoveImage(const std::string& text, Done<Nothing> done) {
   State* state = state_.get();
   state->image_pool.Post([state, text, done = std::move(done)] {  // behind no pull
-    Status status = state->images->Remove(text);
+    Status status = state->RemoveUnusedImage(text);
     if (status.ok()) {
       done(Nothing{});
     } else {
       done(status.Annotate("remove image"));
     }
   });
+}
+
+// The kubelet takes away what none of its containers uses, and does not see those that people made: they need it for
+// their next start.
+Status Engine::State::RemoveUnusedImage(const std::string& text) {
+  if (Result<image::ImageRecord> record = images->Resolve(text); record.ok()) {
+    const SnapshotPtr view = View();
+    for (const std::string& user : UsersOfImage(record->id)) {
+      Result<ContainerPtr> container = view->FindContainer(user);
+      if (container.ok() && IsStandalone(**container)) return images->Unname(record->id);
+    }
+  }
+  return images->Remove(text);
 }
 
 void Engine::VerifyImages(const std::vector<std::string>& images, std::function<void(const VerifyProgress&)> progress,

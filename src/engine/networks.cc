@@ -199,12 +199,17 @@ Status Engine::State::ConnectNow(const PodId& id, const pod::NetworkEndpoint& en
   if (current->spec.network == pod::NamespaceMode::kNode) return FailedPrecondition("the pod is on the node's network");
   pod::PodRecord record = *current;
   if (record.spec.networks.empty() && !record.spec.no_network) record.spec.networks.emplace_back();
-  for (const pod::NetworkEndpoint& other : record.spec.networks) {
-    if (IsOn(other, endpoint.network)) return AlreadyExists("the pod is on it already");
+  const bool up = record.phase == pod::Phase::kReady;
+  const auto same = std::find_if(record.spec.networks.begin(), record.spec.networks.end(),
+                                 [&](const pod::NetworkEndpoint& other) { return IsOn(other, endpoint.network); });
+  if (same != record.spec.networks.end()) {
+    if (up) return AlreadyExists("the pod is on it already");
+    // Of one that is not up it is its place, said anew: compose names the aliases of a service so.
+    *same = endpoint;
+    return records->Put(record);
   }
   record.spec.networks.push_back(endpoint);
   record.spec.no_network = false;
-  const bool up = record.phase == pod::Phase::kReady;
   network::Attachment present;
   if (up) {
     ASSIGN_OR_RETURN(present, network::Attachment::Parse(record.attachment));
@@ -225,7 +230,10 @@ Status Engine::State::ConnectNow(const PodId& id, const pod::NetworkEndpoint& en
     const bool fresh = attached->endpoints.back().dns && !record.resolver;
     if (fresh) status = sandboxes->UseResolver(record);
     if (fresh && status.ok()) status = OpenNames(record, fresh);
-    if (status.ok()) return records->Put(record);
+    if (status.ok()) {
+      NoteHosts(record, current->ips);
+      return records->Put(record);
+    }
     planned.endpoints.back().leaving = true;
   }
   Result<network::Attachment> before = pod_network->DetachLeaving(request, planned, Deadline::After(kVerbBudget));
@@ -266,7 +274,14 @@ Status Engine::State::DisconnectNow(const PodId& id, const std::string& name, bo
     return {};
   }
   pod::SetAttachment(record, *rest);
+  NoteHosts(record, current->ips);
   return records->Put(record);
+}
+
+// A name for itself that is old is no reason to undo a connection.
+void Engine::State::NoteHosts(const pod::PodRecord& record, const std::vector<std::string>& ips_before) {
+  Status status = sandboxes->UpdateHosts(record, ips_before);
+  if (!status.ok()) LogWarning("pod {}: /etc/hosts: {}", record.id.Short(), status.message());
 }
 
 Status Engine::State::ResumeNetwork(const pod::PodRecord& pod) {

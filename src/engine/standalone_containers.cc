@@ -51,7 +51,8 @@ int StartExitCode(const std::string& message) {
   for (const char* absent : {"not found", "no such file", "No such file"}) {
     if (message.find(absent) != std::string::npos) return 127;
   }
-  for (const char* refused : {"permission denied", "Permission denied", "exec format", "is a directory"}) {
+  for (const char* refused :
+       {"permission denied", "Permission denied", "exec format", "is a directory", "peration not permitted"}) {
     if (message.find(refused) != std::string::npos) return 126;
   }
   return 128;

@@ -212,6 +212,7 @@ struct Engine::State {
   [[nodiscard]] Result<PodId> PodNamed(const std::string& text) const;
   // Every network of the spec is there, and by its name from now on. kNotFound naming one. For a pod that is defined.
   Status SettleNetworks(pod::PodSpec& spec) const;
+  void NoteHosts(const pod::PodRecord& record, const std::vector<std::string>& ips_before);
   Status ConnectNow(const PodId& id, const pod::NetworkEndpoint& endpoint);
   Status DisconnectNow(const PodId& id, const std::string& network, bool force);
   // Of a pod that is up after a restart: its host ports and its resolver; takes back what was half connected.
@@ -258,6 +259,7 @@ struct Engine::State {
   Result<std::string> CommitNow(const CommitRequest& request);
   void ThawAfterCommit(const container::ContainerRecord& record);
   [[nodiscard]] std::vector<std::string> UsersOfImage(const std::string& id) const;
+  Status RemoveUnusedImage(const std::string& text);
   Result<RemovedImage> RemoveStoredImageNow(const std::string& text, bool force);
   // Ids of the containers whose records name a volume.
   [[nodiscard]] std::vector<std::string> UsersOfVolume(const std::string& name) const;
@@ -280,6 +282,7 @@ struct Engine::State {
   // Sets SIGKILL for the earliest time that a request has asked for.
   void ArmKill(const ContainerId& id);
   void KillNow(const ContainerId& id);
+  void EndStop(const ContainerId& id);
   // Ends it by force and records the exit; returns when it is gone.
   Status Settle(const ContainerId& id);
 

@@ -56,9 +56,15 @@ class Stops {
     return std::exchange(stop.timer, timer);
   }
 
-  void End(const ContainerId& id) {
+  // Returns the timer that is still armed, for the caller to remove: a container that has been started again within
+  // the grace of its stop must not be killed by it.
+  std::optional<uint64_t> End(const ContainerId& id) {
     std::lock_guard lock(mutex_);
-    stops_.erase(id);
+    auto it = stops_.find(id);
+    if (it == stops_.end()) return std::nullopt;
+    std::optional<uint64_t> timer = it->second.timer;
+    stops_.erase(it);
+    return timer;
   }
 
  private:

@@ -36,6 +36,16 @@ TEST_F(StopsTest, TheShortestGraceCountsWheneverItComes) {
   EXPECT_EQ(stops.Arm(id, At(5), std::nullopt), 7u);  // the timer that it replaces
 }
 
+TEST_F(StopsTest, TheEndGivesTheTimerBack) {
+  EXPECT_EQ(stops.End(id), std::nullopt);
+  stops.Ask(id, At(5));
+  stops.Begin(id, [] {});
+  stops.Arm(id, At(5), 7);
+  EXPECT_EQ(stops.End(id), 7u);
+  EXPECT_EQ(stops.End(id), std::nullopt);
+  EXPECT_FALSE(stops.GiveUp(id));
+}
+
 TEST_F(StopsTest, TheNextStopStartsAnew) {
   stops.Ask(id, At(5));
   stops.Begin(id, [] {});

@@ -80,13 +80,25 @@ Result<Engine::RemovedImage> Engine::State::RemoveStoredImageNow(const std::stri
                                           users.front().substr(0, 12),
                                           users.size() > 1 ? fmt::format(" and {} more", users.size() - 1) : ""));
   }
-  RETURN_IF_ERROR(images->Remove(record.id));
+  // Forced, and in use: its names go and it stays, so that its containers can be started again. Docker's rule, and so
+  // is that its ID is not enough against one that runs.
+  const std::vector<std::string> kept_for = UsersOfImage(record.id);
+  if (name.empty()) {
+    for (const std::string& user : kept_for) {
+      Result<ContainerPtr> container = View().FindContainer(user);
+      if (!container.ok() || (*container)->phase != container::Phase::kRunning) continue;
+      return FailedPrecondition(
+          fmt::format("image {} is used by container {}, which runs", record.id.substr(0, 19), user.substr(0, 12)));
+    }
+  }
+  RETURN_IF_ERROR(kept_for.empty() ? images->Remove(record.id) : images->Unname(record.id));
   for (const std::string& tag : record.repo_tags) {
     activity.Add({"image", "untag", record.id, 0, {{"name", tag}}, true});
   }
-  activity.Add({"image", "delete", record.id, 0, {}, true});
   removed.untagged = record.repo_tags;
   removed.untagged.insert(removed.untagged.end(), record.repo_digests.begin(), record.repo_digests.end());
+  if (!kept_for.empty()) return removed;
+  activity.Add({"image", "delete", record.id, 0, {}, true});
   removed.deleted = record.id;
   return removed;
 }

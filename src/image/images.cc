@@ -324,6 +324,14 @@ Status Images::Untag(std::string_view text) {
   return Write({record}, {});
 }
 
+Status Images::Unname(const std::string& id) {
+  std::lock_guard lock(writers_);
+  ASSIGN_OR_RETURN(ImageRecord record, Find(id));
+  record.repo_tags.clear();
+  record.repo_digests.clear();
+  return Write({record}, {});
+}
+
 LayerHold Images::Hold(const std::vector<std::string>& digests) {
   LayerHold hold;
   std::lock_guard writers(writers_);

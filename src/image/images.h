@@ -138,6 +138,8 @@ class Images {
   Status Remove(std::string_view text);
   // Takes one name away; the image goes when it was its last. For docker rmi. kNotFound.
   Status Untag(std::string_view text);
+  // Takes all names away and keeps the image: containers are to be started from it again. By its ID.
+  Status Unname(const std::string& id);
 
   // Keeps layers (by diff ID) or blobs (by digest) from being removed by Remove while the hold lives. To
   // create a container: Resolve, Hold, then Find again; when that still finds the image, the layers stay.

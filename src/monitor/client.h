@@ -54,6 +54,8 @@ struct LaunchOptions {
   std::string oom_file;
 
   uint32_t max_log_line_bytes = 16384;  // longer lines are cut into pieces tagged P; 256 to 1 MiB
+  uint64_t max_log_bytes = 0;           // a log file of that size is put aside (log_writer.h); 0: never
+  uint32_t max_log_files = 1;           // with the current one
   // The user and group that own the pipes of stdio: root of the container's user namespace, on the node. Else
   // what is in it could not open /dev/stdout. 0: the node's root.
   uint32_t stdio_owner = 0;

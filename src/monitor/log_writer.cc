@@ -122,52 +122,6 @@ void LogFormatter::ReleaseMemory() {
 // Of address space: a read of 256 KiB in lines of 50 bytes and more goes out in one write.
 constexpr size_t kBufferBytes = 512 * 1024;
 
-struct LogWriter::Impl {
-  Impl(std::string log_path, uint32_t max_line)
-      : path(std::move(log_path)),
-        formatter(max_line),
-        buffer(std::max<size_t>(kBufferBytes, max_line + LogFormatter::kOverhead)) {}
-
-  std::string path;
-  sys::UniqueFd file;
-  LogFormatter formatter;
-  PageBuffer buffer;  // formatted lines [written, filled) not yet in the file
-  size_t written = 0;
-  size_t filled = 0;
-  std::string backlog;  // raw bytes behind them, of backlog_stream; only while blocked
-  Stream backlog_stream = Stream::kStdout;
-  bool dirty = false;  // the buffer's pages are in use
-
-  // False when bytes remain.
-  bool Flush() {
-    while (written < filled) {
-      ssize_t n = ::write(file.get(), buffer.data() + written, filled - written);
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return false;
-      written += static_cast<size_t>(n);
-    }
-    written = filled = 0;
-    return true;
-  }
-
-  void Add(Stream stream, std::string_view data) {
-    char timestamp[kTimestampBytes];
-    FormatTimestamp(WallNanos(), timestamp);
-    dirty = true;
-    while (!data.empty()) {
-      LogFormatter::Progress done =
-          formatter.Format(stream, data, timestamp, buffer.data() + filled, buffer.capacity() - filled);
-      data.remove_prefix(done.consumed);
-      filled += done.produced;
-      if (!Flush()) {
-        backlog_stream = stream;
-        backlog.assign(data);
-        return;
-      }
-    }
-  }
-};
-
 namespace {
 
 Result<sys::UniqueFd> OpenLogFile(const std::string& path) {
@@ -187,11 +141,88 @@ Result<sys::UniqueFd> OpenLogFile(const std::string& path) {
 
 }  // namespace
 
+struct LogWriter::Impl {
+  Impl(std::string log_path, uint32_t max_line)
+      : path(std::move(log_path)),
+        max_line(max_line),
+        formatter(max_line),
+        buffer(std::max<size_t>(kBufferBytes, max_line + LogFormatter::kOverhead)) {}
+
+  const std::string path;
+  const size_t max_line;
+  sys::UniqueFd file;
+  LogFormatter formatter;
+  PageBuffer buffer;  // formatted lines [written, filled) not yet in the file
+  size_t written = 0;
+  size_t filled = 0;
+  std::string backlog;  // raw bytes behind them, of backlog_stream; only while blocked
+  Stream backlog_stream = Stream::kStdout;
+  bool dirty = false;  // the buffer's pages are in use
+  uint64_t size = 0;   // of the file
+  uint64_t rotate_at = 0;
+  uint32_t files = 1;
+
+  // What cannot be renamed or made stays as it is: output is worth more than the limit of its file.
+  void Rotate() {
+    size = 0;  // not tried again with every line
+    for (uint32_t i = files; i-- > 1;) {
+      const std::string from = i == 1 ? path : path + "." + std::to_string(i - 1);
+      if (::rename(from.c_str(), (path + "." + std::to_string(i)).c_str()) != 0 && errno != ENOENT) return;
+    }
+    // Who follows it has the old one open, and reads that to its end.
+    if (files == 1 && ::unlink(path.c_str()) != 0 && errno != ENOENT) return;
+    if (Result<sys::UniqueFd> next = OpenLogFile(path); next.ok()) file = std::move(*next);
+  }
+
+  // False when bytes remain.
+  bool Flush() {
+    while (written < filled) {
+      ssize_t n = ::write(file.get(), buffer.data() + written, filled - written);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return false;
+      written += static_cast<size_t>(n);
+      size += static_cast<uint64_t>(n);
+    }
+    written = filled = 0;
+    if (rotate_at != 0 && size >= rotate_at) Rotate();
+    return true;
+  }
+
+  void Add(Stream stream, std::string_view data) {
+    char timestamp[kTimestampBytes];
+    FormatTimestamp(WallNanos(), timestamp);
+    dirty = true;
+    while (!data.empty()) {
+      // A file is no longer than its limit and one line; what is left of a read begins the next.
+      size_t room = buffer.capacity() - filled;
+      if (rotate_at != 0) {
+        const uint64_t left = rotate_at > size ? rotate_at - size : 0;
+        room = std::min(room, static_cast<size_t>(std::max<uint64_t>(left, max_line + LogFormatter::kOverhead)));
+      }
+      LogFormatter::Progress done = formatter.Format(stream, data, timestamp, buffer.data() + filled, room);
+      data.remove_prefix(done.consumed);
+      filled += done.produced;
+      if (!Flush()) {
+        backlog_stream = stream;
+        backlog.assign(data);
+        return;
+      }
+    }
+  }
+};
+
 Result<LogWriter> LogWriter::Open(const std::string& path, uint32_t max_line) {
   LogWriter writer(new Impl(path, max_line));
   if (path.empty()) return writer;
   ASSIGN_OR_RETURN(writer.impl_->file, OpenLogFile(path));
   return writer;
+}
+
+void LogWriter::RotateAt(uint64_t bytes, uint32_t files) {
+  impl_->rotate_at = bytes;
+  impl_->files = std::max<uint32_t>(files, 1);
+  struct stat st {};
+  if (impl_->file.valid() && ::fstat(impl_->file.get(), &st) == 0) impl_->size = static_cast<uint64_t>(st.st_size);
 }
 
 LogWriter::LogWriter(Impl* impl) : impl_(impl) {}
@@ -232,6 +263,7 @@ Status LogWriter::Reopen() {
   // old file has a part of.
   while (log.written > 0 && log.written < log.filled && log.buffer.data()[log.written - 1] != '\n') --log.written;
   log.file = std::move(file);
+  log.size = 0;
   Retry();
   return {};
 }

@@ -70,6 +70,10 @@ class LogWriter {
   LogWriter(LogWriter&&) noexcept;
   ~LogWriter();
 
+  // From now on a file of `bytes` or more is put aside, between two lines: PATH.1 is the newest of those, and with the
+  // current one there are at most `files`. 0 bytes: never.
+  void RotateAt(uint64_t bytes, uint32_t files);
+
   // Takes all of `data`. While blocked() it must not be called.
   void Add(Stream stream, std::string_view data);
   void Finish(Stream stream);

@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <random>
 #include <sstream>
@@ -188,6 +189,34 @@ TEST_F(LogWriterTest, ReopenWhileBlockedRepeatsTheTornLineInTheNewFile) {
   ASSERT_TRUE(reopened.ok());
   log->Retry();
   EXPECT_EQ(Lines("/log"), std::vector<std::string>({"stdout F abcde"}));
+}
+
+// At a limit the file is put aside between two lines, and no line is lost or twice.
+TEST_F(LogWriterTest, AFileOfTheSizeIsPutAside) {
+  Result<LogWriter> log = LogWriter::Open(directory_ + "/log", 16384);
+  ASSERT_TRUE(log.ok());
+  log->RotateAt(200, 3);
+  for (int i = 0; i < 12; ++i) log->Add(Stream::kStdout, "line " + std::to_string(i) + "\n");
+  EXPECT_FALSE(std::filesystem::exists(directory_ + "/log.3"));
+  std::vector<std::string> all;
+  for (const char* name : {"/log.2", "/log.1", "/log"}) {
+    EXPECT_LT(std::filesystem::file_size(directory_ + name), 300u);
+    for (const std::string& line : Lines(name)) all.push_back(line);
+  }
+  ASSERT_GE(all.size(), 8u);
+  for (size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(all[i], "stdout F line " + std::to_string(12 - all.size() + i));
+  }
+}
+
+TEST_F(LogWriterTest, OneFileBeginsAnew) {
+  Result<LogWriter> log = LogWriter::Open(directory_ + "/log", 16384);
+  ASSERT_TRUE(log.ok());
+  log->RotateAt(100, 1);
+  for (int i = 0; i < 4; ++i) log->Add(Stream::kStdout, "line " + std::to_string(i) + "\n");
+  log->Add(Stream::kStdout, "last\n");
+  EXPECT_FALSE(std::filesystem::exists(directory_ + "/log.1"));
+  EXPECT_LT(std::filesystem::file_size(directory_ + "/log"), 100u);
 }
 
 }  // namespace

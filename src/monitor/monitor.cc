@@ -138,6 +138,7 @@ Result<std::vector<sys::UniqueFd>> Monitor::OpenContainerIo(sys::SpawnOptions& s
 
 Status Monitor::StartCreate() {
   ASSIGN_OR_RETURN(LogWriter log, LogWriter::Open(options_.log_path, options_.max_log_line_bytes));
+  log.RotateAt(options_.max_log_bytes, options_.max_log_files);
   log_.emplace(std::move(log));
   sys::SpawnOptions spawn;
   spawn.argv = options_.create_argv;

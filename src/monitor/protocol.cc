@@ -130,7 +130,9 @@ enum : uint8_t {
   kRuntimeLogOptTag,
   kOomFileTag,
   kMaxLineTag,
-  kStdioOwnerTag
+  kStdioOwnerTag,
+  kMaxLogBytesTag,
+  kMaxLogFilesTag
 };
 
 Status ReadRequestField(const Field& field, Request& request) {
@@ -277,7 +279,7 @@ Status ReadOptionsField(const Field& field, LaunchOptions& options) {
     default:
       break;
   }
-  if (field.tag > kStdioOwnerTag) return {};
+  if (field.tag > kMaxLogFilesTag) return {};
   ASSIGN_OR_RETURN(int64_t number, field.Int());
   switch (field.tag) {
     case kTerminalOptTag:
@@ -296,6 +298,14 @@ Status ReadOptionsField(const Field& field, LaunchOptions& options) {
     case kStdioOwnerTag:
       if (number < 0 || number > UINT32_MAX) return InvalidArgument("stdio_owner: no user id");
       options.stdio_owner = static_cast<uint32_t>(number);
+      break;
+    case kMaxLogBytesTag:
+      if (number < 0) return InvalidArgument("max_log_bytes: negative");
+      options.max_log_bytes = static_cast<uint64_t>(number);
+      break;
+    case kMaxLogFilesTag:
+      if (number < 1 || number > 1000) return InvalidArgument("max_log_files: outside 1 to 1000");
+      options.max_log_files = static_cast<uint32_t>(number);
       break;
     default:
       break;
@@ -379,6 +389,8 @@ std::string EncodeLaunchOptions(const LaunchOptions& options) {
   out.Text(kOomFileTag, options.oom_file);
   out.Int(kMaxLineTag, options.max_log_line_bytes);
   out.Int(kStdioOwnerTag, options.stdio_owner);
+  out.Int(kMaxLogBytesTag, static_cast<int64_t>(options.max_log_bytes));
+  out.Int(kMaxLogFilesTag, options.max_log_files);
   return out.Take();
 }
 

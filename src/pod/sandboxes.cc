@@ -439,14 +439,40 @@ Status Sandboxes::Destroy(const PodRecord& record, Deadline deadline) {
   return sys::RemoveTree(options_.paths.Directory(record.id));
 }
 
-Status Sandboxes::UseResolver(PodRecord& record) const {
-  ASSIGN_OR_RETURN(std::string text, ResolvConfAt(network::kResolverAddress, DnsOf(record.spec, NodeDns())));
-  const std::string path = options_.paths.Files(record.id) + "/resolv.conf";
-  // Into the file that is there: containers have it mounted, and would keep the old one.
+namespace {
+
+// Into the file that is there: containers have it mounted, and would keep the old one.
+Status Overwrite(const std::string& path, const std::string& text) {
   ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::Open(path, O_WRONLY | O_TRUNC | O_NOFOLLOW));
   if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
     return ErrnoError(errno, "write " + path);
   }
+  return {};
+}
+
+}  // namespace
+
+Status Sandboxes::UpdateHosts(const PodRecord& record, const std::vector<std::string>& ips_before) const {
+  if (record.hostname.empty() || record.ips == ips_before) return {};
+  const std::string path = options_.paths.Files(record.id) + "/hosts";
+  ASSIGN_OR_RETURN(std::string text, sys::ReadFile(path, kMaxNodeFile));
+  const std::string none = HostsFile("", {}).value_or("");
+  auto own = [&](const std::string& ip) { return ip + "\t" + record.hostname + "\n"; };
+  for (const std::string& ip : ips_before) {
+    const std::string line = own(ip);
+    const size_t at = text.starts_with(line) ? 0 : text.find("\n" + line);
+    if (at != std::string::npos) text.erase(text.starts_with(line) ? 0 : at + 1, line.size());
+  }
+  // Where they stood: behind those of every pod, before what was asked for and what was written since.
+  ASSIGN_OR_RETURN(std::string fresh, HostsFile(record.hostname, record.ips));
+  fresh.erase(0, none.size());
+  text.insert(text.starts_with(none) ? none.size() : 0, fresh);
+  return Overwrite(path, text);
+}
+
+Status Sandboxes::UseResolver(PodRecord& record) const {
+  ASSIGN_OR_RETURN(std::string text, ResolvConfAt(network::kResolverAddress, DnsOf(record.spec, NodeDns())));
+  RETURN_IF_ERROR(Overwrite(options_.paths.Files(record.id) + "/resolv.conf", text));
   record.resolver = true;
   return {};
 }

@@ -70,6 +70,9 @@ class Sandboxes {
   // From now on the pod's names are answered inside of it: its resolv.conf says so, also to containers that run.
   Status UseResolver(PodRecord& record) const;
 
+  // The lines of /etc/hosts with the pod's own addresses, also for containers that run; what they wrote there stays.
+  Status UpdateHosts(const PodRecord& record, const std::vector<std::string>& ips_before) const;
+
   // False when its namespaces or its init are gone, by a reboot or by force.
   [[nodiscard]] bool Alive(const PodRecord& record) const;
 

@@ -144,6 +144,8 @@ class Walk:
         assert run("run", "--rm", "-i", BUSYBOX, "cat", stdin="typed\n") == "typed\n"
         run("run", "--rm", BUSYBOX, "sh", "-c", "exit 3", code=3)
         run("run", "--rm", BUSYBOX, "/nosuch", code=127)
+        run("run", "--rm", BUSYBOX, "/tmp", code=126)
+        run("run", "--rm", BUSYBOX, "/etc/passwd", code=126)
         assert run("ps", "-aq") == ""
         out = run("run", "--rm", "-e", "A=b", "-w", "/tmp", "-u", "1000", "--hostname", "box", BUSYBOX, "sh", "-c",
                   "echo $A $PWD $(id -u) $(hostname)")
@@ -171,7 +173,7 @@ class Walk:
         run("unpause", "c2")
         run("restart", "-t", "1", "c2")
         run("stop", "-t", "1", "c2")
-        assert "Exited (137)" in run("ps", "-a")
+        assert "Exited (137)" in run("ps", "-a") and "->80/tcp" not in run("ps", "-a"), run("ps", "-a")
         run("start", "c2")
         run("rm", "c2", code=1)
         run("kill", "c2")
@@ -185,6 +187,26 @@ class Walk:
         self.api.docker("run", "-d", "--name", "f1", BUSYBOX, "sh", "-c", "echo one; sleep 1; echo two >&2")
         assert self.api.docker("logs", "-f", "f1") == "one\n"
         self.api.docker("rm", "f1")
+
+    def docker_log_limits(self) -> None:
+        """A log of several files is read as one, and a follower loses nothing of it."""
+        need("docker")
+        run = self.api.docker
+        write = "i=0; while test $i -lt 3000; do echo line $i; i=$((i+1)); done"
+        run("create", "--name", "l1", "--log-opt", "max-size=32k", "--log-opt", "max-file=20", BUSYBOX, "sh", "-c", write)
+        assert run("start", "-a", "l1") == "".join(f"line {i}\n" for i in range(3000))
+        path = Path(run("inspect", "-f", "{{.LogPath}}", "l1").strip())
+        files = sorted(path.parent.glob(path.name + "*"))
+        assert 3 < len(files) <= 20 and all(file.stat().st_size < 300 * 1024 for file in files), files
+        assert run("logs", "l1") == "".join(f"line {i}\n" for i in range(3000))
+        assert run("logs", "--tail", "2000", "l1").splitlines() == [f"line {i}" for i in range(1000, 3000)]
+        run("rm", "l1")
+        run("run", "--name", "l2", "--log-opt", "max-size=8k", BUSYBOX, "sh", "-c", write)
+        kept = run("logs", "l2").splitlines()
+        assert not kept or kept[-1] == "line 2999", kept[-3:]
+        assert len(kept) < 3000
+        run("rm", "l2")
+        assert "max-size" in run("create", "--log-opt", "max-size=huge", BUSYBOX, code=1)
 
     def docker_start_again(self) -> None:
         need("docker")
@@ -205,6 +227,17 @@ class Walk:
         wait_for("the end of all restarts", lambda: self.api.docker(
             "inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "r1") == "2 exited\n", 40)
         self.api.docker("rm", "r1")
+
+    def docker_stop_and_start(self) -> None:
+        """The grace of a stop that is over is nothing to the next run."""
+        need("docker")
+        run = self.api.docker
+        run("run", "-d", "--name", "again", BUSYBOX, "sh", "-c", "trap 'exit 3' TERM; while true; do sleep 0.1; done")
+        run("stop", "-t", "2", "again")
+        run("start", "again")
+        run("exec", "again", "sleep", "3")
+        assert run("inspect", "-f", "{{.State.Status}}", "again") == "running\n"
+        run("rm", "-f", "again")
 
     def docker_events(self) -> None:
         need("docker")
@@ -231,8 +264,22 @@ class Walk:
         run("network", "create", "davit-api-n1")
         assert "davit-api-n1" in run("network", "ls")
         run("run", "-d", "--name", "web", "--network", "davit-api-n1", "--network-alias", "site", BUSYBOX, "sleep", "1000")
-        assert "davit-api-n1" in run("inspect", "-f", "{{json .NetworkSettings.Networks}}", "web")
+        place = json.loads(run("inspect", "-f", "{{json .NetworkSettings.Networks}}", "web"))["davit-api-n1"]
+        shown = json.loads(run("network", "inspect", "davit-api-n1"))[0]
+        container = run("inspect", "-f", "{{.Id}}", "web").strip()
+        assert place["NetworkID"] == shown["Id"] and len(place["EndpointID"]) == 64, place
+        assert shown["Containers"][container]["EndpointID"] == place["EndpointID"] != container, shown
+        assert place["DNSNames"] == ["web", "site", container[:12]] and place["Aliases"] == ["site", container[:12]], place
         run("run", "--rm", "--network", "davit-api-n1", BUSYBOX, "ping", "-c", "1", "-W", "5", "web")
+        run("network", "create", "--subnet", "10.213.9.0/24", "davit-api-n2")
+        run("exec", "web", "sh", "-c", "echo 192.0.2.1 mine >> /etc/hosts")
+        run("network", "connect", "--ip", "10.213.9.77", "davit-api-n2", "web")
+        host = run("exec", "web", "hostname").strip()
+        assert f"10.213.9.77\t{host}\n" in run("exec", "web", "cat", "/etc/hosts")
+        run("network", "disconnect", "davit-api-n2", "web")
+        hosts = run("exec", "web", "cat", "/etc/hosts")
+        assert "10.213.9.77" not in hosts and hosts.endswith("192.0.2.1 mine\n") and host in hosts, hosts
+        run("network", "rm", "davit-api-n2")
         run("network", "rm", "davit-api-n1", code=1)
         run("rm", "-f", "web")
         run("network", "rm", "davit-api-n1")
@@ -249,6 +296,7 @@ class Walk:
             run("cp", "cp1:/tmp/got.txt", str(self.stage.work / "back.txt"))
             assert (self.stage.work / "back.txt").read_text() == "sent\n"
             assert "/tmp/got.txt" in run("diff", "cp1")
+            assert "(virtual" in run("ps", "--size", "--format", "{{.Size}}")
             run("export", "-o", str(self.stage.work / "root.tar"), "cp1")
             run("commit", "-m", "with a file", "cp1", "localhost/made:1")
             assert run("run", "--rm", "localhost/made:1", "cat", "/tmp/got.txt") == "sent\n"
@@ -266,6 +314,21 @@ class Walk:
         run("rmi", "localhost/other:1")
         assert "Loaded image" in run("load", "-i", archive)
         assert run("history", "-q", BUSYBOX).strip()
+
+    def docker_forced_removal(self) -> None:
+        """An image that is removed by force loses its names; what was made from it can be started all the same."""
+        need("docker")
+        run = self.api.docker
+        try:
+            run("create", "--name", "kept", BUSYBOX, "echo", "still here")
+            run("rmi", BUSYBOX, code=1)
+            assert "Untagged" in run("rmi", "-f", BUSYBOX) and BUSYBOX not in run("images")
+            assert run("start", "-a", "kept") == "still here\n"
+            run("run", "-d", "--name", "runs", run("inspect", "-f", "{{.Image}}", "kept").strip(), "sleep", "1000")
+            assert "runs" in run("rmi", "-f", run("inspect", "-f", "{{.Image}}", "kept").strip(), code=1)
+        finally:
+            run("rm", "-f", "kept", "runs", code=None)
+            self.crictl.pull(BUSYBOX)
 
     def context(self) -> str:
         directory = self.stage.work / "context"
@@ -285,6 +348,8 @@ class Walk:
         failed = self.api.docker("build", str(self.stage.work / "context"), env={"DOCKER_BUILDKIT": "0"}, code=1)
         assert "RUN false" in failed, failed
         self.api.docker("rmi", "made")
+        assert "Total reclaimed space: 0B" not in self.api.docker("builder", "prune", "-f", env={"DOCKER_BUILDKIT": "0"})
+        assert "Total reclaimed space: 0B" in self.api.docker("builder", "prune", "-f", env={"DOCKER_BUILDKIT": "0"})
 
     def podman_build(self) -> None:
         need("podman")
@@ -329,6 +394,21 @@ class Walk:
         run("pod", "rm", "pp1", code=125)
         run("pod", "rm", "-f", "pp1")
         assert state() == ""
+
+    def podman_networks(self) -> None:
+        need("podman")
+        run = self.api.podman
+        run("network", "create", "--subnet", "10.213.7.0/24", "davit-api-p1")
+        listed = dict(line.split() for line in run("network", "ls", "--format", "{{.Name}} {{.Driver}}").splitlines())
+        assert listed == {"podman": "bridge", "davit-api-p1": "bridge"}, listed
+        assert json.loads(run("network", "inspect", "davit-api-p1"))[0]["subnets"][0]["subnet"] == "10.213.7.0/24"
+        run("run", "-d", "--network", "davit-api-p1", "--name", "pn1", BUSYBOX, "sleep", "1000")
+        assert "10.213.7." in run("inspect", "pn1", "--format", "{{json .NetworkSettings.Networks}}")
+        run("network", "rm", "davit-api-p1", code=None)
+        assert "davit-api-p1" in run("network", "ls")
+        run("network", "rm", "-f", "davit-api-p1")
+        assert run("ps", "-aq") == ""
+        assert "davit-api-p1" not in run("network", "ls"), run("network", "ls")
 
     def podman_kube(self) -> None:
         need("podman")
@@ -509,9 +589,10 @@ class Walk:
         assert self.api.answers() and self.api.process.poll() is None
 
     def steps(self):
-        for name in ("docker_basics", "docker_run", "docker_life", "docker_follow", "docker_start_again", "docker_policies",
-                     "docker_events", "docker_volumes", "docker_networks", "docker_files", "docker_images", "docker_build",
-                     "podman_containers", "podman_pods", "podman_kube", "podman_build",
+        for name in ("docker_basics", "docker_run", "docker_life", "docker_stop_and_start", "docker_follow", "docker_log_limits", "docker_start_again", "docker_policies",
+                     "docker_events", "docker_volumes", "docker_networks", "docker_files", "docker_images",
+                     "docker_forced_removal", "docker_build",
+                     "podman_containers", "podman_pods", "podman_networks", "podman_kube", "podman_build",
                      "docker_py", "kubernetes", "sixteen_endpoints", "errors", "many_streams", "hostile"):
             yield name.replace("_", " "), getattr(self, name)
 

@@ -5,13 +5,17 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <optional>
 
 #include "api/api.h"
+#include "api/tls_listener.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "base/version.h"
@@ -28,6 +32,8 @@ constexpr int kFirstPassedFd = 3;  // sd_listen_fds(3)
 struct Flags {
   std::string endpoint = "unix:///run/davit/davit.sock";
   std::string listen = "/run/davit/api.sock";
+  std::string tcp;  // empty: none
+  davit::api::TlsFiles tls;
   std::string group;
   std::string log_level = "info";
   davit::api::ApiOptions api;
@@ -44,6 +50,14 @@ std::vector<davit::sys::UniqueFd> PassedSockets() {
   ::unsetenv("LISTEN_PID");
   ::unsetenv("LISTEN_FDS");
   return out;
+}
+
+// Of a unix socket; nothing for one of another kind.
+std::optional<std::string> LocalPath(int fd) {
+  sockaddr_un address{};
+  socklen_t size = sizeof address;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 || address.sun_family != AF_UNIX) return {};
+  return std::string(address.sun_path, ::strnlen(address.sun_path, sizeof address.sun_path));
 }
 
 Result<davit::sys::UniqueFd> ListenOn(const Flags& flags) {
@@ -104,15 +118,43 @@ Status Serve(Flags flags) {
   davit::SetLogLevel(level);
   RaiseDescriptorLimit();
   std::vector<davit::sys::UniqueFd> listeners = PassedSockets();
+  std::vector<davit::sys::UniqueFd> far;
+  for (size_t i = 0; i < listeners.size();) {
+    if (LocalPath(listeners[i].get())) {
+      ++i;
+      continue;
+    }
+    far.push_back(std::move(listeners[i]));
+    listeners.erase(listeners.begin() + static_cast<ptrdiff_t>(i));
+  }
+  if ((!far.empty() || !flags.tcp.empty()) && !flags.tls.complete()) {
+    return davit::InvalidArgument(
+        "a TCP socket needs --tlscacert, --tlscert and --tlskey: whoever may speak to this server is root on the node, "
+        "so clients by TCP must have certificates");
+  }
+  if (!flags.tcp.empty()) {
+    ASSIGN_OR_RETURN(davit::sys::UniqueFd fd, davit::api::ListenTcp(flags.tcp));
+    far.push_back(std::move(fd));
+  }
   bool passed = !listeners.empty();
+  if (flags.listen.starts_with("tcp://")) {
+    return davit::InvalidArgument("--listen takes a unix socket; --tcp serves by TCP, with clients' certificates");
+  }
   if (flags.listen.starts_with("unix://")) flags.listen.erase(0, 7);
   if (!passed) {
     ASSIGN_OR_RETURN(davit::sys::UniqueFd fd, ListenOn(flags));
     listeners.push_back(std::move(fd));
   }
+  const std::string local = LocalPath(listeners.front().get()).value_or(flags.listen);
   flags.api.endpoint = flags.endpoint;
   flags.api.socket = flags.listen;
   ASSIGN_OR_RETURN(std::unique_ptr<davit::api::Api> api, davit::api::Api::Start(flags.api, std::move(listeners)));
+  std::vector<std::unique_ptr<davit::api::TlsListener>> tls;
+  for (davit::sys::UniqueFd& fd : far) {
+    ASSIGN_OR_RETURN(std::unique_ptr<davit::api::TlsListener> made,
+                     davit::api::TlsListener::Start(api->loop(), std::move(fd), flags.tls, local));
+    tls.push_back(std::move(made));
+  }
   davit::LogInfo("davit-api {} serves Docker's and Podman's API on {}, in front of {}", davit::kVersion, flags.listen,
                  flags.endpoint);
   sigset_t handled;
@@ -139,10 +181,17 @@ int main(int argc, char** argv) {
       "  docker -H unix:///run/davit/api.sock ps          everything on the node, the kubelet's too\n"
       "  podman --remote --url unix:///run/davit/api.sock pod ps\n"
       "  davit-api --listen /run/docker.sock --group docker\n"
+      "  davit-api --tcp 0.0.0.0:2376 --tlscacert ca.pem --tlscert cert.pem --tlskey key.pem\n"
       "  davit-api --cri unix:///run/containerd/containerd.sock --listen /run/cri-api.sock\n"};
   app.add_option("--cri", flags.endpoint, "socket of davitd, or of another CRI runtime")->capture_default_str();
   app.add_option("--listen", flags.listen, "unix socket to serve on (systemd's, when it passes one)")
       ->capture_default_str();
+  app.add_option("--tcp", flags.tcp,
+                 "address to serve on as well, as 0.0.0.0:2376: with TLS, for clients whose certificate --tlscacert "
+                 "has signed");
+  app.add_option("--tlscacert", flags.tls.authority, "PEM file of the authority that signs clients' certificates");
+  app.add_option("--tlscert", flags.tls.certificate, "PEM file of the server's certificate, with its chain");
+  app.add_option("--tlskey", flags.tls.key, "PEM file of its key");
   app.add_option("--group", flags.group, "group that may use the socket, besides root");
   app.add_flag("--allow-kubernetes-changes", flags.api.allow_kubernetes_changes,
                "stop, remove and change what the kubelet made, too (it will make it again)");
