@@ -18,6 +18,7 @@ inline constexpr size_t kMaxEndpoints = 32;
 struct PodNetworkOptions {
   std::vector<std::string> bin_dirs = {"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"};
   unsigned plugin_owner = 0;
+  bool builtin = false;  // as CniOptions::builtin
 };
 
 class PodNetwork final : public Network {
