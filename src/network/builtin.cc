@@ -107,13 +107,11 @@ std::string ResultText(const BuiltinChain& chain, const std::vector<Lease>& leas
   result["interfaces"] = json::array{
       json::object{{"name", View(chain.bridge.name)}, {"mac", View(place.bridge_mac)}},
       json::object{{"name", View(place.host_link)}, {"mac", View(place.host_mac)}},
-      json::object{
-          {"name", View(context.interface)}, {"mac", View(place.mac)}, {"sandbox", View(context.netns_path)}}};
+      json::object{{"name", View(context.interface)}, {"mac", View(place.mac)}, {"sandbox", View(context.netns_path)}}};
   json::array& ips = result["ips"].emplace_array();
   for (const Lease& lease : leases) {
     const std::string cidr = lease.address.ToString() + "/" + std::to_string(lease.subnet.length);
-    ips.push_back(
-        json::object{{"interface", 2}, {"address", View(cidr)}, {"gateway", View(lease.gateway.ToString())}});
+    ips.push_back(json::object{{"interface", 2}, {"address", View(cidr)}, {"gateway", View(lease.gateway.ToString())}});
   }
   json::array routes;
   for (const PodRoute& route : RoutesOf(chain, leases)) {

@@ -145,8 +145,8 @@ Status EnsureGateway(RouteSocket& host, const BridgeSettings& settings, const Li
   }
   for (const LinkAddress& one : present) {
     // Several of IPv6 go together, unless their subnets overlap.
-    const bool clash = !lease.gateway.v6 ||
-                       Prefix::Of(one.address, one.length).Overlaps(Prefix::Of(wanted.address, wanted.length));
+    const bool clash =
+        !lease.gateway.v6 || Prefix::Of(one.address, one.length).Overlaps(Prefix::Of(wanted.address, wanted.length));
     if (!clash) continue;
     if (!settings.force_address) {
       return FailedPrecondition("\"" + settings.name + "\" already has an IP address different from " +

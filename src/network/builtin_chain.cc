@@ -19,14 +19,16 @@ Status CheckMembers(const oci::JsonNode& plugin, const std::set<std::string>& kn
   static const std::set<std::string> common = {"cniVersion", "name", "type", "runtimeConfig"};
   ASSIGN_OR_RETURN(std::vector<std::string> keys, plugin.Keys(256));
   for (const std::string& key : keys) {
-    if (common.count(key) == 0 && known.count(key) == 0) return plugin.Error("member " + Printable(key) + " is not known");
+    if (common.count(key) == 0 && known.count(key) == 0)
+      return plugin.Error("member " + Printable(key) + " is not known");
   }
   return {};
 }
 
 bool IsLinkName(const std::string& name) {
   return !name.empty() && name.size() <= kMaxLinkBytes && name != "." && name != ".." &&
-         std::all_of(name.begin(), name.end(), [](unsigned char c) { return c > 0x20 && c < 0x7f && c != '/' && c != ':'; });
+         std::all_of(name.begin(), name.end(),
+                     [](unsigned char c) { return c > 0x20 && c < 0x7f && c != '/' && c != ':'; });
 }
 
 // The members of "dns" that hold something, in the order of the plugins' own results.
@@ -51,9 +53,9 @@ Result<std::string> ReadDns(const oci::JsonNode& node) {
 }
 
 Status ReadBridge(const oci::JsonNode& plugin, const std::string& network, BuiltinChain& chain) {
-  RETURN_IF_ERROR(CheckMembers(plugin, {"bridge", "isGateway", "isDefaultGateway", "forceAddress", "ipMasq", "mtu",
-                                        "hairpinMode", "promiscMode", "vlan", "macspoofchk", "enabledad", "ipam",
-                                        "dns"}));
+  RETURN_IF_ERROR(
+      CheckMembers(plugin, {"bridge", "isGateway", "isDefaultGateway", "forceAddress", "ipMasq", "mtu", "hairpinMode",
+                            "promiscMode", "vlan", "macspoofchk", "enabledad", "ipam", "dns"}));
   BridgeSettings& bridge = chain.bridge;
   ASSIGN_OR_RETURN(bridge.name, plugin.Key("bridge").StringOr("cni0"));
   if (!IsLinkName(bridge.name)) return plugin.Key("bridge").Error("is not the name of a link");

@@ -1,5 +1,5 @@
-// BuiltinChain: a configuration list as davitd carries it out itself: one bridge with host-local addresses, and what the
-// plugins after it add. Reading only, no system calls (docs/adr/0033-builtin-network.md).
+// BuiltinChain: a configuration list as davitd carries it out itself: one bridge with host-local addresses, and what
+// the plugins after it add. Reading only, no system calls (docs/adr/0033-builtin-network.md).
 #pragma once
 
 #include <optional>

@@ -228,9 +228,9 @@ Result<Attachment> CniNetwork::Attach(const NetworkRequest& request, Attachment 
   PluginContext context = state_->Context(request);
   ASSIGN_OR_RETURN_WITH(context.args, CniArgs(request), intent);
   ASSIGN_OR_RETURN_WITH(context.capability_args, CapabilityArgs(request, planned.ports), intent);
-  ASSIGN_OR_RETURN_WITH(planned.result,
-                        planned.builtin ? BuildNetwork(config, context, deadline) : AddNetwork(config, context, deadline),
-                        intent);
+  ASSIGN_OR_RETURN_WITH(
+      planned.result, planned.builtin ? BuildNetwork(config, context, deadline) : AddNetwork(config, context, deadline),
+      intent);
   ASSIGN_OR_RETURN_WITH(CniResult result, ParseCniResult(planned.result), intent);
   planned.ips = std::move(result.ips);
   if (planned.ips.empty()) {

@@ -78,7 +78,8 @@ Result<LeaseRangeSet> ReadSet(const oci::JsonNode& node) {
   for (const oci::JsonNode& entry : nodes) {
     ASSIGN_OR_RETURN(LeaseRange range, ReadRange(entry));
     for (const LeaseRange& other : set) {
-      if (other.first.v6 != range.first.v6 || Overlap(other, range)) return entry.Error("overlaps, or is of two families");
+      if (other.first.v6 != range.first.v6 || Overlap(other, range))
+        return entry.Error("overlaps, or is of two families");
     }
     set.push_back(range);
   }
@@ -138,7 +139,8 @@ Result<Lease> TakeOne(const LeaseConfig& config, size_t index, const std::option
   if (wanted) {
     for (const LeaseRange& range : set) {
       if (!range.Contains(*wanted)) continue;
-      if (*wanted == range.gateway) return FailedPrecondition("address " + wanted->ToString() + " is the gateway of its subnet");
+      if (*wanted == range.gateway)
+        return FailedPrecondition("address " + wanted->ToString() + " is the gateway of its subnet");
       ASSIGN_OR_RETURN(bool ours, Reserve(config.directory, *wanted, content));
       if (!ours) {
         return FailedPrecondition("requested IP address " + wanted->ToString() + " is not available in range set " +
@@ -182,8 +184,8 @@ Result<LeaseConfig> ReadLeaseConfig(const oci::JsonNode& ipam, const std::string
                                     const oci::JsonNode& ips) {
   LeaseConfig config;
   ASSIGN_OR_RETURN(auto members, ipam.Members(64));
-  static const std::set<std::string> known = {"type",       "ranges",   "subnet",  "rangeStart",
-                                              "rangeEnd",   "gateway",  "routes",  "dataDir"};
+  static const std::set<std::string> known = {"type",     "ranges",  "subnet", "rangeStart",
+                                              "rangeEnd", "gateway", "routes", "dataDir"};
   for (const auto& member : members) {
     if (known.count(member.first) == 0) return ipam.Error("member " + Printable(member.first) + " is not known");
   }

@@ -1,6 +1,6 @@
-// Leases: the addresses that a network has given away, in the files of the host-local plugin: `<dataDir>/<network>/` with
-// one file for each address, named by it, that holds the container's id and the interface, and `lock`. So the plugin and
-// davitd can take turns on a node, and work on it at the same time.
+// Leases: the addresses that a network has given away, in the files of the host-local plugin: `<dataDir>/<network>/`
+// with one file for each address, named by it, that holds the container's id and the interface, and `lock`. So the
+// plugin and davitd can take turns on a node, and work on it at the same time.
 #pragma once
 
 #include <functional>

@@ -83,7 +83,8 @@ uint32_t Registers(bool v6) { return v6 ? 4 : 1; }
 
 // The header of one family is read only where the packet is of it.
 NftRule& OfFamily(NftRule& rule, bool v6) {
-  return rule.Meta(NFT_META_NFPROTO, kR0).Equals(kR0, std::string(1, static_cast<char>(v6 ? NFPROTO_IPV6 : NFPROTO_IPV4)));
+  return rule.Meta(NFT_META_NFPROTO, kR0)
+      .Equals(kR0, std::string(1, static_cast<char>(v6 ? NFPROTO_IPV6 : NFPROTO_IPV4)));
 }
 
 NftRule& Within(NftRule& rule, const Prefix& prefix, uint32_t at) {
@@ -141,7 +142,8 @@ void WriteTable(NftBatch& batch) {
   batch.AddTable();
   for (bool v6 : {false, true}) WriteMaps(batch, v6);
   for (bool v6 : {false, true}) WritePorts(batch, v6);
-  for (const auto& [chain, hook] : {std::pair("prerouting", NF_INET_PRE_ROUTING), std::pair("output", NF_INET_LOCAL_OUT)}) {
+  for (const auto& [chain, hook] :
+       {std::pair("prerouting", NF_INET_PRE_ROUTING), std::pair("output", NF_INET_LOCAL_OUT)}) {
     batch.AddNatChain(chain, hook, kDnatPriority);
     batch.FlushChain(chain);
     for (bool v6 : {false, true}) {
@@ -362,8 +364,8 @@ Status NatTable::Sweep(const std::vector<Prefix>& subnets) {
   for (const Prefix& subnet : subnets) {
     const bool v6 = subnet.address.v6;
     const std::string data = Bytes(subnet);
-    const std::pair<std::string, std::vector<std::string>> kinds[] = {
-        {"subnets", {"masquerade"}}, {"hairpins", {"any_snat", "addr_snat"}}};
+    const std::pair<std::string, std::vector<std::string>> kinds[] = {{"subnets", {"masquerade"}},
+                                                                      {"hairpins", {"any_snat", "addr_snat"}}};
     for (const auto& [rules, maps] : kinds) {
       ASSIGN_OR_RETURN(auto present, Get(Family(rules, v6), data));
       bool used = !present;

@@ -59,7 +59,8 @@ class NftBatch {
   void FlushChain(const std::string& name);
   void RemoveChain(const std::string& name);
   // `data_length` 0: a verdict map. Types are those of nftables' own program, for its listing.
-  void AddMap(const std::string& name, uint32_t key_type, uint32_t key_length, uint32_t data_type, uint32_t data_length);
+  void AddMap(const std::string& name, uint32_t key_type, uint32_t key_length, uint32_t data_type,
+              uint32_t data_length);
   void AddRule(const NftRule& rule);
   void AddElements(const std::string& map, const std::vector<NftElement>& elements);
   void RemoveElements(const std::string& map, const std::vector<NftElement>& elements);

@@ -167,8 +167,8 @@ Status PodNetwork::AttachOne(const NetworkRequest& request, EndpointAttachment& 
                              const std::vector<PortMapping>& ports, Deadline deadline) {
   ASSIGN_OR_RETURN(NetworkConfig config, ParseNetworkConfig(endpoint.config));
   ASSIGN_OR_RETURN(PluginContext context, ContextFor(request, endpoint, ports));
-  ASSIGN_OR_RETURN(endpoint.result, endpoint.builtin ? BuildNetwork(config, context, deadline)
-                                                     : AddNetwork(config, context, deadline));
+  ASSIGN_OR_RETURN(endpoint.result,
+                   endpoint.builtin ? BuildNetwork(config, context, deadline) : AddNetwork(config, context, deadline));
   return {};
 }
 
@@ -188,8 +188,8 @@ Status PodNetwork::DetachOne(const NetworkRequest& request, const EndpointAttach
   // An endpoint whose ADD was cut short has no result: its address is in the lease, for those who cannot do without.
   std::string result =
       endpoint.result.empty() ? ResultFromLeases(config, request.pod.str(), endpoint.interface) : endpoint.result;
-  Status gone = endpoint.builtin ? UnbuildNetwork(config, *context, result)
-                                 : DelNetwork(config, *context, result, deadline);
+  Status gone =
+      endpoint.builtin ? UnbuildNetwork(config, *context, result) : DelNetwork(config, *context, result, deadline);
   RETURN_IF_ERROR(gone.Annotate("detach network " + config.name));
   networks_.Sweep(endpoint.network, BridgeOf(config));
   return {};

@@ -18,7 +18,7 @@
 namespace davit::network {
 namespace {
 
-constexpr size_t kMessageBytes = 2048;   // of one request: a veth with all its attributes takes 200
+constexpr size_t kMessageBytes = 2048;  // of one request: a veth with all its attributes takes 200
 constexpr size_t kReceiveBytes = 64 << 10;
 
 constexpr uint8_t kOperUp = 6;  // IF_OPER_UP of linux/if.h, which does not go together with net/if.h
@@ -37,7 +37,8 @@ Body* Begin(Buffer& buffer, uint16_t type, uint16_t flags, nlmsghdr** message) {
 std::optional<std::array<uint8_t, 6>> MacBytes(const std::string& text) {
   if (!IsMacAddress(text)) return std::nullopt;
   std::array<uint8_t, 6> bytes{};
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(std::stoul(text.substr(3 * i, 2), nullptr, 16));
+  for (size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<uint8_t>(std::stoul(text.substr(3 * i, 2), nullptr, 16));
   return bytes;
 }
 
@@ -117,7 +118,6 @@ LinkState ReadLink(const nlmsghdr* message) {
   return link;
 }
 
-
 void PutAddress(nlmsghdr* message, uint16_t type, const Address& address) {
   mnl_attr_put(message, type, address.size(), address.bytes.data());
 }
@@ -177,7 +177,8 @@ Status NetlinkSocket::Transact(const std::string& messages, uint32_t first, uint
   }
   sockaddr_nl kernel{};
   kernel.nl_family = AF_NETLINK;
-  if (::sendto(fd_.get(), messages.data(), messages.size(), 0, reinterpret_cast<sockaddr*>(&kernel), sizeof kernel) < 0) {
+  if (::sendto(fd_.get(), messages.data(), messages.size(), 0, reinterpret_cast<sockaddr*>(&kernel), sizeof kernel) <
+      0) {
     return ErrnoError(errno, intent);
   }
   // The kernel works through a request within the send: its answers are there already.
@@ -393,8 +394,8 @@ Status RouteSocket::AddRoute(int index, const Prefix& destination, const std::op
   PutAddress(message, RTA_DST, destination.address);
   if (gateway) PutAddress(message, RTA_GATEWAY, *gateway);
   mnl_attr_put_u32(message, RTA_OIF, static_cast<uint32_t>(index));
-  return socket_.Request(message, "add route " + destination.ToString() +
-                                      (gateway ? " via " + gateway->ToString() : std::string()));
+  return socket_.Request(
+      message, "add route " + destination.ToString() + (gateway ? " via " + gateway->ToString() : std::string()));
 }
 
 Result<std::string> RouteSocket::LinkTo(const Address& destination) {

@@ -58,12 +58,12 @@ struct LinkAddress {
 };
 
 struct VethRequest {
-  std::string name;       // of the end that stays in this namespace
-  std::string peer;       // of the end in `peer_netns`
-  int peer_netns = -1;    // an open namespace
-  int mtu = 0;            // 0: the kernel's
-  std::string peer_mac;   // empty: the kernel's
-  int master = 0;         // index of the bridge
+  std::string name;      // of the end that stays in this namespace
+  std::string peer;      // of the end in `peer_netns`
+  int peer_netns = -1;   // an open namespace
+  int mtu = 0;           // 0: the kernel's
+  std::string peer_mac;  // empty: the kernel's
+  int master = 0;        // index of the bridge
 };
 
 class RouteSocket {

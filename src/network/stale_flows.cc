@@ -56,17 +56,18 @@ Status ForgetUdpFlows(const std::set<int>& ports, bool v6) {
   ASSIGN_OR_RETURN(NetlinkSocket socket, NetlinkSocket::Open(NETLINK_NETFILTER));
   std::array<char, 4096> buffer{};
   std::vector<std::string> tuples;
-  RETURN_IF_ERROR(socket.Ask(Begin(buffer.data(), IPCTNL_MSG_CT_GET, NLM_F_DUMP, v6), "list connections",
-                             [&](const nlmsghdr* answer) {
-    const size_t skip = sizeof(nfgenmsg);
-    if (mnl_nlmsg_get_payload_len(answer) < skip) return;
-    EachAttribute(mnl_nlmsg_get_payload_offset(answer, skip), mnl_nlmsg_get_payload_len(answer) - skip,
-                  [&](const nlattr* attribute) {
-                    if (mnl_attr_get_type(attribute) != CTA_TUPLE_ORIG || ports.count(UdpPort(attribute)) == 0) return;
-                    tuples.emplace_back(static_cast<const char*>(mnl_attr_get_payload(attribute)),
-                                        mnl_attr_get_payload_len(attribute));
-                  });
-  }));
+  RETURN_IF_ERROR(socket.Ask(
+      Begin(buffer.data(), IPCTNL_MSG_CT_GET, NLM_F_DUMP, v6), "list connections", [&](const nlmsghdr* answer) {
+        const size_t skip = sizeof(nfgenmsg);
+        if (mnl_nlmsg_get_payload_len(answer) < skip) return;
+        EachAttribute(mnl_nlmsg_get_payload_offset(answer, skip), mnl_nlmsg_get_payload_len(answer) - skip,
+                      [&](const nlattr* attribute) {
+                        if (mnl_attr_get_type(attribute) != CTA_TUPLE_ORIG || ports.count(UdpPort(attribute)) == 0)
+                          return;
+                        tuples.emplace_back(static_cast<const char*>(mnl_attr_get_payload(attribute)),
+                                            mnl_attr_get_payload_len(attribute));
+                      });
+      }));
   for (const std::string& tuple : tuples) {
     nlmsghdr* message = Begin(buffer.data(), IPCTNL_MSG_CT_DELETE, 0, v6);
     mnl_attr_put(message, NLA_F_NESTED | CTA_TUPLE_ORIG, tuple.size(), tuple.data());

@@ -7,8 +7,8 @@
 
 namespace davit::network {
 
-// Forgets the UDP flows to these ports of one family, in the calling thread's network namespace. TCP and SCTP begin a new
-// flow by themselves; a UDP client that goes on sending keeps the old one alive for ever.
+// Forgets the UDP flows to these ports of one family, in the calling thread's network namespace. TCP and SCTP begin a
+// new flow by themselves; a UDP client that goes on sending keeps the old one alive for ever.
 Status ForgetUdpFlows(const std::set<int>& ports, bool v6);
 
 }  // namespace davit::network
