@@ -66,12 +66,6 @@ NatEntries EntriesOf(const BuiltinChain& chain, const std::vector<Lease>& leases
   return entries;
 }
 
-std::vector<Prefix> SubnetsOf(const std::vector<Lease>& leases) {
-  std::vector<Prefix> subnets;
-  for (const Lease& lease : leases) subnets.push_back(lease.subnet);
-  return subnets;
-}
-
 // A connection to the node's own 127.0.0.1 leaves by the bridge, with that source until it is masqueraded.
 Status RouteLocalnet(const BuiltinChain& chain, const std::vector<Lease>& leases) {
   const Lease* lease = FirstOf(leases, false);
@@ -82,12 +76,11 @@ Status RouteLocalnet(const BuiltinChain& chain, const std::vector<Lease>& leases
   return sys::WriteValue("/proc/sys/net/ipv4/conf/" + link + "/route_localnet", "1");
 }
 
-Status AddNat(const BuiltinChain& chain, const std::vector<Lease>& leases) {
+Status AddNat(NatTables& tables, const BuiltinChain& chain, const std::vector<Lease>& leases) {
   const NatEntries entries = EntriesOf(chain, leases);
   if (!entries.forwards.empty()) RETURN_IF_ERROR(RouteLocalnet(chain, leases));
   if (entries.masquerades.empty() && entries.forwards.empty()) return {};
-  ASSIGN_OR_RETURN(NatTable table, NatTable::Open());
-  RETURN_IF_ERROR(table.Add(entries));
+  RETURN_IF_ERROR(tables.With([&](NatTable& table) { return table.Add(entries); }));
   FaultPoint("pod.run.builtin.nat");
   for (bool v6 : {false, true}) {
     std::set<int> ports;
@@ -125,11 +118,11 @@ std::string ResultText(const BuiltinChain& chain, const std::vector<Lease>& leas
   return oci::WriteJson(result);
 }
 
-Result<std::string> Build(const BuiltinChain& chain, const PluginContext& context, std::vector<Lease>& leases,
-                          Deadline deadline) {
+Result<std::string> Build(NatTables& tables, const BuiltinChain& chain, const PluginContext& context,
+                          std::vector<Lease>& leases, Deadline deadline) {
   ASSIGN_OR_RETURN(leases, TakeLeases(chain.leases, context.container_id, context.interface));
   ASSIGN_OR_RETURN(BridgePlace place, JoinBridge(chain, leases, context.netns_path, context.interface, deadline));
-  RETURN_IF_ERROR(AddNat(chain, leases));
+  RETURN_IF_ERROR(AddNat(tables, chain, leases));
   if (deadline.expired()) return DeadlineExceeded("the network is made too late");
   return ConvertCniResult(ResultText(chain, leases, place, context), chain.cni_version);
 }
@@ -154,12 +147,11 @@ Result<std::vector<Lease>> RecordedLeases(const BuiltinChain& chain, const Plugi
   return leases;
 }
 
-Status Unbuild(const BuiltinChain& chain, const PluginContext& context, const std::vector<Lease>& leases) {
+Status Unbuild(NatTables& tables, const BuiltinChain& chain, const PluginContext& context,
+               const std::vector<Lease>& leases) {
   const NatEntries entries = EntriesOf(chain, leases);
-  std::optional<NatTable> table;
   if (!entries.masquerades.empty() || !entries.forwards.empty()) {
-    ASSIGN_OR_RETURN(table, NatTable::Open());
-    RETURN_IF_ERROR(table->Remove(entries));
+    RETURN_IF_ERROR(tables.With([&](NatTable& table) { return table.Remove(entries); }));
     FaultPoint("pod.stop.builtin.nat");
   }
   RETURN_IF_ERROR(LeaveBridge(context.netns_path, context.interface));
@@ -167,39 +159,35 @@ Status Unbuild(const BuiltinChain& chain, const PluginContext& context, const st
   std::vector<Address> addresses;
   for (const Lease& lease : leases) addresses.push_back(lease.address);
   // Last: who gets the address next must find nothing of ours.
-  ASSIGN_OR_RETURN(bool last, ReleaseLeases(chain.leases, context.container_id, context.interface, addresses));
+  RETURN_IF_ERROR(ReleaseLeases(chain.leases, context.container_id, context.interface, addresses));
   FaultPoint("pod.stop.builtin.lease");
-  // Rules of a subnet without pods do nothing; that they stay is worth no failed stop.
-  if (last && table) {
-    Status swept = table->Sweep(SubnetsOf(leases));
-    if (!swept.ok()) LogWarning("network {}: {}", chain.leases.directory, swept.message());
-  }
   return {};
 }
 
 }  // namespace
 
-Status CanBuild(const NetworkConfig& config, const PluginContext& context) {
+Status BuiltinNetwork::Can(const NetworkConfig& config, const PluginContext& context) {
   return ReadChain(config, context).status();
 }
 
-Result<std::string> BuildNetwork(const NetworkConfig& config, const PluginContext& context, Deadline deadline) {
+Result<std::string> BuiltinNetwork::Add(const NetworkConfig& config, const PluginContext& context, Deadline deadline) {
   ASSIGN_OR_RETURN(BuiltinChain chain, ReadChain(config, context));
   if (deadline.expired()) return DeadlineExceeded("no time is left to make the network");
   const auto begin = Deadline::Clock::now();
   std::vector<Lease> leases;
-  Result<std::string> result = Build(chain, context, leases, deadline);
+  Result<std::string> result = Build(tables_, chain, context, leases, deadline);
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Deadline::Clock::now() - begin);
   LogDebug("network {} made for pod {} after {} us", config.name, context.container_id, took.count());
   if (result.ok()) return result;
-  return result.status().WithUndoError(Unbuild(chain, context, leases));
+  return result.status().WithUndoError(Unbuild(tables_, chain, context, leases));
 }
 
-Status UnbuildNetwork(const NetworkConfig& config, const PluginContext& context, const std::string& cached_result) {
+Status BuiltinNetwork::Del(const NetworkConfig& config, const PluginContext& context,
+                           const std::string& cached_result) {
   ASSIGN_OR_RETURN(BuiltinChain chain, ReadChain(config, context));
   ASSIGN_OR_RETURN(std::vector<Lease> leases, RecordedLeases(chain, context, cached_result));
   const auto begin = Deadline::Clock::now();
-  Status undone = Unbuild(chain, context, leases);
+  Status undone = Unbuild(tables_, chain, context, leases);
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Deadline::Clock::now() - begin);
   LogDebug("network {} taken from pod {} after {} us", config.name, context.container_id, took.count());
   return undone;

@@ -8,15 +8,23 @@
 #include "base/deadline.h"
 #include "base/result.h"
 #include "network/config.h"
+#include "network/nat_table.h"
 #include "network/plugin.h"
 
 namespace davit::network {
 
-// OK: davitd can carry this configuration out by itself for this pod. Otherwise why not.
-Status CanBuild(const NetworkConfig& config, const PluginContext& context);
+class BuiltinNetwork {
+ public:
+  // OK: davitd can carry this configuration out by itself for this pod. Otherwise why not.
+  static Status Can(const NetworkConfig& config, const PluginContext& context);
 
-// As AddNetwork and DelNetwork of plugin.h, and with results that are equal to theirs.
-Result<std::string> BuildNetwork(const NetworkConfig& config, const PluginContext& context, Deadline deadline);
-Status UnbuildNetwork(const NetworkConfig& config, const PluginContext& context, const std::string& cached_result);
+  // As AddNetwork and DelNetwork of plugin.h, and with results that are equal to theirs. From any thread of the node's
+  // network namespace.
+  Result<std::string> Add(const NetworkConfig& config, const PluginContext& context, Deadline deadline);
+  Status Del(const NetworkConfig& config, const PluginContext& context, const std::string& cached_result);
+
+ private:
+  NatTables tables_;
+};
 
 }  // namespace davit::network

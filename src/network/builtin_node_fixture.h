@@ -111,14 +111,14 @@ class Side {
 
   std::string Add(const PluginContext& pod) {
     if (builtin_) {
-      Status can = CanBuild(config_, pod);
+      Status can = BuiltinNetwork::Can(config_, pod);
       EXPECT_TRUE(can.ok()) << can.ToString();
     }
-    auto result = builtin_ ? BuildNetwork(config_, pod, Soon()) : AddNetwork(config_, pod, Soon());
+    auto result = builtin_ ? network_.Add(config_, pod, Soon()) : AddNetwork(config_, pod, Soon());
     return result.ok() ? *result : "ERROR " + result.status().ToString();
   }
   Status Del(const PluginContext& pod, const std::string& result) {
-    return builtin_ ? UnbuildNetwork(config_, pod, result) : DelNetwork(config_, pod, result, Soon());
+    return builtin_ ? network_.Del(config_, pod, result) : DelNetwork(config_, pod, result, Soon());
   }
 
   // Everything that can be seen from inside of a namespace.
@@ -197,6 +197,7 @@ class Side {
   TempDir dir_;
   bool builtin_;
   NetworkConfig config_;
+  BuiltinNetwork network_;
   std::vector<PluginContext> pods_;
 };
 

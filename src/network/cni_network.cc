@@ -56,6 +56,7 @@ struct CniNetwork::State {
   const CniOptions options;
   sched::EventLoop* loop = nullptr;  // outlives the network; may be nullptr
   sched::EventLoop::Token token = 0;
+  BuiltinNetwork builtin;
   std::optional<DirectoryWatch> watch;  // touched on the loop's thread only, once that watches it
   std::atomic<bool> reload_queued = false;
 
@@ -200,7 +201,7 @@ Result<Attachment> CniNetwork::Plan(const NetworkRequest& request) {
     config.plugins.push_back(portmap);
     appended = true;
   }
-  planned.builtin = state_->options.builtin && CanBuild(config, context).ok();
+  planned.builtin = state_->options.builtin && BuiltinNetwork::Can(config, context).ok();
   planned.config = config.ToJson();
   if (planned.builtin) return planned;
   if (appended) {
@@ -229,8 +230,8 @@ Result<Attachment> CniNetwork::Attach(const NetworkRequest& request, Attachment 
   ASSIGN_OR_RETURN_WITH(context.args, CniArgs(request), intent);
   ASSIGN_OR_RETURN_WITH(context.capability_args, CapabilityArgs(request, planned.ports), intent);
   ASSIGN_OR_RETURN_WITH(
-      planned.result, planned.builtin ? BuildNetwork(config, context, deadline) : AddNetwork(config, context, deadline),
-      intent);
+      planned.result,
+      planned.builtin ? state_->builtin.Add(config, context, deadline) : AddNetwork(config, context, deadline), intent);
   ASSIGN_OR_RETURN_WITH(CniResult result, ParseCniResult(planned.result), intent);
   planned.ips = std::move(result.ips);
   if (planned.ips.empty()) {
@@ -255,7 +256,7 @@ Status CniNetwork::Detach(const NetworkRequest& request, const Attachment& attac
   }
   if (capabilities.ok()) context.capability_args = std::move(*capabilities);
   if (attachment.builtin) {
-    return UnbuildNetwork(config, context, attachment.result).Annotate("detach network " + config.name);
+    return state_->builtin.Del(config, context, attachment.result).Annotate("detach network " + config.name);
   }
   return DelNetwork(config, context, attachment.result, deadline).Annotate("detach network " + config.name);
 }

@@ -321,9 +321,9 @@ Result<std::vector<Address>> FindLeases(const LeaseConfig& config, const std::st
   return found;
 }
 
-Result<bool> ReleaseLeases(const LeaseConfig& config, const std::string& id, const std::string& interface,
-                           const std::vector<Address>& known) {
-  if (::access(config.directory.c_str(), F_OK) != 0) return true;
+Status ReleaseLeases(const LeaseConfig& config, const std::string& id, const std::string& interface,
+                     const std::vector<Address>& known) {
+  if (::access(config.directory.c_str(), F_OK) != 0) return {};
   ASSIGN_OR_RETURN([[maybe_unused]] sys::UniqueFd lock, Lock(config.directory, /*make=*/false));
   std::vector<Address> ours = known;
   if (ours.empty()) {
@@ -334,14 +334,7 @@ Result<bool> ReleaseLeases(const LeaseConfig& config, const std::string& id, con
     if (!Holds(path, id, interface)) continue;
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, "delete lease " + path);
   }
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(config.directory.c_str()), ::closedir);
-  // The lock, what was given last, and two dots: a lease is found among the first few entries where there is one.
-  for (size_t seen = 0; dir && seen < kMaxSets + 8; ++seen) {
-    const dirent* entry = ::readdir(dir.get());
-    if (entry == nullptr) return true;
-    if (Address::Parse(entry->d_name)) return false;
-  }
-  return !dir;
+  return {};
 }
 
 }  // namespace davit::network

@@ -58,9 +58,9 @@ void EachCandidate(const LeaseRangeSet& set, const std::optional<Address>& last,
 Result<std::vector<Lease>> TakeLeases(const LeaseConfig& config, const std::string& id, const std::string& interface);
 
 // Gives back what this interface of the container has. `known`: its addresses, where they are known: only those files
-// are looked at then. OK when there is nothing. True: the network has given nothing away any more.
-Result<bool> ReleaseLeases(const LeaseConfig& config, const std::string& id, const std::string& interface,
-                           const std::vector<Address>& known);
+// are looked at then. OK when there is nothing.
+Status ReleaseLeases(const LeaseConfig& config, const std::string& id, const std::string& interface,
+                     const std::vector<Address>& known);
 
 // What ReleaseLeases would give back, found by reading every lease.
 Result<std::vector<Address>> FindLeases(const LeaseConfig& config, const std::string& id, const std::string& interface);

@@ -274,29 +274,6 @@ Result<std::optional<std::string>> NatTable::Get(const std::string& map, const s
   return found;
 }
 
-Result<bool> NatTable::Uses(const std::string& map, const std::string& data) {
-  std::unique_ptr<nftnl_set, decltype(&nftnl_set_free)> set(nftnl_set_alloc(), &nftnl_set_free);
-  nftnl_set_set_str(set.get(), NFTNL_SET_TABLE, kTable);
-  nftnl_set_set_str(set.get(), NFTNL_SET_NAME, map.c_str());
-  char buffer[1024];
-  nlmsghdr* message = nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_DUMP, 0);
-  nftnl_set_elems_nlmsg_build_payload(message, set.get());
-  bool uses = false;
-  Status asked = socket_.Ask(message, "list elements of " + map, [&](const nlmsghdr* answer) {
-    std::unique_ptr<nftnl_set, decltype(&nftnl_set_free)> held(nftnl_set_alloc(), &nftnl_set_free);
-    if (uses || nftnl_set_elems_nlmsg_parse(answer, held.get()) < 0) return;
-    std::unique_ptr<nftnl_set_elems_iter, decltype(&nftnl_set_elems_iter_destroy)> each(
-        nftnl_set_elems_iter_create(held.get()), &nftnl_set_elems_iter_destroy);
-    while (nftnl_set_elem* elem = nftnl_set_elems_iter_next(each.get())) {
-      uint32_t length = 0;
-      const void* bytes = nftnl_set_elem_get(elem, NFTNL_SET_ELEM_DATA, &length);
-      uses = uses || (bytes != nullptr && data == std::string(static_cast<const char*>(bytes), length));
-    }
-  });
-  if (!asked.ok() && asked.code() != StatusCode::kNotFound) return asked;
-  return uses;
-}
-
 Status NatTable::WriteRules(const std::vector<Element>& elements) {
   NftBatch batch(socket_, kTable);
   WriteTable(batch);
@@ -318,8 +295,7 @@ Status NatTable::Change(const std::vector<Element>& gone, const std::vector<Elem
   by_map.clear();
   for (const Element& element : fresh) by_map[element.map].push_back({element.key, element.data, ""});
   for (const auto& [map, elements] : by_map) batch.AddElements(map, elements);
-  // Said again with every change: where a subnet's rules are gone the transaction fails, and nothing is lost between
-  // their being looked for and their being swept away by another pod's end.
+  // Said again with every change: where they are not there the transaction fails, and they are written.
   for (const auto& [rules, subnet] : RulesFor(fresh)) {
     const char* kind = rules.rfind("subnets", 0) == 0 ? "masq" : "hairpin";
     batch.AddElements(rules, {{subnet, "", ChainName(kind, PrefixOf(subnet))}});
@@ -360,27 +336,21 @@ Status NatTable::Remove(const NatEntries& entries) {
   return changed.code() == StatusCode::kNotFound ? Status() : changed;
 }
 
-Status NatTable::Sweep(const std::vector<Prefix>& subnets) {
-  for (const Prefix& subnet : subnets) {
-    const bool v6 = subnet.address.v6;
-    const std::string data = Bytes(subnet);
-    const std::pair<std::string, std::vector<std::string>> kinds[] = {{"subnets", {"masquerade"}},
-                                                                      {"hairpins", {"any_snat", "addr_snat"}}};
-    for (const auto& [rules, maps] : kinds) {
-      ASSIGN_OR_RETURN(auto present, Get(Family(rules, v6), data));
-      bool used = !present;
-      for (const std::string& map : maps) {
-        if (used) break;
-        ASSIGN_OR_RETURN(used, Uses(Family(map, v6), data));
-      }
-      if (used) continue;
-      NftBatch batch(socket_, kTable);
-      batch.RemoveElements(Family(rules, v6), {{data, "", ""}});
-      batch.RemoveChain(ChainName(rules == "subnets" ? "masq" : "hairpin", subnet));
-      Status swept = batch.Commit("sweep the rules of subnet " + subnet.ToString());
-      if (!swept.ok() && swept.code() != StatusCode::kNotFound) return swept;
+Status NatTables::With(const std::function<Status(NatTable&)>& work) {
+  std::optional<NatTable> table;
+  {
+    std::lock_guard lock(mutex_);
+    if (!idle_.empty()) {
+      table = std::move(idle_.back());
+      idle_.pop_back();
     }
   }
+  if (!table) {
+    ASSIGN_OR_RETURN(table, NatTable::Open());
+  }
+  RETURN_IF_ERROR(work(*table));  // a socket with an error behind it is not used again
+  std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(*table));
   return {};
 }
 

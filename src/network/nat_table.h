@@ -1,11 +1,15 @@
 // NatTable: Davit's own nftables table `inet davit`: masquerade and host ports of the pods whose network davitd makes
 // itself (docs/adr/0033-builtin-network.md). A pod's part are elements of hashed maps, so that adding and removing one
 // costs the same with ten pods and with ten thousand ports. The rules are written once, and once for each subnet.
+// The rules of a subnet stay when its last pod goes, and do nothing then: writing them anew for the next one would take
+// longer than all the rest.
 //
 // Other programs' tables are left alone. The chains stand one behind the usual NAT priorities, so that a rule of
 // kube-proxy's comes first, as it does with the portmap plugin.
 #pragma once
 
+#include <functional>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -52,8 +56,6 @@ class NatTable {
   Status Add(const NatEntries& entries);
   // OK when nothing is there; what belongs to other pods stays.
   Status Remove(const NatEntries& entries);
-  // Takes away the rules of a subnet that no pod has an address of any more.
-  Status Sweep(const std::vector<Prefix>& subnets);
 
  private:
   explicit NatTable(NetlinkSocket socket) : socket_(std::move(socket)) {}
@@ -67,13 +69,24 @@ class NatTable {
   static std::vector<Element> ElementsOf(const NatEntries& entries);
   // nullopt: there is none.
   Result<std::optional<std::string>> Get(const std::string& map, const std::string& key);
-  Result<bool> Uses(const std::string& map, const std::string& data);
   // (map of rules, subnet) of those that are looked up there.
   static std::set<std::pair<std::string, std::string>> RulesFor(const std::vector<Element>& elements);
   Status WriteRules(const std::vector<Element>& elements);
   Status Change(const std::vector<Element>& gone, const std::vector<Element>& fresh);
 
   NetlinkSocket socket_;
+};
+
+// NatTables lends tables to threads, and keeps their sockets open: closing one waits until the kernel has freed what
+// its last change has replaced, which takes some milliseconds.
+class NatTables {
+ public:
+  // For one change at a time. The first one opens its socket in the calling thread's namespace.
+  Status With(const std::function<Status(NatTable&)>& work);
+
+ private:
+  std::mutex mutex_;
+  std::vector<NatTable> idle_;
 };
 
 }  // namespace davit::network

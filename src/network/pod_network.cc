@@ -100,7 +100,7 @@ Result<EndpointAttachment> PodNetwork::PlanOne(const EndpointRequest& endpoint, 
   if (options_.builtin) {
     NetworkRequest plain;
     ASSIGN_OR_RETURN(PluginContext context, ContextFor(plain, planned, {}));
-    planned.builtin = CanBuild(config, context).ok();
+    planned.builtin = BuiltinNetwork::Can(config, context).ok();
   }
   if (planned.builtin) return planned;
   for (const PluginConfig& plugin : config.plugins) {
@@ -168,7 +168,7 @@ Status PodNetwork::AttachOne(const NetworkRequest& request, EndpointAttachment& 
   ASSIGN_OR_RETURN(NetworkConfig config, ParseNetworkConfig(endpoint.config));
   ASSIGN_OR_RETURN(PluginContext context, ContextFor(request, endpoint, ports));
   ASSIGN_OR_RETURN(endpoint.result,
-                   endpoint.builtin ? BuildNetwork(config, context, deadline) : AddNetwork(config, context, deadline));
+                   endpoint.builtin ? builtin_.Add(config, context, deadline) : AddNetwork(config, context, deadline));
   return {};
 }
 
@@ -189,7 +189,7 @@ Status PodNetwork::DetachOne(const NetworkRequest& request, const EndpointAttach
   std::string result =
       endpoint.result.empty() ? ResultFromLeases(config, request.pod.str(), endpoint.interface) : endpoint.result;
   Status gone =
-      endpoint.builtin ? UnbuildNetwork(config, *context, result) : DelNetwork(config, *context, result, deadline);
+      endpoint.builtin ? builtin_.Del(config, *context, result) : DelNetwork(config, *context, result, deadline);
   RETURN_IF_ERROR(gone.Annotate("detach network " + config.name));
   networks_.Sweep(endpoint.network, BridgeOf(config));
   return {};

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "network/builtin.h"
 #include "network/named_networks.h"
 #include "network/network.h"
 #include "network/plugin.h"
@@ -59,6 +60,7 @@ class PodNetwork final : public Network {
   const PodNetworkOptions options_;
   Network& node_;
   NamedNetworks& networks_;
+  BuiltinNetwork builtin_;
   PortClaims claims_;
 };
 

@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 #include "base/strings.h"
 
@@ -19,6 +20,7 @@ namespace davit::network {
 namespace {
 
 constexpr size_t kMessageBytes = 2048;  // of one request: a veth with all its attributes takes 200
+constexpr size_t kAnswerBytes = 8192;
 constexpr size_t kReceiveBytes = 64 << 10;
 
 constexpr uint8_t kOperUp = 6;  // IF_OPER_UP of linux/if.h, which does not go together with net/if.h
@@ -182,14 +184,14 @@ Status NetlinkSocket::Transact(const std::string& messages, uint32_t first, uint
     return ErrnoError(errno, intent);
   }
   // The kernel works through a request within the send: its answers are there already.
-  std::vector<char> buffer(8192);
+  std::unique_ptr<char[]> buffer(new char[kAnswerBytes]);  // not zeroed
   Status failed;
   for (bool done = false; !done;) {
-    ssize_t n = ::recv(fd_.get(), buffer.data(), buffer.size(), 0);
+    ssize_t n = ::recv(fd_.get(), buffer.get(), kAnswerBytes, 0);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return ErrnoError(errno, intent);
     auto left = static_cast<int>(n);
-    for (const auto* answer = reinterpret_cast<nlmsghdr*>(buffer.data()); mnl_nlmsg_ok(answer, left);
+    for (const auto* answer = reinterpret_cast<nlmsghdr*>(buffer.get()); mnl_nlmsg_ok(answer, left);
          answer = mnl_nlmsg_next(answer, &left)) {
       if (answer->nlmsg_type != NLMSG_ERROR || answer->nlmsg_seq < first || answer->nlmsg_seq > last) continue;
       const auto* error = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(answer));
@@ -206,13 +208,14 @@ Status NetlinkSocket::Ask(nlmsghdr* message, const std::string& intent,
   const bool dump = (message->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
   message->nlmsg_seq = NextSequence();
   if (::send(fd_.get(), message, message->nlmsg_len, 0) < 0) return ErrnoError(errno, intent);
-  std::vector<char> buffer(kReceiveBytes);
+  const size_t bytes = dump ? kReceiveBytes : kAnswerBytes;
+  std::unique_ptr<char[]> buffer(new char[bytes]);
   for (;;) {
-    ssize_t n = ::recv(fd_.get(), buffer.data(), buffer.size(), 0);
+    ssize_t n = ::recv(fd_.get(), buffer.get(), bytes, 0);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return ErrnoError(errno, intent);
     auto left = static_cast<int>(n);
-    for (const auto* answer = reinterpret_cast<nlmsghdr*>(buffer.data()); mnl_nlmsg_ok(answer, left);
+    for (const auto* answer = reinterpret_cast<nlmsghdr*>(buffer.get()); mnl_nlmsg_ok(answer, left);
          answer = mnl_nlmsg_next(answer, &left)) {
       if (answer->nlmsg_seq != message->nlmsg_seq) continue;
       if (answer->nlmsg_type == NLMSG_DONE) return {};
