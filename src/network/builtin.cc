@@ -147,14 +147,14 @@ Result<std::vector<Lease>> RecordedLeases(const BuiltinChain& chain, const Plugi
   return leases;
 }
 
-Status Unbuild(NatTables& tables, const BuiltinChain& chain, const PluginContext& context,
+Status Unbuild(NatTables& tables, LinkRemovals& links, const BuiltinChain& chain, const PluginContext& context,
                const std::vector<Lease>& leases) {
   const NatEntries entries = EntriesOf(chain, leases);
   if (!entries.masquerades.empty() || !entries.forwards.empty()) {
     RETURN_IF_ERROR(tables.With([&](NatTable& table) { return table.Remove(entries); }));
     FaultPoint("pod.stop.builtin.nat");
   }
-  RETURN_IF_ERROR(LeaveBridge(context.netns_path, context.interface));
+  if (!context.netns_path.empty()) RETURN_IF_ERROR(links.Remove(context.netns_path, context.interface));
   FaultPoint("pod.stop.builtin.link");
   std::vector<Address> addresses;
   for (const Lease& lease : leases) addresses.push_back(lease.address);
@@ -172,14 +172,24 @@ Status BuiltinNetwork::Can(const NetworkConfig& config, const PluginContext& con
 
 Result<std::string> BuiltinNetwork::Add(const NetworkConfig& config, const PluginContext& context, Deadline deadline) {
   ASSIGN_OR_RETURN(BuiltinChain chain, ReadChain(config, context));
+  return AddOnce(chain, context, deadline, /*retry=*/true);
+}
+
+Result<std::string> BuiltinNetwork::AddOnce(const BuiltinChain& chain, const PluginContext& context, Deadline deadline,
+                                            bool retry) {
   if (deadline.expired()) return DeadlineExceeded("no time is left to make the network");
   const auto begin = Deadline::Clock::now();
   std::vector<Lease> leases;
   Result<std::string> result = Build(tables_, chain, context, leases, deadline);
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Deadline::Clock::now() - begin);
-  LogDebug("network {} made for pod {} after {} us", config.name, context.container_id, took.count());
+  LogDebug("network {} made for pod {} after {} us", chain.leases.directory, context.container_id, took.count());
   if (result.ok()) return result;
-  return result.status().WithUndoError(Unbuild(tables_, chain, context, leases));
+  Status undone = Unbuild(tables_, links_, chain, context, leases);
+  // The interface of before may still be on its way out.
+  const bool again = retry && undone.ok() && result.status().code() == StatusCode::kAlreadyExists;
+  if (!again) return result.status().WithUndoError(undone);
+  links_.Settle();
+  return AddOnce(chain, context, deadline, /*retry=*/false);
 }
 
 Status BuiltinNetwork::Del(const NetworkConfig& config, const PluginContext& context,
@@ -187,7 +197,7 @@ Status BuiltinNetwork::Del(const NetworkConfig& config, const PluginContext& con
   ASSIGN_OR_RETURN(BuiltinChain chain, ReadChain(config, context));
   ASSIGN_OR_RETURN(std::vector<Lease> leases, RecordedLeases(chain, context, cached_result));
   const auto begin = Deadline::Clock::now();
-  Status undone = Unbuild(tables_, chain, context, leases);
+  Status undone = Unbuild(tables_, links_, chain, context, leases);
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Deadline::Clock::now() - begin);
   LogDebug("network {} taken from pod {} after {} us", config.name, context.container_id, took.count());
   return undone;

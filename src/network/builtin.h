@@ -7,7 +7,9 @@
 
 #include "base/deadline.h"
 #include "base/result.h"
+#include "network/builtin_chain.h"
 #include "network/config.h"
+#include "network/link_removals.h"
 #include "network/nat_table.h"
 #include "network/plugin.h"
 
@@ -22,9 +24,14 @@ class BuiltinNetwork {
   // network namespace.
   Result<std::string> Add(const NetworkConfig& config, const PluginContext& context, Deadline deadline);
   Status Del(const NetworkConfig& config, const PluginContext& context, const std::string& cached_result);
+  // Waits until the links of pods that have ended are gone: Del() does not.
+  void Settle() { links_.Settle(); }
 
  private:
+  Result<std::string> AddOnce(const BuiltinChain& chain, const PluginContext& context, Deadline deadline, bool retry);
+
   NatTables tables_;
+  LinkRemovals links_;
 };
 
 }  // namespace davit::network

@@ -222,13 +222,4 @@ Result<BridgePlace> JoinBridge(const BuiltinChain& chain, const std::vector<Leas
   return place;
 }
 
-Status LeaveBridge(const std::string& netns, const std::string& interface) {
-  if (netns.empty()) return {};
-  return sys::RunInNamespace(netns, sys::NamespaceKind::kNet, [&]() -> Status {
-    ASSIGN_OR_RETURN(RouteSocket pod, RouteSocket::Open());
-    Status deleted = pod.Delete(interface);
-    return deleted.code() == StatusCode::kNotFound ? Status() : deleted;
-  });
-}
-
 }  // namespace davit::network

@@ -31,7 +31,4 @@ std::vector<PodRoute> RoutesOf(const BuiltinChain& chain, const std::vector<Leas
 Result<BridgePlace> JoinBridge(const BuiltinChain& chain, const std::vector<Lease>& leases, const std::string& netns,
                                const std::string& interface, Deadline deadline);
 
-// Takes the pod's interface away, and with it the other end. OK when it is gone, or `netns` is empty.
-Status LeaveBridge(const std::string& netns, const std::string& interface);
-
 }  // namespace davit::network

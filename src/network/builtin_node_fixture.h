@@ -174,6 +174,7 @@ class Side {
   }
 
   std::string State() {
+    network_.Settle();
     AwaitBridge();
     std::string text = "=== node\n" + Visible() + Leases();
     for (const PluginContext& pod : pods_) {

@@ -326,9 +326,13 @@ Status NatTable::Add(const NatEntries& entries) {
 
 Status NatTable::Remove(const NatEntries& entries) {
   std::vector<Element> ours;
+  bool of_another = false;
   for (Element& element : ElementsOf(entries)) {
     ASSIGN_OR_RETURN(std::optional<std::string> held, Get(element.map, element.key));
-    if (held && *held == element.data) ours.push_back(std::move(element));
+    // Whose a port is says where it leads. Of its other element the subnet alone is known, which pods share.
+    const bool shared = element.map.find("_snat") != std::string::npos;
+    if (!shared) of_another = held && *held != element.data;
+    if (!of_another && held && *held == element.data) ours.push_back(std::move(element));
   }
   if (ours.empty()) return {};
   Status changed = Change(ours, {});

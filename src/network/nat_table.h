@@ -66,6 +66,7 @@ class NatTable {
     std::string data;
     std::string what;  // for people: "host port 80/tcp"
   };
+  // That of a port, and right after it that of its source address.
   static std::vector<Element> ElementsOf(const NatEntries& entries);
   // nullopt: there is none.
   Result<std::optional<std::string>> Get(const std::string& map, const std::string& key);

@@ -155,5 +155,116 @@ TEST_F(RootBuiltinEffectsTest, WithoutSnatAndWithoutMasquerade) {
   for (size_t i = 0; i < plugins.size(); ++i) EXPECT_EQ(builtin[i], plugins[i]);
 }
 
+std::string Table() { return Run({"nft", "list", "table", "inet", "davit"}); }
+
+TEST_F(RootBuiltinEffectsTest, PluginsAndDavitdTakeTurnsOnOneNode) {
+  Side side(/*builtin=*/false, PortCase());
+  PluginContext first =
+      side.NewPod({{"portMappings", R"([{"hostPort":18080,"containerPort":8080,"protocol":"tcp"}])"}});
+  PluginContext second =
+      side.NewPod({{"portMappings", R"([{"hostPort":18090,"containerPort":8080,"protocol":"tcp"}])"}});
+  PluginContext third = side.NewPod({});
+  const std::string by_plugins = side.Add(first);
+  EXPECT_THAT(by_plugins, HasSubstr("10.213.7.2/24"));
+  side.TakeTurns(/*builtin=*/true);
+  const std::string by_davitd = side.Add(second);
+  // The bridge is used as it is, and the address is the next one.
+  EXPECT_THAT(by_davitd, HasSubstr("10.213.7.3/24"));
+  sys::UniqueFd one = ServerIn(first.netns_path, true, kTcpPort);
+  sys::UniqueFd two = ServerIn(second.netns_path, true, kTcpPort);
+  EXPECT_EQ(TryTcp("", "127.0.0.1", 18080, one), "from 10.213.7.1");
+  EXPECT_EQ(TryTcp("", "127.0.0.1", 18090, two), "from 10.213.7.1");
+  EXPECT_EQ(TryTcp(first.netns_path, "10.213.7.1", 18090, two), "from 10.213.7.1");
+  EXPECT_EQ(TryTcp(second.netns_path, "10.213.7.1", 18080, one), "from 10.213.7.1");
+  side.TakeTurns(/*builtin=*/false);
+  const std::string again = side.Add(third);
+  EXPECT_THAT(again, HasSubstr("10.213.7.4/24"));
+  // Each is taken away by who has made it.
+  EXPECT_EQ(side.Del(first, by_plugins).ToString(), "OK");
+  EXPECT_EQ(TryTcp("", "127.0.0.1", 18090, two), "from 10.213.7.1");
+  EXPECT_EQ(side.Del(third, again).ToString(), "OK");
+  side.TakeTurns(/*builtin=*/true);
+  EXPECT_EQ(side.Del(second, by_davitd).ToString(), "OK");
+  EXPECT_THAT(side.Leases(), Not(HasSubstr("pod")));
+  EXPECT_THAT(side.State(), Not(HasSubstr("VETH")));
+  EXPECT_THAT(network::Run({"iptables-save", "-t", "nat"}), Not(HasSubstr("10.213.7.")));
+  EXPECT_THAT(Table(), Not(HasSubstr("elements = { tcp")));
+}
+
+TEST_F(RootBuiltinEffectsTest, AHostPortLeadsToOnePod) {
+  Side side(/*builtin=*/true, PortCase());
+  const std::string ports = R"([{"hostPort":18080,"containerPort":8080,"protocol":"tcp"}])";
+  PluginContext first = side.NewPod({{"portMappings", ports}});
+  PluginContext second = side.NewPod({{"portMappings", ports}});
+  PluginContext third =
+      side.NewPod({{"portMappings", R"([{"hostPort":18080,"containerPort":8080,"protocol":"udp"}])"}});
+  const std::string result = side.Add(first);
+  EXPECT_THAT(side.Add(second), HasSubstr("host port 18080/tcp leads to 10.213.7.2 already"));
+  // Neither its failure nor its end touches what belongs to the first.
+  EXPECT_EQ(side.Del(second, "").ToString(), "OK");
+  sys::UniqueFd server = ServerIn(first.netns_path, true, kTcpPort);
+  EXPECT_EQ(TryTcp("", "127.0.0.1", 18080, server), "from 10.213.7.1");
+  const std::string udp = side.Add(third);
+  EXPECT_THAT(udp, HasSubstr("ips"));
+  EXPECT_EQ(side.Del(third, udp).ToString(), "OK");
+  EXPECT_EQ(side.Del(first, result).ToString(), "OK");
+  const std::string later = side.Add(second);
+  EXPECT_THAT(later, HasSubstr("ips"));
+  EXPECT_EQ(side.Del(second, later).ToString(), "OK");
+}
+
+TEST_F(RootBuiltinEffectsTest, ItIsTakenAwayWithoutAResultAndWithoutTheNamespace) {
+  Side side(/*builtin=*/true, PortCase());
+  PluginContext pod = side.NewPod({{"portMappings", kPorts}});
+  // As after a davitd that was killed before it could record the result.
+  EXPECT_THAT(side.Add(pod), HasSubstr("ips"));
+  EXPECT_EQ(side.Del(pod, "").ToString(), "OK");
+  EXPECT_THAT(side.State(), Not(HasSubstr("VETH")));
+  EXPECT_THAT(side.Leases(), Not(HasSubstr("pod")));
+  EXPECT_THAT(Table(), Not(HasSubstr("elements = { tcp")));
+  // Again in the same namespace, with the interface of before perhaps still there; then it is gone.
+  const std::string result = side.Add(pod);
+  EXPECT_THAT(result, HasSubstr("ips"));
+  PluginContext gone = pod;
+  gone.netns_path.clear();
+  EXPECT_EQ(side.Del(gone, result).ToString(), "OK");
+  EXPECT_THAT(side.Leases(), Not(HasSubstr("pod")));
+  EXPECT_THAT(Table(), Not(HasSubstr("elements = { tcp")));
+}
+
+TEST_F(RootBuiltinEffectsTest, AnEmptiedTableIsWrittenAgain) {
+  Side side(/*builtin=*/true, PortCase());
+  PluginContext first = side.NewPod({{"portMappings", kPorts}});
+  const std::string result = side.Add(first);
+  EXPECT_EQ(network::Run({"nft", "flush", "ruleset"}), "");
+  PluginContext second =
+      side.NewPod({{"portMappings", R"([{"hostPort":18090,"containerPort":8080,"protocol":"tcp"}])"}});
+  const std::string later = side.Add(second);
+  sys::UniqueFd server = ServerIn(second.netns_path, true, kTcpPort);
+  EXPECT_EQ(TryTcp("", "127.0.0.1", 18090, server), "from 10.213.7.1");
+  EXPECT_EQ(side.Del(first, result).ToString(), "OK");
+  EXPECT_EQ(side.Del(second, later).ToString(), "OK");
+}
+
+TEST_F(RootBuiltinEffectsTest, WhatDavitdDoesNotKnowIsLeftToThePlugins) {
+  const auto why = [](const std::string& bridge, const std::string& chained) {
+    BuiltinCase test = PortCase(bridge);
+    test.chained = chained;
+    Side side(/*builtin=*/true, test);
+    return BuiltinNetwork::Can(side.config(), side.NewPod({})).ToString();
+  };
+  EXPECT_EQ(why("", ""), "OK");
+  EXPECT_THAT(why(R"(,"vlan":7)", ""), HasSubstr("vlan"));
+  EXPECT_THAT(why(R"(,"macspoofchk":true)", ""), HasSubstr("macspoofchk"));
+  EXPECT_THAT(why(R"(,"enabledad":true)", ""), HasSubstr("enabledad"));
+  EXPECT_THAT(why(R"(,"preserveDefaultVlan":false)", ""), HasSubstr("preserveDefaultVlan"));
+  EXPECT_THAT(why("", R"(,{"type":"firewall"})"), HasSubstr("firewall"));
+  EXPECT_THAT(why("", R"(,{"type":"tuning","promisc":true})"), HasSubstr("link"));
+  EXPECT_THAT(why("", R"(,{"type":"tuning","sysctl":{"kernel.panic":"1"}})"), HasSubstr("kernel.panic"));
+  EXPECT_THAT(why("", R"(,{"type":"bandwidth","ingressRate":1000,"ingressBurst":1000})"), HasSubstr("bandwidth"));
+  EXPECT_THAT(why("", R"(,{"type":"portmap","conditionsV4":["-s","10.0.0.0/8"]})"), HasSubstr("conditionsV4"));
+  EXPECT_THAT(why("", R"(,{"type":"portmap","externalSetMarkChain":"X"})"), HasSubstr("externalSetMarkChain"));
+}
+
 }  // namespace
 }  // namespace davit::network
