@@ -9,6 +9,7 @@
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -29,7 +30,6 @@ constexpr uint32_t kIp4 = 7;
 constexpr uint32_t kIp6 = 8;
 constexpr uint32_t kProtocol = 12;
 constexpr uint32_t kPort = 13;
-constexpr uint32_t kNumber = 19;  // "mark": any number of 32 bits
 constexpr uint32_t Types(uint32_t a, uint32_t b) { return a << 6 | b; }
 constexpr uint32_t Types(uint32_t a, uint32_t b, uint32_t c) { return Types(a, b) << 6 | c; }
 
@@ -48,18 +48,6 @@ std::string ProtocolBytes(Protocol protocol) {
 std::string Bytes(const Address& address) {
   return {reinterpret_cast<const char*>(address.bytes.data()), address.size()};
 }
-std::string Bytes(const Prefix& prefix) { return Bytes(prefix.address) + Word(static_cast<uint32_t>(prefix.length)); }
-
-Prefix PrefixOf(const std::string& bytes) {
-  Prefix prefix;
-  prefix.address.v6 = bytes.size() > 8;
-  std::memcpy(prefix.address.bytes.data(), bytes.data(), prefix.address.size());
-  uint32_t length = 0;
-  std::memcpy(&length, bytes.data() + prefix.address.size(), sizeof length);
-  prefix.length = static_cast<int>(length);
-  return prefix;
-}
-
 std::string Mask(bool v6, int length) {
   std::string mask(v6 ? 16 : 4, '\0');
   for (int bit = 0; bit < length; ++bit) {
@@ -70,8 +58,11 @@ std::string Mask(bool v6, int length) {
 
 std::string Zeroes(bool v6) { return std::string(v6 ? 16 : 4, '\0'); }
 std::string Family(const std::string& name, bool v6) { return name + (v6 ? "6" : "4"); }
-std::string ChainName(const char* kind, const Prefix& prefix) {
-  return std::string(kind) + "-" + prefix.address.ToString() + "_" + std::to_string(prefix.length);
+// "masq_10.88.0.0_16": a name that nftables' own program can read again.
+std::string NameOf(const char* kind, const Prefix& prefix) {
+  std::string name = std::string(kind) + "_" + prefix.address.ToString() + "_" + std::to_string(prefix.length);
+  std::replace(name.begin(), name.end(), ':', '_');
+  return name;
 }
 
 constexpr uint32_t kR0 = NFT_REG32_00;
@@ -110,31 +101,28 @@ NftRule& LoadPort(NftRule& rule, bool v6, bool with_address) {
 
 void WritePorts(NftBatch& batch, bool v6) {
   const std::string chain = Family("ports", v6);
+  // The sources' chain is added to by each subnet, and never emptied.
+  const std::string sources = Family("port_sources", v6);
+  batch.AddChain(sources);
   batch.AddChain(chain);
   batch.FlushChain(chain);
-  const int family = v6 ? NFPROTO_IPV6 : NFPROTO_IPV4;
+  NftRule mark(kTable, chain);
+  batch.AddRule(mark.Jump(sources));
   for (bool with_address : {true, false}) {
-    const std::string prefix = with_address ? "addr_" : "any_";
-    NftRule mark(kTable, chain);
-    LoadPort(mark, v6, with_address).Lookup(Family(prefix + "snat", v6), kR0, kR0);
-    batch.AddRule(mark.LookupVerdict(Family("hairpins", v6), kR0));
     NftRule forward(kTable, chain);
-    LoadPort(forward, v6, with_address).Lookup(Family(prefix + "ports", v6), kR0, kR0);
-    batch.AddRule(forward.Dnat(family, kR0, kR0 + Registers(v6)));
+    LoadPort(forward, v6, with_address).Lookup(Family(with_address ? "addr_ports" : "any_ports", v6), kR0, kR0);
+    batch.AddRule(forward.Dnat(v6 ? NFPROTO_IPV6 : NFPROTO_IPV4, kR0, kR0 + Registers(v6)));
   }
 }
 
+uint32_t AnyKey() { return Types(kProtocol, kPort); }
+uint32_t AddressKey(bool v6) { return Types(v6 ? kIp6 : kIp4, kProtocol, kPort); }
+
 void WriteMaps(NftBatch& batch, bool v6) {
-  const uint32_t ip = v6 ? kIp6 : kIp4;
+  const uint32_t target = Types(v6 ? kIp6 : kIp4, kPort);
   const uint32_t width = Width(v6);
-  const uint32_t subnet = Types(ip, kNumber);
-  batch.AddMap(Family("masquerade", v6), ip, width, subnet, width + 4);
-  batch.AddMap(Family("subnets", v6), subnet, width + 4, 0, 0);
-  batch.AddMap(Family("hairpins", v6), subnet, width + 4, 0, 0);
-  batch.AddMap(Family("any_ports", v6), Types(kProtocol, kPort), 8, Types(ip, kPort), width + 4);
-  batch.AddMap(Family("any_snat", v6), Types(kProtocol, kPort), 8, subnet, width + 4);
-  batch.AddMap(Family("addr_ports", v6), Types(ip, kProtocol, kPort), width + 8, Types(ip, kPort), width + 4);
-  batch.AddMap(Family("addr_snat", v6), Types(ip, kProtocol, kPort), width + 8, subnet, width + 4);
+  batch.AddMap(Family("any_ports", v6), AnyKey(), 8, target, width + 4);
+  batch.AddMap(Family("addr_ports", v6), AddressKey(v6), width + 8, target, width + 4);
 }
 
 // The table with all that is the same for every pod. May be written over what is there.
@@ -158,53 +146,59 @@ void WriteTable(NftBatch& batch) {
   marked.Meta(NFT_META_MARK, kR0).Bits(kR0, Word(kMark), Word(0)).Equals(kR0, Word(kMark)).Masquerade();
   batch.AddRule(marked);
   for (bool v6 : {false, true}) {
+    const std::string sources = Family("masq_sources", v6);
+    batch.AddChain(sources);
     NftRule leaves(kTable, "postrouting");
-    OfFamily(leaves, v6).NetworkHeader(SourceAt(v6), Width(v6), kR0);
-    leaves.Lookup(Family("masquerade", v6), kR0, kR0).LookupVerdict(Family("subnets", v6), kR0);
-    batch.AddRule(leaves);
+    batch.AddRule(OfFamily(leaves, v6).Jump(sources));
   }
 }
 
-// What masquerade means for the pods of one subnet.
-void WriteSubnet(NftBatch& batch, const Prefix& subnet) {
+// Those of a set of pods that leave for anywhere but their own subnet.
+void WriteMasquerade(NftBatch& batch, const Prefix& subnet) {
   const bool v6 = subnet.address.v6;
-  const std::string chain = ChainName("masq", subnet);
-  batch.AddChain(chain);
-  batch.FlushChain(chain);
-  NftRule inside(kTable, chain);
-  batch.AddRule(Within(inside, subnet, DestinationAt(v6)).Accept());
+  const std::string name = NameOf("masq", subnet);
+  batch.AddSet(name, v6 ? kIp6 : kIp4, Width(v6));
+  batch.AddChain(name);
+  batch.FlushChain(name);
   // 224.0.0.0/4 and ff00::/8
-  NftRule outside(kTable, chain);
-  OfFamily(outside, v6).NetworkHeader(DestinationAt(v6), Width(v6), kR0).Bits(kR0, Mask(v6, v6 ? 8 : 4), Zeroes(v6));
   std::string multicast = Zeroes(v6);
   multicast[0] = static_cast<char>(v6 ? 0xff : 0xe0);
-  batch.AddRule(outside.Differs(kR0, multicast).Masquerade());
-  batch.AddElements(Family("subnets", v6), {{Bytes(subnet), "", chain}});
+  NftRule inside(kTable, name);
+  batch.AddRule(Within(inside, subnet, DestinationAt(v6)).Return());
+  NftRule outside(kTable, name);
+  OfFamily(outside, v6).NetworkHeader(DestinationAt(v6), Width(v6), kR0).Bits(kR0, Mask(v6, v6 ? 8 : 4), Zeroes(v6));
+  outside.Differs(kR0, multicast).NetworkHeader(SourceAt(v6), Width(v6), kR0).Contains(name, kR0);
+  batch.AddRule(outside.Masquerade());
+  NftRule source(kTable, Family("masq_sources", v6));
+  batch.AddRule(Within(source, subnet, SourceAt(v6)).Jump(name));
 }
 
-// Whose packets to a host port get the node's address.
+// Who comes from the pod's own subnet, or from 127.0.0.1, to these ports gets the node's address.
 void WriteHairpin(NftBatch& batch, const Prefix& subnet) {
   const bool v6 = subnet.address.v6;
-  const std::string chain = ChainName("hairpin", subnet);
-  batch.AddChain(chain);
-  batch.FlushChain(chain);
-  NftRule own(kTable, chain);
-  if (subnet.length > 0) Within(own, subnet, SourceAt(v6));
-  batch.AddRule(SetMark(own));
-  if (!v6 && subnet.length > 0) {
-    NftRule loopback(kTable, chain);
-    Within(loopback, {*Address::Parse("127.0.0.1"), 32}, SourceAt(false));
-    batch.AddRule(SetMark(loopback));
+  const std::string name = NameOf("snat", subnet);
+  batch.AddSet(NameOf("snat_any", subnet), AnyKey(), 8);
+  batch.AddSet(NameOf("snat_addr", subnet), AddressKey(v6), Width(v6) + 8);
+  batch.AddChain(name);
+  batch.FlushChain(name);
+  for (bool with_address : {true, false}) {
+    NftRule marked(kTable, name);
+    LoadPort(marked, v6, with_address).Contains(NameOf(with_address ? "snat_addr" : "snat_any", subnet), kR0);
+    batch.AddRule(SetMark(marked));
   }
-  batch.AddElements(Family("hairpins", v6), {{Bytes(subnet), "", chain}});
+  const std::string sources = Family("port_sources", v6);
+  NftRule own(kTable, sources);
+  batch.AddRule(Within(own, subnet, SourceAt(v6)).Jump(name));
+  if (v6) return;
+  NftRule loopback(kTable, sources);
+  batch.AddRule(Within(loopback, {*Address::Parse("127.0.0.1"), 32}, SourceAt(false)).Jump(name));
 }
 
-// The map of rules that an element's data is looked up in; empty for those whose data are used as they are.
-std::string RulesOf(const std::string& map) {
-  const std::string family = map.substr(map.size() - 1);
-  if (map.rfind("masquerade", 0) == 0) return "subnets" + family;
-  if (map.find("_snat") != std::string::npos) return "hairpins" + family;
-  return "";
+std::string AddressText(const std::string& bytes) {
+  Address address;
+  address.v6 = bytes.size() > 4;
+  std::memcpy(address.bytes.data(), bytes.data(), std::min(bytes.size(), address.bytes.size()));
+  return address.ToString();
 }
 
 std::string PortText(const Forward& forward) {
@@ -215,29 +209,19 @@ std::string PortText(const Forward& forward) {
 
 }  // namespace
 
-std::set<std::pair<std::string, std::string>> NatTable::RulesFor(const std::vector<Element>& elements) {
-  std::set<std::pair<std::string, std::string>> rules;
-  for (const Element& element : elements) {
-    std::string map = RulesOf(element.map);
-    if (!map.empty()) rules.emplace(std::move(map), element.data);
-  }
-  return rules;
-}
-
 std::vector<NatTable::Element> NatTable::ElementsOf(const NatEntries& entries) {
   std::vector<Element> elements;
   for (const Masquerade& entry : entries.masquerades) {
-    elements.push_back({Family("masquerade", entry.pod.v6), Bytes(entry.pod), Bytes(entry.subnet),
-                        "masquerade of " + entry.pod.ToString()});
+    elements.push_back({NameOf("masq", entry.subnet), Bytes(entry.pod), "", "masquerade of " + entry.pod.ToString()});
   }
   for (const Forward& forward : entries.forwards) {
     const bool v6 = forward.pod.v6;
-    const std::string prefix = forward.host_ip ? "addr_" : "any_";
     const std::string key = (forward.host_ip ? Bytes(*forward.host_ip) : std::string()) +
                             ProtocolBytes(forward.protocol) + PortBytes(forward.host_port);
-    elements.push_back(
-        {Family(prefix + "ports", v6), key, Bytes(forward.pod) + PortBytes(forward.pod_port), PortText(forward)});
-    if (forward.snat) elements.push_back({Family(prefix + "snat", v6), key, Bytes(*forward.snat), PortText(forward)});
+    elements.push_back({Family(forward.host_ip ? "addr_ports" : "any_ports", v6), key,
+                        Bytes(forward.pod) + PortBytes(forward.pod_port), PortText(forward)});
+    if (!forward.snat) continue;
+    elements.push_back({NameOf(forward.host_ip ? "snat_addr" : "snat_any", *forward.snat), key, "", PortText(forward)});
   }
   return elements;
 }
@@ -266,7 +250,7 @@ Result<std::optional<std::string>> NatTable::Get(const std::string& map, const s
     if (nftnl_set_elem* first = nftnl_set_elems_iter_next(each.get()); first != nullptr) {
       uint32_t length = 0;
       const void* data = nftnl_set_elem_get(first, NFTNL_SET_ELEM_DATA, &length);
-      // A verdict has no bytes to compare: it is there, and that is all that is asked of it.
+      // Of a set: that it is there is all that is asked of it.
       found = data == nullptr ? std::string() : std::string(static_cast<const char*>(data), length);
     }
   });
@@ -274,15 +258,35 @@ Result<std::optional<std::string>> NatTable::Get(const std::string& map, const s
   return found;
 }
 
-Status NatTable::WriteRules(const std::vector<Element>& elements) {
+Result<bool> NatTable::HasSet(const std::string& name) {
+  std::unique_ptr<nftnl_set, decltype(&nftnl_set_free)> set(nftnl_set_alloc(), &nftnl_set_free);
+  nftnl_set_set_str(set.get(), NFTNL_SET_TABLE, kTable);
+  nftnl_set_set_str(set.get(), NFTNL_SET_NAME, name.c_str());
+  char buffer[1024];
+  nlmsghdr* message = nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETSET, NFPROTO_INET, 0, 0);
+  nftnl_set_nlmsg_build_payload(message, set.get());
+  Status asked = socket_.Ask(message, "look up set " + name, [](const nlmsghdr*) {});
+  if (!asked.ok() && asked.code() != StatusCode::kNotFound) return asked;
+  return asked.ok();
+}
+
+Status NatTable::WriteRules(const NatEntries& entries) {
   NftBatch batch(socket_, kTable);
   WriteTable(batch);
-  for (const auto& [rules, subnet] : RulesFor(elements)) {
-    if (rules.rfind("subnets", 0) == 0) {
-      WriteSubnet(batch, PrefixOf(subnet));
-    } else {
-      WriteHairpin(batch, PrefixOf(subnet));
-    }
+  std::set<Prefix> masquerades;
+  std::set<Prefix> hairpins;
+  for (const Masquerade& entry : entries.masquerades) masquerades.insert(entry.subnet);
+  for (const Forward& forward : entries.forwards) {
+    if (forward.snat) hairpins.insert(*forward.snat);
+  }
+  // Two that do this at once add a jump twice, which changes nothing.
+  for (const Prefix& subnet : masquerades) {
+    ASSIGN_OR_RETURN(bool present, HasSet(NameOf("masq", subnet)));
+    if (!present) WriteMasquerade(batch, subnet);
+  }
+  for (const Prefix& subnet : hairpins) {
+    ASSIGN_OR_RETURN(bool present, HasSet(NameOf("snat_any", subnet)));
+    if (!present) WriteHairpin(batch, subnet);
   }
   return batch.Commit("write the nftables table inet davit");
 }
@@ -290,16 +294,11 @@ Status NatTable::WriteRules(const std::vector<Element>& elements) {
 Status NatTable::Change(const std::vector<Element>& gone, const std::vector<Element>& fresh) {
   NftBatch batch(socket_, kTable);
   std::map<std::string, std::vector<NftElement>> by_map;
-  for (const Element& element : gone) by_map[element.map].push_back({element.key, "", ""});
+  for (const Element& element : gone) by_map[element.map].push_back({element.key, ""});
   for (const auto& [map, elements] : by_map) batch.RemoveElements(map, elements);
   by_map.clear();
-  for (const Element& element : fresh) by_map[element.map].push_back({element.key, element.data, ""});
+  for (const Element& element : fresh) by_map[element.map].push_back({element.key, element.data});
   for (const auto& [map, elements] : by_map) batch.AddElements(map, elements);
-  // Said again with every change: where they are not there the transaction fails, and they are written.
-  for (const auto& [rules, subnet] : RulesFor(fresh)) {
-    const char* kind = rules.rfind("subnets", 0) == 0 ? "masq" : "hairpin";
-    batch.AddElements(rules, {{subnet, "", ChainName(kind, PrefixOf(subnet))}});
-  }
   return batch.Commit("change the nftables table inet davit");
 }
 
@@ -308,19 +307,19 @@ Status NatTable::Add(const NatEntries& entries) {
   if (elements.empty()) return {};
   std::vector<Element> stale;
   for (const Element& element : elements) {
+    if (element.data.empty()) continue;
     ASSIGN_OR_RETURN(std::optional<std::string> held, Get(element.map, element.key));
     if (!held || *held == element.data) continue;
-    const bool port = element.map.find("_ports") != std::string::npos;
     const size_t address = element.data.size() - 4;
-    if (port && held->compare(0, address, element.data, 0, address) != 0) {
-      Prefix holder = PrefixOf(*held);
-      return FailedPrecondition(element.what + " leads to " + holder.address.ToString() + " already");
+    if (held->compare(0, address, element.data, 0, address) != 0) {
+      return FailedPrecondition(element.what + " leads to " + AddressText(held->substr(0, address)) + " already");
     }
     stale.push_back(element);
   }
   Status changed = Change(stale, elements);
+  // No table yet, or no rules of this subnet.
   if (changed.code() != StatusCode::kNotFound) return changed;
-  RETURN_IF_ERROR(WriteRules(elements));
+  RETURN_IF_ERROR(WriteRules(entries));
   return Change({}, elements);
 }
 
@@ -329,10 +328,11 @@ Status NatTable::Remove(const NatEntries& entries) {
   bool of_another = false;
   for (Element& element : ElementsOf(entries)) {
     ASSIGN_OR_RETURN(std::optional<std::string> held, Get(element.map, element.key));
-    // Whose a port is says where it leads. Of its other element the subnet alone is known, which pods share.
-    const bool shared = element.map.find("_snat") != std::string::npos;
-    if (!shared) of_another = held && *held != element.data;
-    if (!of_another && held && *held == element.data) ours.push_back(std::move(element));
+    // Whose a port is says where it leads; its other element, which follows, says nothing of that.
+    const bool port = !element.data.empty();
+    const bool of_port = element.map.rfind("snat_", 0) == 0;
+    if (port) of_another = held && *held != element.data;
+    if (held && !((port || of_port) && of_another)) ours.push_back(std::move(element));
   }
   if (ours.empty()) return {};
   Status changed = Change(ours, {});

@@ -11,9 +11,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -37,7 +35,7 @@ struct Forward {
   Address pod;
   int pod_port = 0;
   // Who comes from this subnet, or from 127.0.0.1, gets the node's address too: an answer would not come back this way
-  // otherwise. Length 0: everyone. nullopt: nobody.
+  // otherwise. nullopt: nobody.
   std::optional<Prefix> snat;
 };
 
@@ -61,7 +59,7 @@ class NatTable {
   explicit NatTable(NetlinkSocket socket) : socket_(std::move(socket)) {}
 
   struct Element {
-    std::string map;
+    std::string map;  // or set: then there are no data
     std::string key;
     std::string data;
     std::string what;  // for people: "host port 80/tcp"
@@ -70,9 +68,8 @@ class NatTable {
   static std::vector<Element> ElementsOf(const NatEntries& entries);
   // nullopt: there is none.
   Result<std::optional<std::string>> Get(const std::string& map, const std::string& key);
-  // (map of rules, subnet) of those that are looked up there.
-  static std::set<std::pair<std::string, std::string>> RulesFor(const std::vector<Element>& elements);
-  Status WriteRules(const std::vector<Element>& elements);
+  Result<bool> HasSet(const std::string& name);
+  Status WriteRules(const NatEntries& entries);
   Status Change(const std::vector<Element>& gone, const std::vector<Element>& fresh);
 
   NetlinkSocket socket_;

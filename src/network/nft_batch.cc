@@ -120,15 +120,18 @@ NftRule& NftRule::Lookup(const std::string& map, uint32_t from, uint32_t to) {
   return *this;
 }
 
-NftRule& NftRule::LookupVerdict(const std::string& map, uint32_t from) {
-  nftnl_rule_add_expr(rule_, LookupExpression(map, from, NFT_REG_VERDICT));
+NftRule& NftRule::Contains(const std::string& set, uint32_t from) {
+  nftnl_expr* expr = nftnl_expr_alloc("lookup");
+  nftnl_expr_set_u32(expr, NFTNL_EXPR_LOOKUP_SREG, from);
+  nftnl_expr_set_str(expr, NFTNL_EXPR_LOOKUP_SET, set.c_str());
+  nftnl_rule_add_expr(rule_, expr);
   return *this;
 }
 
-NftRule& NftRule::Accept() {
+NftRule& NftRule::Return() {
   nftnl_expr* expr = nftnl_expr_alloc("immediate");
   nftnl_expr_set_u32(expr, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
-  nftnl_expr_set_u32(expr, NFTNL_EXPR_IMM_VERDICT, NF_ACCEPT);
+  nftnl_expr_set_u32(expr, NFTNL_EXPR_IMM_VERDICT, static_cast<uint32_t>(NFT_RETURN));
   nftnl_rule_add_expr(rule_, expr);
   return *this;
 }
@@ -228,14 +231,12 @@ void NftBatch::AddMap(const std::string& name, uint32_t key_type, uint32_t key_l
   nftnl_set_set_str(map.get(), NFTNL_SET_TABLE, table_);
   nftnl_set_set_str(map.get(), NFTNL_SET_NAME, name.c_str());
   nftnl_set_set_u32(map.get(), NFTNL_SET_ID, ++maps_);
-  nftnl_set_set_u32(map.get(), NFTNL_SET_FLAGS, NFT_SET_MAP);
+  nftnl_set_set_u32(map.get(), NFTNL_SET_FLAGS, data_length > 0 ? NFT_SET_MAP : 0);
   nftnl_set_set_u32(map.get(), NFTNL_SET_KEY_TYPE, key_type);
   nftnl_set_set_u32(map.get(), NFTNL_SET_KEY_LEN, key_length);
   if (data_length > 0) {
     nftnl_set_set_u32(map.get(), NFTNL_SET_DATA_TYPE, data_type);
     nftnl_set_set_u32(map.get(), NFTNL_SET_DATA_LEN, data_length);
-  } else {
-    nftnl_set_set_u32(map.get(), NFTNL_SET_DATA_TYPE, NFT_DATA_VERDICT);
   }
   nlmsghdr* message = Header(buffer, NFT_MSG_NEWSET, NLM_F_CREATE, last_ = socket_.NextSequence());
   nftnl_set_nlmsg_build_payload(message, map.get());
@@ -261,10 +262,6 @@ void NftBatch::Elements(uint16_t type, uint16_t flags, const std::string& map,
       nftnl_set_elem_set(elem, NFTNL_SET_ELEM_KEY, element.key.data(), static_cast<uint32_t>(element.key.size()));
       if (!element.data.empty()) {
         nftnl_set_elem_set(elem, NFTNL_SET_ELEM_DATA, element.data.data(), static_cast<uint32_t>(element.data.size()));
-      }
-      if (!element.chain.empty()) {
-        nftnl_set_elem_set_u32(elem, NFTNL_SET_ELEM_VERDICT, static_cast<uint32_t>(NFT_JUMP));
-        nftnl_set_elem_set_str(elem, NFTNL_SET_ELEM_CHAIN, element.chain.c_str());
       }
       nftnl_set_elem_add(set.get(), elem);
     }

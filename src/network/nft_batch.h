@@ -29,8 +29,8 @@ class NftRule {
   NftRule& Equals(uint32_t at, const std::string& value) { return Compare(at, value, true); }
   NftRule& Differs(uint32_t at, const std::string& value) { return Compare(at, value, false); }
   NftRule& Lookup(const std::string& map, uint32_t from, uint32_t to);
-  NftRule& LookupVerdict(const std::string& map, uint32_t from);
-  NftRule& Accept();
+  NftRule& Contains(const std::string& set, uint32_t from);
+  NftRule& Return();
   NftRule& Jump(const std::string& chain);
   NftRule& Masquerade();
   NftRule& Dnat(int family, uint32_t address, uint32_t port);
@@ -44,8 +44,7 @@ class NftRule {
 
 struct NftElement {
   std::string key;
-  std::string data;   // of a map
-  std::string chain;  // of a verdict map: jump there
+  std::string data;  // of a map
 };
 
 class NftBatch {
@@ -58,7 +57,10 @@ class NftBatch {
   void AddNatChain(const std::string& name, uint32_t hook, int priority);
   void FlushChain(const std::string& name);
   void RemoveChain(const std::string& name);
-  // `data_length` 0: a verdict map. Types are those of nftables' own program, for its listing.
+  // Types are those of nftables' own program, for its listing.
+  void AddSet(const std::string& name, uint32_t key_type, uint32_t key_length) {
+    AddMap(name, key_type, key_length, 0, 0);
+  }
   void AddMap(const std::string& name, uint32_t key_type, uint32_t key_length, uint32_t data_type,
               uint32_t data_length);
   void AddRule(const NftRule& rule);

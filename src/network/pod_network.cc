@@ -263,6 +263,8 @@ Result<Attachment> PodNetwork::DetachLeaving(const NetworkRequest& request, Atta
     const EndpointAttachment& endpoint = attachment.endpoints[i];
     if (!endpoint.leaving && !endpoint.result.empty()) continue;
     RETURN_IF_ERROR(DetachOne(request, endpoint, attachment.ports, deadline));
+    // The pod goes on and would see it; the name may be wanted for the next one.
+    if (endpoint.builtin) builtin_.Settle();
     if (endpoint.publishes) {
       attachment.ports.clear();
       claims_.Release(request.pod);

@@ -199,6 +199,8 @@ TEST_F(RootBuiltinEffectsTest, AHostPortLeadsToOnePod) {
   PluginContext third =
       side.NewPod({{"portMappings", R"([{"hostPort":18080,"containerPort":8080,"protocol":"udp"}])"}});
   const std::string result = side.Add(first);
+  // As the node's administrator sees it.
+  EXPECT_THAT(Table(), HasSubstr("elements = { tcp . 18080 : 10.213.7.2 . 8080 }"));
   EXPECT_THAT(side.Add(second), HasSubstr("host port 18080/tcp leads to 10.213.7.2 already"));
   // Neither its failure nor its end touches what belongs to the first.
   EXPECT_EQ(side.Del(second, "").ToString(), "OK");
