@@ -124,6 +124,7 @@ struct NetworkConfig {
   std::string conf_dir = "/etc/cni/net.d";
   std::vector<std::string> bin_dirs = {"/opt/cni/bin", "/usr/lib/cni"};
   int64_t plugin_timeout_seconds = 60;
+  bool builtin = true;  // davitd makes what it can make by itself; false: plugins do it all
 };
 
 struct Config {

@@ -84,6 +84,7 @@ auth_file = "/root/.docker/config.json"
 conf_dir = "/c"
 bin_dirs = ["/b1", "/b2"]
 plugin_timeout_seconds = 9
+builtin = false
 )",
                         "f.toml");
   ASSERT_TRUE(status.ok()) << status.ToString();
@@ -111,6 +112,7 @@ plugin_timeout_seconds = 9
   EXPECT_EQ(config.image.registries["localhost:5000"].password.Reveal(), "secret");
   EXPECT_EQ(config.image.registries["quay"].auth_file, "/root/.docker/config.json");
   EXPECT_THAT(config.network.bin_dirs, ElementsAre("/b1", "/b2"));
+  EXPECT_FALSE(config.network.builtin);
   EXPECT_TRUE(Resolve(config).ok());
 }
 

@@ -210,6 +210,7 @@ std::vector<Field> NetworkFields(NetworkConfig& c) {
           "bin_dirs", c.bin_dirs, [&c] { return CheckPaths(c.bin_dirs); },
           "directories of CNI plugins, searched in order"),
       Number("plugin_timeout_seconds", c.plugin_timeout_seconds, 1, 3600, "a CNI plugin that takes longer is killed"),
+      Flag("builtin", c.builtin, "networks of the plugins that davitd knows are made without running them"),
   };
 }
 

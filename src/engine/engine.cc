@@ -307,12 +307,13 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   network::CniOptions cni;
   cni.conf_dir = config.network.conf_dir;
   cni.bin_dirs = config.network.bin_dirs;
+  cni.builtin = config.network.builtin;
   cni.executor = [raw](std::function<void()> task) { raw->pool.Post(std::move(task)); };
   ASSIGN_OR_RETURN(raw->network, network::CniNetwork::Create(cni, raw->loop.get()));
   ASSIGN_OR_RETURN(raw->named_networks,
                    network::NamedNetworks::Open({config.root + "/networks", config.state + "/networks"}));
-  raw->pod_network = std::make_unique<network::PodNetwork>(network::PodNetworkOptions{config.network.bin_dirs},
-                                                           *raw->network, *raw->named_networks);
+  raw->pod_network = std::make_unique<network::PodNetwork>(
+      network::PodNetworkOptions{.bin_dirs = config.network.bin_dirs, .builtin = config.network.builtin}, *raw->network, *raw->named_networks);
 
   raw->name_server = std::make_unique<network::NameServer>(raw->LookupOfNames());
 

@@ -44,6 +44,7 @@ json::object ToObject(const EndpointAttachment& endpoint) {
   if (endpoint.publishes) object["publishes"] = true;
   if (endpoint.leaving) object["leaving"] = true;
   if (endpoint.dns) object["dns"] = true;
+  if (endpoint.builtin) object["builtin"] = true;
   return object;
 }
 
@@ -59,6 +60,7 @@ Result<EndpointAttachment> ParseEndpoint(const oci::JsonNode& node) {
   ASSIGN_OR_RETURN(endpoint.publishes, node.Key("publishes").BoolOr(false));
   ASSIGN_OR_RETURN(endpoint.leaving, node.Key("leaving").BoolOr(false));
   ASSIGN_OR_RETURN(endpoint.dns, node.Key("dns").BoolOr(false));
+  ASSIGN_OR_RETURN(endpoint.builtin, node.Key("builtin").BoolOr(false));
   return endpoint;
 }
 
@@ -82,6 +84,7 @@ std::string Attachment::ToJson() const {
   if (endpoints.empty()) {
     object["config"] = View(config);
     object["result"] = View(result);
+    if (builtin) object["builtin"] = true;
   }
   object["ips"] = ToArray(ips);
   json::array& mappings = object["ports"].emplace_array();
@@ -109,6 +112,7 @@ Result<Attachment> Attachment::Parse(std::string_view text) {
   if (version != kOneNetwork && version != kEndpoints) return root.Key("version").Error("is not known");
   ASSIGN_OR_RETURN(attachment.config, root.Key("config").StringOr(""));
   ASSIGN_OR_RETURN(attachment.result, root.Key("result").StringOr(""));
+  ASSIGN_OR_RETURN(attachment.builtin, root.Key("builtin").BoolOr(false));
   ASSIGN_OR_RETURN(attachment.ips, root.Key("ips").Strings());
   ASSIGN_OR_RETURN(std::vector<oci::JsonNode> ports, root.Key("ports").Elements());
   for (const oci::JsonNode& node : ports) {

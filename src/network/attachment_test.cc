@@ -10,6 +10,7 @@ TEST(AttachmentTest, RoundTrips) {
   attachment.config = R"({"name":"n","plugins":[]})";
   attachment.result = R"({"ips":[]})";
   attachment.ips = {"10.0.0.2", "fd00::2"};
+  attachment.builtin = true;
   attachment.ports = {
       {Protocol::kUdp, 53, 5353, "127.0.0.1"}, {Protocol::kSctp, 1, 65535, ""}, {Protocol::kTcp, 80, 80, ""}};
   auto again = Attachment::Parse(attachment.ToJson());
@@ -22,7 +23,7 @@ TEST(AttachmentTest, EndpointsRoundTrip) {
   attachment.ips = {"10.89.0.2", "10.89.1.2"};
   attachment.ports = {{Protocol::kTcp, 80, 8080, ""}};
   attachment.endpoints = {
-      {"front", "eth0", R"({"name":"front"})", R"({"ips":[]})", {"10.89.0.2"}, "", true, false, true},
+      {"front", "eth0", R"({"name":"front"})", R"({"ips":[]})", {"10.89.0.2"}, "", true, false, true, true},
       {"back", "eth1", R"({"name":"back"})", "", {}, "02:00:00:00:00:01", false, true, false}};
   EXPECT_FALSE(attachment.empty());
   auto again = Attachment::Parse(attachment.ToJson());

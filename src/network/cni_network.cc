@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "network/builtin.h"
 #include "network/config_directory.h"
 #include "network/plugin.h"
 #include "network/request.h"
@@ -55,6 +56,7 @@ struct CniNetwork::State {
   const CniOptions options;
   sched::EventLoop* loop = nullptr;  // outlives the network; may be nullptr
   sched::EventLoop::Token token = 0;
+  BuiltinNetwork builtin;
   std::optional<DirectoryWatch> watch;  // touched on the loop's thread only, once that watches it
   std::atomic<bool> reload_queued = false;
 
@@ -182,23 +184,32 @@ Result<Attachment> CniNetwork::Plan(const NetworkRequest& request) {
   if (request.pod.empty()) return InvalidArgument("network request without a pod id");
   Attachment planned;
   ASSIGN_OR_RETURN(planned.ports, HostPorts(request.ports));
-  ASSIGN_OR_RETURN([[maybe_unused]] std::string args, CniArgs(request));
-  ASSIGN_OR_RETURN([[maybe_unused]] auto capabilities, CapabilityArgs(request, planned.ports));
+  PluginContext context = state_->Context(request);
+  ASSIGN_OR_RETURN(context.args, CniArgs(request));
+  ASSIGN_OR_RETURN(context.capability_args, CapabilityArgs(request, planned.ports));
 
   NetworkConfig config = *snapshot->config;
+  bool appended = false;
   if (planned.ports.empty()) {
     config = config.Without("portmap");
     if (config.plugins.empty()) {
       return FailedPrecondition("network " + config.name + " holds only the portmap plugin, which gives no interface");
     }
   } else if (!config.Has("portMappings")) {
+    const PluginConfig portmap{
+        "portmap", {"portMappings"}, R"({"type":"portmap","capabilities":{"portMappings":true},"snat":true})"};
+    config.plugins.push_back(portmap);
+    appended = true;
+  }
+  planned.builtin = state_->options.builtin && BuiltinNetwork::Can(config, context).ok();
+  planned.config = config.ToJson();
+  if (planned.builtin) return planned;
+  if (appended) {
     auto found = FindPlugin("portmap", state_->options.bin_dirs, state_->options.plugin_owner);
     if (!found.ok()) {
       return FailedPrecondition("host ports are asked for, but no plugin of network " + config.name +
                                 " has the capability portMappings: " + found.status().message());
     }
-    config.plugins.push_back(
-        {"portmap", {"portMappings"}, R"({"type":"portmap","capabilities":{"portMappings":true},"snat":true})"});
   }
   // Here and not only at ADD: a pod that can never be attached leaves no trace at all.
   for (const PluginConfig& plugin : config.plugins) {
@@ -206,7 +217,6 @@ Result<Attachment> CniNetwork::Plan(const NetworkRequest& request) {
                         .status()
                         .Annotate("network " + config.name));
   }
-  planned.config = config.ToJson();
   return planned;
 }
 
@@ -219,7 +229,9 @@ Result<Attachment> CniNetwork::Attach(const NetworkRequest& request, Attachment 
   PluginContext context = state_->Context(request);
   ASSIGN_OR_RETURN_WITH(context.args, CniArgs(request), intent);
   ASSIGN_OR_RETURN_WITH(context.capability_args, CapabilityArgs(request, planned.ports), intent);
-  ASSIGN_OR_RETURN_WITH(planned.result, AddNetwork(config, context, deadline), intent);
+  ASSIGN_OR_RETURN_WITH(
+      planned.result,
+      planned.builtin ? state_->builtin.Add(config, context, deadline) : AddNetwork(config, context, deadline), intent);
   ASSIGN_OR_RETURN_WITH(CniResult result, ParseCniResult(planned.result), intent);
   planned.ips = std::move(result.ips);
   if (planned.ips.empty()) {
@@ -243,6 +255,9 @@ Status CniNetwork::Detach(const NetworkRequest& request, const Attachment& attac
     capabilities = CapabilityArgs(plain, attachment.ports);
   }
   if (capabilities.ok()) context.capability_args = std::move(*capabilities);
+  if (attachment.builtin) {
+    return state_->builtin.Del(config, context, attachment.result).Annotate("detach network " + config.name);
+  }
   return DelNetwork(config, context, attachment.result, deadline).Annotate("detach network " + config.name);
 }
 

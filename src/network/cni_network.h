@@ -33,6 +33,7 @@ struct CniOptions {
   std::string conf_dir = "/etc/cni/net.d";
   std::vector<std::string> bin_dirs = {"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"};
   std::string interface = "eth0";  // CNI_IFNAME
+  bool builtin = false;            // what davitd can make by itself runs no plugin (builtin.h)
   // Plugins of other owners are refused. Tests that do not run as root set their own uid.
   unsigned plugin_owner = 0;
   // Runs what reads the disk after a change, e.g. ThreadPool::Post. Empty: on the loop's thread.

@@ -80,6 +80,7 @@ struct EndpointAttachment {
   bool publishes = false;              // the host ports lead here
   bool leaving = false;                // it is being taken away from a running pod
   bool dns = false;                    // names of this network are answered
+  bool builtin = false;                // davitd makes and unmakes it, and not the plugins
 
   friend bool operator==(const EndpointAttachment&, const EndpointAttachment&) = default;
 };
@@ -99,6 +100,7 @@ struct Attachment {
   std::string result;              // the last plugin's result (JSON); empty while unknown
   std::vector<std::string> ips;    // bare addresses in the order of the result, the primary one first
   std::vector<PortMapping> ports;  // those with a host port
+  bool builtin = false;            // as of an endpoint, of `config`
   // Of a standalone pod, instead of `config` and `result`.
   std::vector<EndpointAttachment> endpoints;
 

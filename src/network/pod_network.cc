@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "network/builtin.h"
 #include "network/network_file.h"
 #include "network/prefix.h"
 #include "network/request.h"
@@ -95,11 +96,17 @@ Result<EndpointAttachment> PodNetwork::PlanOne(const EndpointRequest& endpoint, 
   planned.publishes = publishes;
   planned.dns = network.dns;
   ASSIGN_OR_RETURN(NetworkConfig config, ConfigForPod(network, publishes, leads_out));
+  planned.config = config.ToJson();
+  if (options_.builtin) {
+    NetworkRequest plain;
+    ASSIGN_OR_RETURN(PluginContext context, ContextFor(plain, planned, {}));
+    planned.builtin = BuiltinNetwork::Can(config, context).ok();
+  }
+  if (planned.builtin) return planned;
   for (const PluginConfig& plugin : config.plugins) {
     RETURN_IF_ERROR(
         FindPlugin(plugin.type, options_.bin_dirs, options_.plugin_owner).status().Annotate("network " + network.name));
   }
-  planned.config = config.ToJson();
   return planned;
 }
 
@@ -160,7 +167,8 @@ Status PodNetwork::AttachOne(const NetworkRequest& request, EndpointAttachment& 
                              const std::vector<PortMapping>& ports, Deadline deadline) {
   ASSIGN_OR_RETURN(NetworkConfig config, ParseNetworkConfig(endpoint.config));
   ASSIGN_OR_RETURN(PluginContext context, ContextFor(request, endpoint, ports));
-  ASSIGN_OR_RETURN(endpoint.result, AddNetwork(config, context, deadline));
+  ASSIGN_OR_RETURN(endpoint.result,
+                   endpoint.builtin ? builtin_.Add(config, context, deadline) : AddNetwork(config, context, deadline));
   return {};
 }
 
@@ -180,7 +188,9 @@ Status PodNetwork::DetachOne(const NetworkRequest& request, const EndpointAttach
   // An endpoint whose ADD was cut short has no result: its address is in the lease, for those who cannot do without.
   std::string result =
       endpoint.result.empty() ? ResultFromLeases(config, request.pod.str(), endpoint.interface) : endpoint.result;
-  RETURN_IF_ERROR(DelNetwork(config, *context, result, deadline).Annotate("detach network " + config.name));
+  Status gone =
+      endpoint.builtin ? builtin_.Del(config, *context, result) : DelNetwork(config, *context, result, deadline);
+  RETURN_IF_ERROR(gone.Annotate("detach network " + config.name));
   networks_.Sweep(endpoint.network, BridgeOf(config));
   return {};
 }
@@ -253,6 +263,8 @@ Result<Attachment> PodNetwork::DetachLeaving(const NetworkRequest& request, Atta
     const EndpointAttachment& endpoint = attachment.endpoints[i];
     if (!endpoint.leaving && !endpoint.result.empty()) continue;
     RETURN_IF_ERROR(DetachOne(request, endpoint, attachment.ports, deadline));
+    // The pod goes on and would see it; the name may be wanted for the next one.
+    if (endpoint.builtin) builtin_.Settle();
     if (endpoint.publishes) {
       attachment.ports.clear();
       claims_.Release(request.pod);

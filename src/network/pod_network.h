@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "network/builtin.h"
 #include "network/named_networks.h"
 #include "network/network.h"
 #include "network/plugin.h"
@@ -18,6 +19,7 @@ inline constexpr size_t kMaxEndpoints = 32;
 struct PodNetworkOptions {
   std::vector<std::string> bin_dirs = {"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"};
   unsigned plugin_owner = 0;
+  bool builtin = false;  // as CniOptions::builtin
 };
 
 class PodNetwork final : public Network {
@@ -58,6 +60,7 @@ class PodNetwork final : public Network {
   const PodNetworkOptions options_;
   Network& node_;
   NamedNetworks& networks_;
+  BuiltinNetwork builtin_;
   PortClaims claims_;
 };
 

@@ -82,7 +82,7 @@ std::string Iptables() {
 class BridgeHarness {
  public:
   static const char* Missing() { return MissingHere(); }
-  BridgeHarness() {
+  explicit BridgeHarness(bool builtin = false) : builtin_(builtin) {
     conf_.Write("10-test.conflist", Config());
     Create();
   }
@@ -140,12 +140,14 @@ class BridgeHarness {
   void Create() {
     CniOptions options;
     options.conf_dir = conf_.path();
-    options.bin_dirs = {kPluginDir};
+    options.bin_dirs = {builtin_ ? "/nonexistent" : kPluginDir};
+    options.builtin = builtin_;
     auto network = CniNetwork::Create(options, nullptr);
     ASSERT_TRUE(network.ok());
     network_ = std::move(*network);
   }
 
+  const bool builtin_;
   PrivateNode node_;
   TempDir conf_;
   std::vector<std::string> pins_;
@@ -153,6 +155,13 @@ class BridgeHarness {
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Root, NetworkContract, BridgeHarness);
+
+// Without a plugin on the node.
+class BuiltinHarness : public BridgeHarness {
+ public:
+  BuiltinHarness() : BridgeHarness(/*builtin=*/true) {}
+};
+INSTANTIATE_TYPED_TEST_SUITE_P(RootBuiltin, NetworkContract, BuiltinHarness);
 
 class RootNetworkTest : public ::testing::Test {
  protected:

@@ -256,8 +256,11 @@ def killed_at_every_step(desk: Desk) -> None:
     engine = desk.stage.engine
     front, back = desk.network("front"), desk.network("back")
     desk.run("web", {"network": "front"})
-    for point in ("network.connect.intent", "pod.run.cni.add.0", "pod.run.cni.added.0", "network.disconnect.intent",
-                  "pod.stop.cni.del.0", "pod.stop.cni.deleted.0"):
+    plugins = ("pod.run.cni.add.0", "pod.run.cni.added.0", "pod.stop.cni.del.0", "pod.stop.cni.deleted.0")
+    builtin = ("pod.run.builtin.lease", "pod.run.builtin.veth", "pod.run.builtin.addressed", "pod.run.builtin.gateway",
+               "pod.run.builtin.nat", "pod.stop.builtin.nat", "pod.stop.builtin.link", "pod.stop.builtin.lease")
+    steps = builtin if engine.builtin_network else plugins
+    for point in ("network.connect.intent", "network.disconnect.intent", *steps):
         assert engine.stop() == 0
         engine.start(env={"DAVIT_FAULT_KILL": point})
         desk.reconnect()

@@ -236,6 +236,8 @@ class Davitd(Engine):
         self.extra = extra
         self.log_level = log_level
         self.config = work / "davit.toml"
+        # Set for whole suites: the same tests with networks that the plugins make.
+        self.builtin_network = os.environ.get("DAVIT_TEST_PLUGINS", "") != "1"
 
     def command(self) -> list[str]:
         return [str(self.bin_dir / "davitd"), "--config", str(self.config), "--root", str(self.root),
@@ -260,7 +262,8 @@ class Davitd(Engine):
                  "[runtime]", f"default = {json.dumps(self.handler)}",
                  # Set for whole suites, by test/vm: the same tests under either driver.
                  f"cgroup_driver = {json.dumps(os.environ.get('DAVIT_TEST_CGROUP_DRIVER') or 'auto')}",
-                 "[network]", f"conf_dir = {json.dumps(str(self.network.conf_dir))}", f"bin_dirs = [{bins}]"]
+                 "[network]", f"conf_dir = {json.dumps(str(self.network.conf_dir))}", f"bin_dirs = [{bins}]",
+                 f"builtin = {json.dumps(self.builtin_network)}"]
         for runtime in ("crun", "runc"):
             program = shutil.which(runtime)
             if program:

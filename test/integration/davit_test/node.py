@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -57,8 +58,23 @@ def named_netns() -> set[str]:
 def port_rules() -> set[str]:
     """Rules and chains of one pod each; the plugins' own top-level chains stay for good by design."""
     done = subprocess.run(["iptables-save", "-t", "nat"], capture_output=True, text=True)
-    return {line for line in done.stdout.splitlines()
-            if re.search(r"CNI-[0-9a-f]{20}|CNI-(DN|SN)-|davit", line) and not line.startswith("#")}
+    rules = {line for line in done.stdout.splitlines()
+             if re.search(r"CNI-[0-9a-f]{20}|CNI-(DN|SN)-|davit", line) and not line.startswith("#")}
+    return rules | table_elements()
+
+
+def table_elements() -> set[str]:
+    """What pods have in davitd's own nftables table, one line an element of a map that is not of rules."""
+    try:
+        done = subprocess.run(["nft", "-j", "list", "table", "inet", "davit"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return set()
+    found = set()
+    for entry in json.loads(done.stdout or "{}").get("nftables", []):
+        made = entry.get("map", {})
+        if made.get("name", "").rstrip("46") in ("masquerade", "any_ports", "any_snat", "addr_ports", "addr_snat"):
+            found |= {f"inet davit {made['name']} {json.dumps(element)}" for element in made.get("elem", [])}
+    return found
 
 
 def processes(programs: tuple[str, ...]) -> set[str]:
