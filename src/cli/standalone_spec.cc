@@ -223,6 +223,24 @@ Status FillEntrypoint(const std::string& text, StandaloneSpec& spec) {
   return {};
 }
 
+// On their way to davitd they are annotations, which it takes for itself.
+Status FillLogOptions(const RunOptions& options, ::google::protobuf::Map<std::string, std::string>& annotations) {
+  for (const std::string& text : options.log_options) {
+    const size_t equals = std::min(text.find('='), text.size());
+    const std::string key = text.substr(0, equals);
+    const std::string value = text.substr(std::min(equals + 1, text.size()));
+    if (key == "max-size") {
+      ASSIGN_OR_RETURN(int64_t bytes, ParseBytes(value, "--log-opt max-size", true));
+      annotations["io.davit.log.max-bytes"] = std::to_string(bytes);
+    } else if (const auto files = ParseInt64(value); key == "max-file" && files && *files >= 1 && *files <= 1000) {
+      annotations["io.davit.log.max-files"] = std::to_string(*files);
+    } else {
+      return InvalidArgument("--log-opt takes max-size=SIZE and max-file=COUNT (1 to 1000), not " + Printable(text));
+    }
+  }
+  return {};
+}
+
 Status FillContainer(const RunOptions& options, StandaloneSpec& spec) {
   cri::ContainerConfig& config = *spec.request.mutable_config();
   config.mutable_metadata()->set_name(options.name);
@@ -243,6 +261,7 @@ Status FillContainer(const RunOptions& options, StandaloneSpec& spec) {
   }
   RETURN_IF_ERROR(AddPairs(options.labels, "--label", *config.mutable_labels()));
   RETURN_IF_ERROR(AddPairs(options.annotations, "--annotation", *config.mutable_annotations()));
+  RETURN_IF_ERROR(FillLogOptions(options, *config.mutable_annotations()));
   RETURN_IF_ERROR(FillMounts(options, spec));
   RETURN_IF_ERROR(FillSecurity(options, config));
   ASSIGN_OR_RETURN(*config.mutable_linux()->mutable_resources(), ResourcesOf(options));
@@ -265,19 +284,6 @@ Status FillOptions(const RunOptions& options, control::ContainerOptions& to) {
   to.set_umask(options.umask);
   for (const std::string& text : options.ulimits) {
     ASSIGN_OR_RETURN(*to.add_ulimits(), ParseUlimit(text));
-  }
-  for (const std::string& text : options.log_options) {
-    const size_t equals = std::min(text.find('='), text.size());
-    const std::string key = text.substr(0, equals);
-    const std::string value = text.substr(std::min(equals + 1, text.size()));
-    if (key == "max-size") {
-      ASSIGN_OR_RETURN(int64_t bytes, ParseBytes(value, "--log-opt max-size", true));
-      (*spec.request.mutable_config()->mutable_annotations())["io.davit.log.max-bytes"] = std::to_string(bytes);
-    } else if (const auto files = ParseInt64(value); key == "max-file" && files && *files >= 1 && *files <= 1000) {
-      (*spec.request.mutable_config()->mutable_annotations())["io.davit.log.max-files"] = std::to_string(*files);
-    } else {
-      return InvalidArgument("--log-opt takes max-size=SIZE and max-file=COUNT (1 to 1000), not " + Printable(text));
-    }
   }
   return {};
 }
