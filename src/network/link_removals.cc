@@ -30,7 +30,7 @@ Status RemoveAddresses(RouteSocket& socket, const std::string& interface) {
       if (link_local.Contains(address.address)) continue;
       Status removed = socket.RemoveAddress(link.index, address);
       // The kernel takes a secondary address away with its primary one.
-      if (!removed.ok() && removed.code() != StatusCode::kNotFound && removed.code() != StatusCode::kUnavailable) {
+      if (!removed.ok() && removed.code() != StatusCode::kNotFound) {
         return removed;
       }
     }

@@ -131,6 +131,12 @@ std::vector<Case> Cases() {
        R"(,"ranges":[[{"subnet":"10.213.7.0/24","rangeStart":"10.213.7.9","rangeEnd":"10.213.7.9"},{"subnet":"10.213.9.0/24"}]])",
        "",
        {}},
+      // Without ipMasq: the plugin cannot take its own rules of two such addresses away.
+      {"TwoSetsOfOneSubnet",
+       R"(,"isGateway":true)",
+       R"(,"ranges":[[{"subnet":"10.213.7.0/24","rangeEnd":"10.213.7.9"}],[{"subnet":"10.213.7.0/24","rangeStart":"10.213.7.10"}]])",
+       "",
+       {}},
       {"Dns", R"(,"isGateway":true,"dns":{"nameservers":["10.0.0.1"],"search":["a.b"],"domain":"b"})", kRange4, "", {}},
       {"Ports",
        R"(,"isGateway":true,"ipMasq":true)",

@@ -132,10 +132,10 @@ std::optional<Address> ReadAddress(const nlattr* attribute, bool v6) {
   return address;
 }
 
-// A link that is not there is as absent as anything else.
+// A link or an address that is not there is as absent as anything else.
 Status KernelError(int error, const std::string& intent) {
   Status status = ErrnoError(error, intent);
-  return error == ENODEV ? NotFound(status.message()) : status;
+  return error == ENODEV || error == EADDRNOTAVAIL ? NotFound(status.message()) : status;
 }
 
 unsigned char Family(const Address& address) { return address.v6 ? AF_INET6 : AF_INET; }
