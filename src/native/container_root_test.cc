@@ -45,7 +45,7 @@ TEST_F(RootContainerTest, MasksFilesAndDirectories) {
   spec_.linux_.masked_paths = {"/proc/cpuinfo", "/proc/irq", "/sys/kernel", "/not/there"};
   EXPECT_EQ(
       Run("cat /proc/cpuinfo | wc -c; ls /proc/irq /sys/kernel | grep -v : | tr -d '\\n'; stat -c %t:%T /proc/cpuinfo; "
-          "touch /proc/irq/x 2>&1 | cut -d: -f3; (echo x > /proc/sys/kernel/domainname) 2>&1 | cut -d: -f4"),
+          "touch /proc/irq/x 2>&1 | cut -d: -f3; (echo x > /proc/sys/kernel/domainname) 2>&1 | cut -d: -f3"),
       "0\n1:3\n Read-only file system\n Read-only file system\n");
 }
 
