@@ -16,13 +16,14 @@
 namespace davit::native {
 
 enum class Word : char {
-  kError = 'e',    // child: code and text of a Status
-  kPid = 'p',      // the process in between: the pid of the real one
-  kMap = 'm',      // child: in a new user namespace, wants its ids mapped
-  kReady = 'r',    // child: all namespaces are there
-  kCreated = 'c',  // child: waits for its start
-  kGo = 'g',       // caller: goes on; the text is the child's pid as the caller sees it
-  kStart = 's',    // Start(): execute; child: understood
+  kError = 'e',      // child: code and text of a Status
+  kPid = 'p',        // the process in between: the pid of the real one
+  kMap = 'm',        // child: in a new user namespace, wants its ids mapped
+  kReady = 'r',      // child: all namespaces are there
+  kCreated = 'c',    // child: waits for its start
+  kExecuting = 'x',  // child: nothing but the exec is left
+  kGo = 'g',         // caller: goes on; the text is the child's pid as the caller sees it
+  kStart = 's',      // Start(): execute; child: understood
 };
 
 struct Note {

@@ -24,14 +24,14 @@ struct MountOptions {
   bool bind = false;
   bool recursive = false;  // rbind
   bool remount = false;
-  bool copy_up = false;                  // tmpcopyup
-  bool idmap = false;                    // idmap, ridmap
-  bool idmap_recursive = false;          // ridmap
-  Attributes attributes;                 // of the mount itself
-  Attributes below;                      // rro, rnosuid, …: of it and all mounts below
-  unsigned long propagation = 0;         // MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE
-  bool propagation_recursive = false;    // rshared, …
-  std::vector<std::string> flags;        // of the filesystem, without a value: "sync"
+  bool copy_up = false;                                   // tmpcopyup
+  bool idmap = false;                                     // idmap, ridmap
+  bool idmap_recursive = false;                           // ridmap
+  Attributes attributes;                                  // of the mount itself
+  Attributes below;                                       // rro, rnosuid, …: of it and all mounts below
+  unsigned long propagation = 0;                          // MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE
+  bool propagation_recursive = false;                     // rshared, …
+  std::vector<std::string> flags;                         // of the filesystem, without a value: "sync"
   std::vector<std::pair<std::string, std::string>> data;  // with one: "size", "64k"
 };
 

@@ -196,7 +196,8 @@ Result<SeccompFilter> DecodeSeccomp(std::string_view base64) {
 Result<SeccompFilter> SeccompOf(const oci::RuntimeSpec& spec) {
   auto compiled = spec.annotations.find(kCompiled);
   if (compiled != spec.annotations.end()) {
-    ASSIGN_OR_RETURN_WITH(SeccompFilter filter, DecodeSeccomp(compiled->second), std::string("annotation ") + kCompiled);
+    ASSIGN_OR_RETURN_WITH(SeccompFilter filter, DecodeSeccomp(compiled->second),
+                          std::string("annotation ") + kCompiled);
     return filter;
   }
   if (!spec.linux_.seccomp_rules) return SeccompFilter{};

@@ -24,7 +24,8 @@ Result<sys::UniqueFd> OpenPlain(int root_fd, const std::string& path, int flags)
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS;
   sys::UniqueFd fd(static_cast<int>(::syscall(SYS_openat2, root_fd, path.c_str(), &how, sizeof how)));
   if (fd.valid()) return fd;
-  if (errno == ELOOP) return PermissionDenied(Printable(path) + ": a link is in the way, where a plain directory must be");
+  if (errno == ELOOP)
+    return PermissionDenied(Printable(path) + ": a link is in the way, where a plain directory must be");
   return ErrnoError(errno, "open " + Printable(path));
 }
 

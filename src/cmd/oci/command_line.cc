@@ -58,7 +58,7 @@ void AddRun(CLI::App& app, Asked& asked) {
   verb.add_flag("-d,--detach", options->detach, "return when it runs; it stays until it is deleted");
   verb.add_flag("--keep", options->keep, "do not remove it when its process has ended");
   verb.add_flag("--no-pivot", options->no_pivot, "the root is on a ramfs: move it instead of pivot_root(2)");
-  verb.add_flag("--no-subreaper", "accepted: davit-oci adopts no orphans");
+  verb.add_flag("--no-subreaper")->description("accepted: davit-oci adopts no orphans");
   AddStart(verb, *options);
   AddId(verb, options->id);
   verb.callback([&asked, options] { asked.verb = [&asked, options] { return Run(asked.globals, *options); }; });
@@ -211,8 +211,8 @@ void AddGlobals(CLI::App& app, Globals& globals) {
   app.add_flag("--debug", globals.debug, "tell more");
   app.add_flag("--systemd-cgroup", globals.systemd_cgroup,
                "have systemd make the cgroup; linux.cgroupsPath is slice:prefix:name");
-  app.add_option("--rootless", "accepted, as runc takes it");
-  app.add_option("--criu", "accepted; checkpoints are not supported");
+  app.add_option("--rootless")->description("accepted, as runc takes it");
+  app.add_option("--criu")->description("accepted; there are no checkpoints here");
   app.set_version_flag("-v,--version", std::string("davit-oci version ") + kVersion + "\nspec: 1.3.0");
 }
 
