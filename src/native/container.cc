@@ -21,7 +21,7 @@ namespace {
 // All that the caller makes ready before there is a process.
 Result<FirstProcess> Prepare(const oci::RuntimeSpec& spec, const CreateOptions& options) {
   ASSIGN_OR_RETURN(Procfs procfs, Procfs::Open());
-  FirstProcess first{spec, options, std::move(procfs)};
+  FirstProcess first(spec, options, std::move(procfs));
   ASSIGN_OR_RETURN(first.plan, PlanProcess(spec.process, spec.linux_));
   ASSIGN_OR_RETURN(first.namespaces, PlanNamespaces(spec.linux_));
   if (!first.namespaces.Has(CLONE_NEWNS)) {
@@ -80,7 +80,7 @@ class Creation {
         pid_t between = std::exchange(pid_, static_cast<pid_t>(*real));
         while (::waitpid(between, nullptr, 0) < 0 && errno == EINTR) {
         }
-        return {};
+        return Send(fd, Word::kGo);  // only now does it do or say anything
       }
       case Word::kMap:
         RETURN_IF_ERROR(WriteIdMaps(first_.procfs, pid_, first_.spec.linux_));

@@ -10,6 +10,7 @@
 
 #include "base/strings.h"
 #include "native/target.h"
+#include "sys/mounts.h"
 
 namespace davit::native {
 namespace {

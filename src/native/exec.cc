@@ -144,7 +144,6 @@ Status ExecProcess::EnterRoot() const {
 
 Status ExecProcess::BecomeProcess() {
   int fd = channel.child.get();
-  RETURN_IF_ERROR(Send(fd, Word::kReady));
   ASSIGN_OR_RETURN(std::string number, Await(fd, Word::kGo));
   pid = static_cast<pid_t>(ParseUint64(number).value_or(0));
   if ((namespaces & CLONE_NEWUSER) != 0) RETURN_IF_ERROR(BecomeRoot());
@@ -180,7 +179,6 @@ Status Converse(const ExecProcess& exec, pid_t& pid) {
       pid_t between = std::exchange(pid, static_cast<pid_t>(ParseUint64(note->text).value_or(0)));
       while (::waitpid(between, nullptr, 0) < 0 && errno == EINTR) {
       }
-    } else if (note->word == Word::kReady) {
       if (exec.process.oom_score_adj) {
         RETURN_IF_ERROR(
             exec.procfs.Write(std::to_string(pid) + "/oom_score_adj", std::to_string(*exec.process.oom_score_adj))

@@ -62,7 +62,10 @@ void FirstProcess::Run() {
 }
 
 Status FirstProcess::EnterNamespaces() {
-  if (!in_between_) {
+  if (in_between_) {
+    // The caller has to know of us before it hears us.
+    RETURN_IF_ERROR(Await(channel.child.get(), Word::kGo).status());
+  } else {
     RETURN_IF_ERROR(HideSelf());
     RETURN_IF_ERROR(EnterCgroups(options.cgroup));
     RETURN_IF_ERROR(JoinNamespaces(namespaces));

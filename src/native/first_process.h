@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 #include "base/result.h"
 #include "native/channel.h"
@@ -20,6 +21,9 @@ namespace davit::native {
 
 // Made by the caller; Run and RunBetween are called in the child, once, and end with it. References outlive it.
 struct FirstProcess {
+  FirstProcess(const oci::RuntimeSpec& its_spec, const CreateOptions& its_options, Procfs its_procfs)
+      : spec(its_spec), options(its_options), procfs(std::move(its_procfs)) {}
+
   const oci::RuntimeSpec& spec;
   const CreateOptions& options;
   Procfs procfs;

@@ -9,6 +9,7 @@
 #include "base/strings.h"
 #include "native/devices.h"
 #include "native/target.h"
+#include "sys/mounts.h"
 
 namespace davit::native {
 namespace {
