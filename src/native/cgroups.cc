@@ -19,8 +19,8 @@ Result<CgroupPlace> SystemdPlace(const std::string& path, const std::string& id)
   std::string text = path.empty() ? "system.slice:davit:" + id : path;
   std::vector<std::string> parts = Split(text, ':');
   if (parts.size() != 3) {
-    return InvalidArgument(fmt::format("linux.cgroupsPath: \"{}\": expected slice:prefix:name with the systemd driver",
-                                       Printable(path)));
+    return InvalidArgument(
+        fmt::format("linux.cgroupsPath: \"{}\": expected slice:prefix:name with the systemd driver", Printable(path)));
   }
   std::string slice = parts[0].empty() ? "system.slice" : parts[0];
   ASSIGN_OR_RETURN_WITH(std::string parent, sys::SlicePath(slice), "linux.cgroupsPath");
@@ -46,8 +46,8 @@ Status CheckCgroupIsFree(const sys::CgroupLayout& layout, const CgroupPlace& pla
   if (!sys::CgroupExists(layout, place.cgroup)) return {};
   ASSIGN_OR_RETURN(std::vector<pid_t> pids, sys::ListProcesses(layout, place.cgroup));
   if (pids.empty()) return {};
-  return FailedPrecondition(fmt::format("cgroup {} is not empty: process {} and {} more are in it", place.cgroup,
-                                        pids[0], pids.size() - 1));
+  return FailedPrecondition(
+      fmt::format("cgroup {} is not empty: process {} and {} more are in it", place.cgroup, pids[0], pids.size() - 1));
 }
 
 CgroupEntry CgroupDoors::entry() const {

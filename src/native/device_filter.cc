@@ -149,8 +149,8 @@ std::vector<DeviceRule> EffectiveDeviceRules(const std::vector<DeviceRule>& rule
   all.push_back({true, 'c', {}, {}, "m"});
   all.push_back({true, 'b', {}, {}, "m"});
   for (int minor : {3, 5, 7, 8, 9}) all.push_back({true, 'c', 1, minor, "rwm"});  // null zero full random urandom
-  all.push_back({true, 'c', kTty, 0, "rwm"});                                       // tty
-  all.push_back({true, 'c', kTty, 2, "rwm"});                                       // ptmx
+  all.push_back({true, 'c', kTty, 0, "rwm"});                                     // tty
+  all.push_back({true, 'c', kTty, 2, "rwm"});                                     // ptmx
   all.push_back({true, 'c', kUnix98, {}, "rwm"});
   return all;
 }

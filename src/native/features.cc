@@ -31,9 +31,9 @@ void Seccomp(JsonWriter& out) {
   Names(out, "actions",
         {"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
          "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"});
-  Names(out, "operators",
-        {"SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ",
-         "SCMP_CMP_NE"});
+  Names(
+      out, "operators",
+      {"SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"});
   Names(out, "archs",
         {"SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_MIPS", "SCMP_ARCH_MIPS64", "SCMP_ARCH_MIPS64N32",
          "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC", "SCMP_ARCH_PPC64",
@@ -80,14 +80,68 @@ std::string FeaturesJson() {
   out.BeginObject().Field("ociVersionMin", "1.0.0").Field("ociVersionMax", "1.3.0");
   Names(out, "hooks", {"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"});
   Names(out, "mountOptions",
-        {"async",      "atime",     "bind",      "defaults",   "dev",        "diratime",     "dirsync",    "exec",
-         "iversion",   "lazytime",  "loud",      "mand",       "noatime",    "nodev",        "nodiratime", "noexec",
-         "noiversion", "nolazytime", "nomand",   "norelatime", "nostrictatime", "nosuid",    "nosymfollow", "private",
-         "ratime",     "rbind",     "rdev",      "rdiratime",  "relatime",   "remount",      "rexec",      "rnoatime",
-         "rnodev",     "rnodiratime", "rnoexec", "rnorelatime", "rnostrictatime", "rnosuid", "rnosymfollow", "ro",
-         "rprivate",   "rrelatime", "rro",       "rrw",        "rshared",    "rslave",       "rstrictatime", "rsuid",
-         "rsymfollow", "runbindable", "rw",      "shared",     "silent",     "slave",        "strictatime", "suid",
-         "symfollow",  "sync",      "tmpcopyup", "unbindable", "idmap",      "ridmap"});
+        {"async",
+         "atime",
+         "bind",
+         "defaults",
+         "dev",
+         "diratime",
+         "dirsync",
+         "exec",
+         "iversion",
+         "lazytime",
+         "loud",
+         "mand",
+         "noatime",
+         "nodev",
+         "nodiratime",
+         "noexec",
+         "noiversion",
+         "nolazytime",
+         "nomand",
+         "norelatime",
+         "nostrictatime",
+         "nosuid",
+         "nosymfollow",
+         "private",
+         "ratime",
+         "rbind",
+         "rdev",
+         "rdiratime",
+         "relatime",
+         "remount",
+         "rexec",
+         "rnoatime",
+         "rnodev",
+         "rnodiratime",
+         "rnoexec",
+         "rnorelatime",
+         "rnostrictatime",
+         "rnosuid",
+         "rnosymfollow",
+         "ro",
+         "rprivate",
+         "rrelatime",
+         "rro",
+         "rrw",
+         "rshared",
+         "rslave",
+         "rstrictatime",
+         "rsuid",
+         "rsymfollow",
+         "runbindable",
+         "rw",
+         "shared",
+         "silent",
+         "slave",
+         "strictatime",
+         "suid",
+         "symfollow",
+         "sync",
+         "tmpcopyup",
+         "unbindable",
+         "idmap",
+         "ridmap"});
   Linux(out);
   out.Key("annotations").BeginObject().Field("davit.version", kVersion).EndObject();
   // crun's, which is what engines look for: a seccomp filter that is compiled already.
@@ -108,7 +162,8 @@ std::string ExampleSpec(bool rootless) {
   spec.root.readonly = true;
   spec.hostname = "davit";
   spec.mounts = oci::DefaultMounts();
-  spec.mounts.push_back({"/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}, {}, {}});
+  spec.mounts.push_back(
+      {"/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}, {}, {}});
   for (const char* type : {"pid", "network", "ipc", "uts", "mount", "cgroup"}) {
     spec.linux_.namespaces.push_back({type, ""});
   }

@@ -19,7 +19,8 @@ Status RunHook(const oci::Hook& hook, std::string_view state_json) {
   options.env = hook.env;
   options.new_session = true;  // a group of its own, so that the timeout reaches what it has started
   Deadline deadline = hook.timeout ? Deadline::After(std::chrono::seconds(*hook.timeout)) : Deadline::Infinite();
-  ASSIGN_OR_RETURN(sys::CommandResult result, sys::RunCommand(std::move(options), state_json, kMaxHookOutput, deadline));
+  ASSIGN_OR_RETURN(sys::CommandResult result,
+                   sys::RunCommand(std::move(options), state_json, kMaxHookOutput, deadline));
   if (result.exit.code == 0) return {};
   std::string words = Printable(Trim(result.err.empty() ? result.out : result.err), 1024);
   std::string how = result.exit.signal != 0 ? fmt::format("killed by signal {}", result.exit.signal)

@@ -112,8 +112,8 @@ class Netlink {
     for (const rtattr* one = IFA_RTA(fixed); RTA_OK(one, left); one = RTA_NEXT(one, left)) {
       // The label is the old name, and the cache information times that the kernel counts itself.
       if (one->rta_type == IFA_LABEL || one->rta_type == IFA_CACHEINFO) continue;
-      address.attributes.emplace_back(
-          one->rta_type, std::string(static_cast<const char*>(RTA_DATA(one)), RTA_PAYLOAD(one)));
+      address.attributes.emplace_back(one->rta_type,
+                                      std::string(static_cast<const char*>(RTA_DATA(one)), RTA_PAYLOAD(one)));
     }
     out.push_back(std::move(address));
   }
@@ -150,7 +150,8 @@ Result<Moved> MoveOne(Netlink& netlink, const std::string& name, const std::stri
   ifinfomsg fixed = {};
   fixed.ifi_index = static_cast<int>(index);
   Request request(RTM_NEWLINK, NLM_F_ACK, fixed);
-  request.Add(IFLA_NET_NS_FD, Bytes(target)).Add(IFLA_IFNAME, std::string_view(moved.name.c_str(), moved.name.size() + 1));
+  request.Add(IFLA_NET_NS_FD, Bytes(target))
+      .Add(IFLA_IFNAME, std::string_view(moved.name.c_str(), moved.name.size() + 1));
   RETURN_IF_ERROR(netlink.Do(std::move(request)));
   return moved;
 }

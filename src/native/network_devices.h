@@ -14,8 +14,8 @@ namespace davit::native {
 
 // Moves each interface (the machine's name -> its name inside, empty: the same) into the network namespace of `pid`,
 // with the permanent addresses of global scope that it has, and sets it up there. The kernel takes interfaces back to
-// the machine, or destroys virtual ones, when the namespace ends. The caller is single-threaded: it enters the namespace
-// and comes back.
+// the machine, or destroys virtual ones, when the namespace ends. The caller is single-threaded: it enters the
+// namespace and comes back.
 Status MoveNetworkDevices(const std::map<std::string, std::string>& devices, pid_t pid);
 
 }  // namespace davit::native

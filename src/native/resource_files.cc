@@ -27,8 +27,7 @@ class Writer {
     if (!directory) return FailedPrecondition(fmt::format("{}: this node has no {} controller", at, controller));
     std::string_view file = V1(controller) ? v1 : v2;
     if (file.empty()) {
-      return Unimplemented(
-          fmt::format("{}: cgroup version {} has no such limit", at, V1(controller) ? "1" : "2"));
+      return Unimplemented(fmt::format("{}: cgroup version {} has no such limit", at, V1(controller) ? "1" : "2"));
     }
     return sys::WriteValue(*directory + "/" + std::string(file), value).Annotate(at);
   }
@@ -49,8 +48,7 @@ Status WriteMemory(const Writer& writer, const oci::MemoryLimits& memory) {
     // Version 1 counts -1 as no limit; in version 2 nothing is protected by 0.
     std::string value = writer.V1("memory") ? std::to_string(*memory.reservation)
                                             : std::to_string(std::max<int64_t>(*memory.reservation, 0));
-    RETURN_IF_ERROR(
-        writer.Write("memory", "memory.reservation", "memory.soft_limit_in_bytes", "memory.low", value));
+    RETURN_IF_ERROR(writer.Write("memory", "memory.reservation", "memory.soft_limit_in_bytes", "memory.low", value));
   }
   if (memory.kernel_tcp.value_or(0) != 0) {
     RETURN_IF_ERROR(writer.Write("memory", "memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes", "",
@@ -70,16 +68,15 @@ Status WriteMemory(const Writer& writer, const oci::MemoryLimits& memory) {
 Status WriteCpu(const Writer& writer, const oci::CpuLimits& cpu) {
   if (cpu.idle) RETURN_IF_ERROR(writer.Write("cpu", "cpu.idle", "cpu.idle", "cpu.idle", std::to_string(*cpu.idle)));
   if (cpu.burst) {
-    RETURN_IF_ERROR(
-        writer.Write("cpu", "cpu.burst", "cpu.cfs_burst_us", "cpu.max.burst", std::to_string(*cpu.burst)));
+    RETURN_IF_ERROR(writer.Write("cpu", "cpu.burst", "cpu.cfs_burst_us", "cpu.max.burst", std::to_string(*cpu.burst)));
   }
   if (cpu.realtime_period.value_or(0) != 0) {
-    RETURN_IF_ERROR(writer.Write("cpu", "cpu.realtimePeriod", "cpu.rt_period_us", "",
-                                 std::to_string(*cpu.realtime_period)));
+    RETURN_IF_ERROR(
+        writer.Write("cpu", "cpu.realtimePeriod", "cpu.rt_period_us", "", std::to_string(*cpu.realtime_period)));
   }
   if (cpu.realtime_runtime.value_or(0) != 0) {
-    RETURN_IF_ERROR(writer.Write("cpu", "cpu.realtimeRuntime", "cpu.rt_runtime_us", "",
-                                 std::to_string(*cpu.realtime_runtime)));
+    RETURN_IF_ERROR(
+        writer.Write("cpu", "cpu.realtimeRuntime", "cpu.rt_runtime_us", "", std::to_string(*cpu.realtime_runtime)));
   }
   return {};
 }
@@ -98,15 +95,15 @@ Status WriteWeights(const Writer& writer, const oci::BlockIo& io) {
     RETURN_IF_ERROR(writer.Write(controller, "blockIO.weight", file, file, text(*io.weight)));
   }
   if (io.leaf_weight.value_or(0) != 0) {
-    RETURN_IF_ERROR(writer.Write(controller, "blockIO.leafWeight", "blkio.leaf_weight", "",
-                                 std::to_string(*io.leaf_weight)));
+    RETURN_IF_ERROR(
+        writer.Write(controller, "blockIO.leafWeight", "blkio.leaf_weight", "", std::to_string(*io.leaf_weight)));
   }
   const std::string device_file = v1 && !bfq ? "blkio.weight_device" : (v1 ? "blkio.bfq.weight_device" : file);
   for (const oci::WeightDevice& device : io.weight_devices) {
     std::string number = fmt::format("{}:{} ", device.major, device.minor);
     if (device.weight.value_or(0) != 0) {
-      RETURN_IF_ERROR(writer.Write(controller, "blockIO.weightDevice", device_file, device_file,
-                                   number + text(*device.weight)));
+      RETURN_IF_ERROR(
+          writer.Write(controller, "blockIO.weightDevice", device_file, device_file, number + text(*device.weight)));
     }
     if (device.leaf_weight.value_or(0) != 0) {
       RETURN_IF_ERROR(writer.Write(controller, "blockIO.weightDevice.leafWeight", "blkio.leaf_weight_device", "",

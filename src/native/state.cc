@@ -155,8 +155,7 @@ Result<Record> ContainerState::Load() const {
 }
 
 Status ContainerState::Save(const Record& record) const {
-  return sys::WriteFileAtomic(directory_ + "/state.json", oci::ReflectToText(record), 0600,
-                              sys::Durability::kAtomic);
+  return sys::WriteFileAtomic(directory_ + "/state.json", oci::ReflectToText(record), 0600, sys::Durability::kAtomic);
 }
 
 Status ContainerState::SaveConfig(std::string_view text) const {

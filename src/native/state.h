@@ -37,17 +37,17 @@ enum class Phase { kCreating, kCreated, kStarted };
 struct Record {
   uint32_t version = kStateVersion;
   std::string id;
-  std::string bundle;  // absolute
-  std::string rootfs;  // absolute
-  std::string owner;   // name of the user who made it
+  std::string bundle;   // absolute
+  std::string rootfs;   // absolute
+  std::string owner;    // name of the user who made it
   std::string created;  // RFC 3339
   std::string oci_version;
   std::map<std::string, std::string> annotations;
   Phase phase = Phase::kCreating;
-  ProcessName process;  // the container's first
-  ProcessName creator;  // of kCreating: who is at it
-  std::string cgroup;   // path from the root of every hierarchy; empty: none of its own
-  bool systemd = false;  // the cgroup is a scope, made by systemd
+  ProcessName process;    // the container's first
+  ProcessName creator;    // of kCreating: who is at it
+  std::string cgroup;     // path from the root of every hierarchy; empty: none of its own
+  bool systemd = false;   // the cgroup is a scope, made by systemd
   std::string rdt_group;  // directory of resctrl that was made for it
 };
 

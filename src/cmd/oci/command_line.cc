@@ -47,7 +47,8 @@ void AddCreate(CLI::App& app, Asked& asked) {
   verb.add_flag("--no-pivot", options->no_pivot, "the root is on a ramfs: move it instead of pivot_root(2)");
   AddStart(verb, *options);
   AddId(verb, options->id);
-  verb.callback([&asked, options] { asked.verb = [&asked, options] { return Code(Create(asked.globals, *options)); }; });
+  verb.callback(
+      [&asked, options] { asked.verb = [&asked, options] { return Code(Create(asked.globals, *options)); }; });
 }
 
 void AddRun(CLI::App& app, Asked& asked) {
@@ -69,7 +70,8 @@ void AddExecFlags(CLI::App& verb, ExecOptions& options) {
   verb.add_flag("-d,--detach", options.detach, "return when it runs");
   verb.add_flag("-t,--tty", options.tty, "with a terminal");
   verb.add_option("--cwd", options.cwd, "working directory");
-  verb.add_option("-e,--env", options.env, "NAME=VALUE beside the container's own; may be repeated")->allow_extra_args(false);
+  verb.add_option("-e,--env", options.env, "NAME=VALUE beside the container's own; may be repeated")
+      ->allow_extra_args(false);
   verb.add_option("-u,--user", options.user, "UID[:GID]");
   verb.add_option("-g,--additional-gids", options.additional_gids, "one more group; may be repeated")
       ->allow_extra_args(false);
@@ -92,6 +94,7 @@ void AddExec(CLI::App& app, Asked& asked) {
     std::vector<std::string> words = verb.remaining();
     if (!words.empty() && words[0] == "--") words.erase(words.begin());
     if (words.empty()) throw CLI::RequiredError("ID");
+    if (words[0][0] == '-') throw CLI::ExtrasError("exec", {words[0]});
     options->id = words[0];
     options->args.assign(words.begin() + 1, words.end());
     if (!options->args.empty() && options->args[0] == "--") options->args.erase(options->args.begin());
@@ -116,7 +119,8 @@ void AddSimple(CLI::App& app, Asked& asked, const char* name, const char* help, 
   auto id = std::make_shared<std::string>();
   CLI::App& verb = Verb(app, name, help, example);
   AddId(verb, *id);
-  verb.callback([&asked, id, function] { asked.verb = [&asked, id, function] { return Code(function(asked.globals, *id)); }; });
+  verb.callback(
+      [&asked, id, function] { asked.verb = [&asked, id, function] { return Code(function(asked.globals, *id)); }; });
 }
 
 void AddDelete(CLI::App& app, Asked& asked) {
@@ -145,6 +149,7 @@ void AddQueries(CLI::App& app, Asked& asked) {
   ps_verb.callback([&asked, ps, &ps_verb] {
     std::vector<std::string> words = ps_verb.remaining();
     if (words.empty()) throw CLI::RequiredError("ID");
+    if (words[0][0] == '-') throw CLI::ExtrasError("ps", {words[0]});
     ps->id = words[0];
     ps->arguments.assign(words.begin() + 1, words.end());
     asked.verb = [&asked, ps] { return Code(Ps(asked.globals, *ps)); };
@@ -156,7 +161,8 @@ void AddQueries(CLI::App& app, Asked& asked) {
   events_verb.add_flag("--stats", events->once, "once, and end");
   events_verb.add_option("--interval", events->interval, "time between two (default: 5s)");
   AddId(events_verb, events->id);
-  events_verb.callback([&asked, events] { asked.verb = [&asked, events] { return Code(Events(asked.globals, *events)); }; });
+  events_verb.callback(
+      [&asked, events] { asked.verb = [&asked, events] { return Code(Events(asked.globals, *events)); }; });
 
   Verb(app, "features", "print what this runtime can do, as JSON", "davit-oci features").callback([&asked] {
     asked.verb = [] { return Code(PrintFeatures()); };
@@ -166,9 +172,8 @@ void AddQueries(CLI::App& app, Asked& asked) {
   CLI::App& spec = Verb(app, "spec", "write a config.json to begin with", "davit-oci spec --bundle /srv/web");
   spec.add_option("-b,--bundle", *bundle, "directory for it");
   spec.add_flag("--rootless", *rootless, "with a user namespace");
-  spec.callback([&asked, bundle, rootless] {
-    asked.verb = [bundle, rootless] { return Code(WriteSpec(*bundle, *rootless)); };
-  });
+  spec.callback(
+      [&asked, bundle, rootless] { asked.verb = [bundle, rootless] { return Code(WriteSpec(*bundle, *rootless)); }; });
 }
 
 // The limits one by one, with runc's and crun's names. Memory takes plain bytes, and -1 for none.
@@ -201,7 +206,8 @@ void AddUpdate(CLI::App& app, Asked& asked) {
   verb.add_option("-r,--resources", options->file, "file with linux.resources; - is stdin");
   AddLimits(verb, *options);
   AddId(verb, options->id);
-  verb.callback([&asked, options] { asked.verb = [&asked, options] { return Code(Update(asked.globals, *options)); }; });
+  verb.callback(
+      [&asked, options] { asked.verb = [&asked, options] { return Code(Update(asked.globals, *options)); }; });
 }
 
 void AddGlobals(CLI::App& app, Globals& globals) {

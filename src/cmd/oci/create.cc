@@ -81,8 +81,8 @@ class Creation {
     RETURN_IF_ERROR(native::CheckSpec(bundle_.spec));
     ASSIGN_OR_RETURN(console_, MakeConsole(bundle_.spec.process.terminal, detach, options_.console_socket));
     ASSIGN_OR_RETURN(layout_, sys::CgroupLayout::Detect());
-    ASSIGN_OR_RETURN(place_, native::CgroupPlaceOf(bundle_.spec.linux_.cgroups_path, options_.id,
-                                                   globals_.systemd_cgroup));
+    ASSIGN_OR_RETURN(place_,
+                     native::CgroupPlaceOf(bundle_.spec.linux_.cgroups_path, options_.id, globals_.systemd_cgroup));
     return native::CheckCgroupIsFree(layout_, place_);
   }
 
@@ -194,8 +194,8 @@ class Creation {
     ASSIGN_OR_RETURN(record_.process, native::NameOf(created.pid));
     record_.phase = native::Phase::kCreated;
     if (!options_.pid_file.empty()) {
-      RETURN_IF_ERROR(sys::WriteFileAtomic(options_.pid_file, std::to_string(created.pid), 0644,
-                                           sys::Durability::kAtomic));
+      RETURN_IF_ERROR(
+          sys::WriteFileAtomic(options_.pid_file, std::to_string(created.pid), 0644, sys::Durability::kAtomic));
     }
     RETURN_IF_ERROR(state_->Save(record_));
     FaultPoint("oci.create.done");

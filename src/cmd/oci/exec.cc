@@ -1,4 +1,6 @@
 // exec: one more process in a container that runs.
+#include "native/exec.h"
+
 #include <fmt/format.h>
 #include <sys/stat.h>
 
@@ -9,7 +11,6 @@
 #include "cmd/oci/loaded.h"
 #include "cmd/oci/verbs.h"
 #include "native/cgroups.h"
-#include "native/exec.h"
 #include "oci/runtime_spec_reader.h"
 #include "sys/atomic_file.h"
 
@@ -132,8 +133,8 @@ Result<int> Exec(const Globals& globals, const ExecOptions& options) {
   how.no_new_keyring = options.no_new_keyring;
   ASSIGN_OR_RETURN(native::Created created, native::ExecInContainer(spec, process, how));
   if (!options.pid_file.empty()) {
-    RETURN_IF_ERROR(sys::WriteFileAtomic(options.pid_file, std::to_string(created.pid), 0644,
-                                         sys::Durability::kAtomic));
+    RETURN_IF_ERROR(
+        sys::WriteFileAtomic(options.pid_file, std::to_string(created.pid), 0644, sys::Durability::kAtomic));
   }
   if (options.detach) return 0;
   ASSIGN_OR_RETURN(sys::PidFd pidfd, sys::PidFd::Open(created.pid));

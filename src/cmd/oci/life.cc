@@ -93,8 +93,8 @@ Status Pause(const Globals& globals, const std::string& id) {
 Status Resume(const Globals& globals, const std::string& id) {
   ASSIGN_OR_RETURN(Loaded container, LoadLocked(globals, id));
   if (container.status != native::ContainerStatus::kPaused) {
-    return FailedPrecondition(fmt::format("cannot resume a container that is not paused: it is {}",
-                                          native::StatusName(container.status)));
+    return FailedPrecondition(
+        fmt::format("cannot resume a container that is not paused: it is {}", native::StatusName(container.status)));
   }
   ASSIGN_OR_RETURN(sys::CgroupLayout layout, sys::CgroupLayout::Detect());
   return sys::ThawCgroup(layout, container.record.cgroup, Deadline::After(kFreezeTime));
@@ -112,8 +112,7 @@ Status Update(const Globals& globals, const UpdateOptions& options) {
   ASSIGN_OR_RETURN(Loaded container, LoadLocked(globals, options.id));
   if (container.status == native::ContainerStatus::kStopped) return FailedPrecondition("container not running");
   ASSIGN_OR_RETURN(sys::CgroupLayout layout, sys::CgroupLayout::Detect());
-  RETURN_IF_ERROR(
-      native::ApplyResources(layout, container.record.cgroup, resources, !resources.devices.empty()));
+  RETURN_IF_ERROR(native::ApplyResources(layout, container.record.cgroup, resources, !resources.devices.empty()));
   if (container.record.systemd) {
     RETURN_IF_ERROR(sys::KeepUnitLimits(layout, container.record.cgroup, Deadline::After(kBusTime)));
   }
