@@ -2,6 +2,7 @@
 
 #include "oci/runtime_resources.h"
 #include "oci/runtime_spec_fields.h"
+#include "oci/runtime_spec_reader.h"
 
 namespace davit::oci {
 namespace {

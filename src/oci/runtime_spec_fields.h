@@ -135,7 +135,6 @@ void ReadSeccomp(SpecFields& fields, const JsonNode& at, Seccomp& out);
 
 // Checks of the parts; errors begin with `at`.
 Status ValidateProcess(const Process& process, std::string_view at);
-Status ValidateResources(const Resources& resources, std::string_view at);
 Status ValidateSeccomp(const Seccomp& seccomp, std::string_view at);
 
 // --- for the checks ---

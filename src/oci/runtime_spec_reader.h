@@ -34,5 +34,7 @@ Result<Seccomp> ParseSeccomp(std::string_view text);
 
 // What ParseRuntimeSpec checks beside types, for specifications that were composed in memory.
 Status ValidateRuntimeSpec(const RuntimeSpec& spec);
+// The same of resources; errors begin with `at`.
+Status ValidateResources(const Resources& resources, std::string_view at);
 
 }  // namespace davit::oci
