@@ -34,10 +34,19 @@ Result<FirstProcess> Prepare(const oci::RuntimeSpec& spec, const CreateOptions& 
   return first;
 }
 
-Status LimitsFromOutside(const oci::RuntimeSpec& spec, const Procfs& procfs, pid_t pid) {
-  if (!spec.process.oom_score_adj) return {};
-  // By the caller: the file of a process that cannot be dumped belongs to root of the node.
-  return procfs.Write(std::to_string(pid) + "/oom_score_adj", std::to_string(*spec.process.oom_score_adj))
+// By the caller, who has the rights of the node: what root of a user namespace cannot do.
+Status LimitsFromOutside(const FirstProcess& first, pid_t pid) {
+  for (const auto& [resource, wanted] : first.plan.rlimits) {
+    rlimit now = {};
+    auto kind = static_cast<__rlimit_resource>(resource);
+    if (::prlimit(pid, kind, nullptr, &now) != 0 || wanted.rlim_max <= now.rlim_max) continue;
+    now.rlim_max = wanted.rlim_max;
+    ::prlimit(pid, kind, &now, nullptr);  // refused: the process fails with the name of the limit
+  }
+  const std::optional<int32_t>& score = first.spec.process.oom_score_adj;
+  if (!score) return {};
+  // The file of a process that cannot be dumped belongs to root of the node.
+  return first.procfs.Write(std::to_string(pid) + "/oom_score_adj", std::to_string(*score))
       .Annotate("process.oomScoreAdj");
 }
 
@@ -86,7 +95,7 @@ class Creation {
         RETURN_IF_ERROR(WriteIdMaps(first_.procfs, pid_, first_.spec.linux_));
         return Send(fd, Word::kGo);
       case Word::kReady:
-        RETURN_IF_ERROR(LimitsFromOutside(first_.spec, first_.procfs, pid_));
+        RETURN_IF_ERROR(LimitsFromOutside(first_, pid_));
         if (first_.options.create_runtime) RETURN_IF_ERROR(first_.options.create_runtime(pid_));
         return Send(fd, Word::kGo, std::to_string(pid_));
       case Word::kExecuting:

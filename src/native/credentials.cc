@@ -133,7 +133,9 @@ Status TakeCredentials(const oci::Process& process, const CapabilityMasks& masks
     return ErrnoError(errno, "process.user.uid " + std::to_string(process.user.uid));
   }
   if (::prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) return ErrnoError(errno, "keep capabilities no longer");
-  // A change of user has made the process dumpable no more and no less than before; here it stays out of reach.
+  // The change of user has made it what fs.suid_dumpable says; it stays out of reach until its exec. A filter may
+  // refuse.
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   ::umask(process.user.umask.value_or(022));
   return SetCapabilities(masks);
 }

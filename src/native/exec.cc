@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,6 +95,10 @@ Result<ExecProcess> Prepare(const oci::RuntimeSpec& spec, const oci::Process& pr
   ASSIGN_OR_RETURN(exec.agent, ConnectAgent(exec.filter));
   ASSIGN_OR_RETURN(exec.namespaces, Differing(exec.procfs, options.init_pid));
   ASSIGN_OR_RETURN(exec.root, OpenRootOf(exec.procfs, options.init_pid));
+  // Still the same process: nothing of the above was of another one that had got its number.
+  if (::syscall(SYS_pidfd_send_signal, options.init_pidfd, 0, nullptr, 0) != 0) {
+    return FailedPrecondition("the container's first process has ended");
+  }
   ASSIGN_OR_RETURN(exec.channel, MakeChannel());
   return exec;
 }
@@ -158,6 +163,7 @@ Status ExecProcess::BecomeProcess() {
   }
   ProcessSetup setup{process, plan, procfs, filter, options.streams, options.preserve_fds};
   if (!options.no_new_keyring) setup.keyring = "_ses." + options.id;
+  setup.error_channel = fd;
   if (agent.valid()) {
     AgentState state{spec.oci_version, options.id, "", "running", options.init_pid, pid};
     setup.agent = agent.get();

@@ -148,6 +148,7 @@ Status FirstProcess::Finish() {
   if (spec.process.terminal) RETURN_IF_ERROR(TakeTerminal(terminal_));
   ProcessSetup setup{spec.process, plan, procfs, filter, options.streams, options.preserve_fds};
   if (!options.no_new_keyring) setup.keyring = "_ses." + options.id;
+  setup.error_channel = start_.valid() ? start_.get() : channel.child.get();
   if (agent.valid()) {
     AgentState state{spec.oci_version, options.id, options.bundle, "creating", pid_, pid_};
     setup.agent = agent.get();

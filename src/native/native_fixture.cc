@@ -38,9 +38,9 @@ void NativeFixture::SetUp() {
   std::filesystem::create_directories(Rootfs() + "/tmp");
   std::filesystem::copy_file(kBusybox, Rootfs() + "/bin/busybox");
   for (const char* tool :
-       {"sh",     "cat",  "echo", "sleep", "ls",    "grep",   "id",    "hostname", "stat",  "touch", "tty",
-        "stty",   "cut",  "tr",   "wc",    "mount", "ln",     "mkdir", "rm",       "mv",    "true",  "readlink",
-        "umount", "head", "nice", "env",   "pwd",   "ulimit", "kill",  "ps",       "chmod", "date",  "sysctl"}) {
+       {"sh",   "cat", "echo", "sleep",  "ls",   "grep",  "id",    "hostname", "stat",   "touch",    "tty",    "stty",
+        "cut",  "tr",  "wc",   "mount",  "ln",   "mkdir", "rm",    "mv",       "true",   "readlink", "umount", "head",
+        "nice", "env", "pwd",  "ulimit", "kill", "ps",    "chmod", "date",     "sysctl", "test",     "["}) {
     std::filesystem::create_symlink("busybox", Rootfs() + "/bin/" + tool);
   }
   socket_ = directory_ + "/start.sock";
@@ -136,6 +136,11 @@ std::string NativeFixture::Exec(const Created& container, const std::string& scr
   std::string text = sys::ReadAll(output->read.get(), kMaxOutput).value_or("<no output>");
   Reap(made->pid);
   return text;
+}
+
+void NativeFixture::Discard(const Created& container) {
+  ::kill(container.pid, SIGKILL);
+  Reap(container.pid);
 }
 
 void NativeFixture::WriteFile(const std::string& path, const std::string& text, unsigned mode) {

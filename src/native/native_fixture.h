@@ -25,6 +25,7 @@ class NativeFixture : public ::testing::Test {
   std::string Exec(const Created& container, const std::string& script);
   // What the container has written, once nobody writes any more.
   std::string Output();
+  void Discard(const Created& container);                                           // kills and reaps it
   void WriteFile(const std::string& path, const std::string& text, unsigned mode);  // in the rootfs
   void OwnRootfs(uint32_t uid);
   [[nodiscard]] std::string Rootfs() const { return directory_ + "/bundle/rootfs"; }

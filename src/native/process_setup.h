@@ -22,8 +22,9 @@ struct ProcessSetup {
   const SeccompFilter& filter;
   StandardStreams streams;
   int preserve_fds = 0;
-  std::string keyring;  // empty: keep the caller's
-  int agent = -1;       // connected seccomp agent
+  std::string keyring;     // empty: keep the caller's
+  int error_channel = -1;  // kept open until the exec
+  int agent = -1;          // connected seccomp agent
   std::string agent_message;
 };
 

@@ -1,7 +1,6 @@
 #include "native/program.h"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -55,12 +54,20 @@ std::string ValueOf(const std::vector<std::string>& env, std::string_view name) 
   return value;
 }
 
+// Opened for real only once it is known to be a regular file, and by the node's procfs: what the container has at /proc
+// may be anything.
+Result<std::string> ReadPasswd(const Procfs& procfs) {
+  ASSIGN_OR_RETURN(sys::UniqueFd root, sys::Open("/", O_PATH | O_DIRECTORY));
+  ASSIGN_OR_RETURN(sys::UniqueFd handle, sys::OpenInRoot(root.get(), "/etc/passwd", O_PATH));
+  struct stat st;
+  if (::fstat(handle.get(), &st) != 0 || !S_ISREG(st.st_mode)) return InvalidArgument("/etc/passwd is no file");
+  ASSIGN_OR_RETURN(sys::UniqueFd file, procfs.Reopen(handle.get(), O_RDONLY));
+  return sys::ReadAll(file.get(), kMaxPasswd);
+}
+
 // passwd(5): name:password:uid:gid:gecos:directory:shell.
-std::string HomeOf(uint32_t uid) {
-  sys::UniqueFd root(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!root.valid()) return "/";
-  Result<std::string> text = sys::ReadFileInRoot(root.get(), "/etc/passwd", kMaxPasswd);
-  for (const std::string& line : Split(text.value_or(""), '\n')) {
+std::string HomeOf(const Procfs& procfs, uint32_t uid) {
+  for (const std::string& line : Split(ReadPasswd(procfs).value_or(""), '\n')) {
     std::vector<std::string> fields = Split(line, ':');
     if (fields.size() >= 6 && ParseUint64(fields[2]) == uid && !fields[5].empty()) return fields[5];
   }
@@ -130,18 +137,25 @@ Status EnterDirectory(const std::string& path) {
   return {};
 }
 
-Status CloseOthersOnExec(int preserved) {
-  auto first = static_cast<unsigned>(3 + preserved);
-  if (::syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return ErrnoError(errno, "close_range");
-  for (unsigned fd = 3; fd < first; ++fd) ::fcntl(static_cast<int>(fd), F_SETFD, 0);
-  return {};
+Status CloseOthers(int preserved, std::vector<int> kept) {
+  auto next = static_cast<unsigned>(3 + preserved);
+  for (unsigned fd = 3; fd < next; ++fd) ::fcntl(static_cast<int>(fd), F_SETFD, 0);
+  std::sort(kept.begin(), kept.end());
+  for (int fd : kept) {
+    if (fd < static_cast<int>(next)) continue;
+    if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return ErrnoError(errno, "close by the exec");
+    auto number = static_cast<unsigned>(fd);
+    if (number > next && ::syscall(SYS_close_range, next, number - 1, 0U) != 0) return ErrnoError(errno, "close_range");
+    next = number + 1;
+  }
+  return ::syscall(SYS_close_range, next, ~0U, 0U) == 0 ? Status() : ErrnoError(errno, "close_range");
 }
 
-std::vector<std::string> EnvironmentOf(const oci::Process& process) {
+std::vector<std::string> EnvironmentOf(const Procfs& procfs, const oci::Process& process) {
   std::vector<std::string> environment = process.env;
   bool has = std::any_of(environment.begin(), environment.end(),
                          [](const std::string& entry) { return entry.starts_with("HOME=") && entry != "HOME="; });
-  if (!has) environment.push_back("HOME=" + HomeOf(process.user.uid));
+  if (!has) environment.push_back("HOME=" + HomeOf(procfs, process.user.uid));
   return environment;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/result.h"
 #include "native/container.h"
+#include "native/procfs.h"
 #include "oci/runtime_spec.h"
 
 namespace davit::native {
@@ -24,11 +25,13 @@ void ResetSignals();
 // (CVE-2024-21626).
 Status EnterDirectory(const std::string& path);
 
-// Every descriptor from 3 + `preserved` on closes by the exec.
-Status CloseOthersOnExec(int preserved);
+// What of the caller's descriptors goes on: 0 to 2 + `preserved`, into the program; `kept` (sockets), until the exec.
+// All others are closed, now and not by the exec: until then paths like /proc/self/fd/7/.. would lead through them out
+// of the container (CVE-2024-21626).
+Status CloseOthers(int preserved, std::vector<int> kept);
 
 // process.env, with HOME from the container's /etc/passwd where it has none.
-std::vector<std::string> EnvironmentOf(const oci::Process& process);
+std::vector<std::string> EnvironmentOf(const Procfs& procfs, const oci::Process& process);
 
 // execve(2); returns the error only.
 Status Execute(const std::string& path, const oci::Process& process, const std::vector<std::string>& environment);
