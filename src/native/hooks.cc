@@ -19,8 +19,12 @@ Status RunHook(const oci::Hook& hook, std::string_view state_json) {
   options.env = hook.env;
   options.new_session = true;  // a group of its own, so that the timeout reaches what it has started
   Deadline deadline = hook.timeout ? Deadline::After(std::chrono::seconds(*hook.timeout)) : Deadline::Infinite();
-  ASSIGN_OR_RETURN(sys::CommandResult result,
-                   sys::RunCommand(std::move(options), state_json, kMaxHookOutput, deadline));
+  Result<sys::CommandResult> run = sys::RunCommand(std::move(options), state_json, kMaxHookOutput, deadline);
+  if (run.code() == StatusCode::kDeadlineExceeded) {
+    return DeadlineExceeded(fmt::format("killed after its timeout of {} s", *hook.timeout));
+  }
+  if (!run.ok()) return run.status();
+  const sys::CommandResult& result = *run;
   if (result.exit.code == 0) return {};
   std::string words = Printable(Trim(result.err.empty() ? result.out : result.err), 1024);
   std::string how = result.exit.signal != 0 ? fmt::format("killed by signal {}", result.exit.signal)

@@ -34,13 +34,17 @@ Status RunProgram(const ProcessSetup& setup) {
   if (process.no_new_privileges && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
     return ErrnoError(errno, "process.noNewPrivileges");
   }
+  // Before the filter, which may forbid the calls that looking takes. Again as the user, for programs that root does
+  // not see.
+  Result<std::string> program = FindProgram(process);
   if (!process.no_new_privileges) RETURN_IF_ERROR(Filter(setup));
   RETURN_IF_ERROR(TakeCredentials(process, setup.plan.capabilities));
   if (!entered.ok()) RETURN_IF_ERROR(EnterDirectory(process.cwd));
-  ASSIGN_OR_RETURN(std::string program, FindProgram(process));
+  if (!program.ok()) program = FindProgram(process);
+  RETURN_IF_ERROR(program.status());
   ResetSignals();
   if (process.no_new_privileges) RETURN_IF_ERROR(Filter(setup));
-  return Execute(program, process, environment);
+  return Execute(*program, process, environment);
 }
 
 }  // namespace davit::native

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -127,16 +126,17 @@ Result<std::vector<std::string>> ContainerState::List(const std::string& root) {
   return ids;
 }
 
-ContainerState::~ContainerState() {
-  // By name and not by closing: a child that was cloned meanwhile has the same open file.
-  if (lock_.valid()) ::flock(lock_.get(), LOCK_UN);
-}
-
 Status ContainerState::Lock() {
   const std::string path = directory_ + "/lock";
   sys::UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return errno == ENOENT ? NoContainer(id_) : ErrnoError(errno, "open " + path);
-  while (::flock(fd.get(), LOCK_EX) != 0) {
+  // Not flock(2): a container's process that waits for its start was cloned from the runtime that made it, and would
+  // share the lock of one that was killed. A lock of this kind is the process's alone (fcntl(2), "Advisory record
+  // locking").
+  struct flock whole = {};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  while (::fcntl(fd.get(), F_SETLKW, &whole) != 0) {
     if (errno != EINTR) return ErrnoError(errno, "lock " + path);
   }
   // Who held it may have deleted the container.

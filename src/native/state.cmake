@@ -8,6 +8,6 @@ davit_library(native_state
   LIBS Boost::json)
 
 davit_test(native_state_test
-  SOURCES device_filter_test.cc
+  SOURCES cgroups_test.cc device_filter_test.cc features_test.cc hooks_test.cc state_test.cc
   DEPS native_state runtime
   LIBS Boost::json)

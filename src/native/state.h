@@ -1,6 +1,6 @@
 // State: what the runtime knows of a container, one directory below --root for each.
 //
-//   <root>/<id>/lock         flock(2): one verb at a time changes the container; reading takes no lock
+//   <root>/<id>/lock         fcntl(2): one verb at a time changes the container; reading takes no lock
 //   <root>/<id>/state.json   the record, whole or absent
 //   <root>/<id>/config.json  the specification as it was at the creation: the bundle's may change
 //   <root>/<id>/start        socket where the process waits for its start
@@ -69,10 +69,6 @@ class ContainerState {
   static Result<ContainerState> Open(const std::string& root, const std::string& id);
   // Ids below the root, sorted.
   static Result<std::vector<std::string>> List(const std::string& root);
-
-  ContainerState(ContainerState&&) noexcept = default;
-  ContainerState& operator=(ContainerState&&) = delete;
-  ~ContainerState();  // gives the lock back
 
   [[nodiscard]] const std::string& directory() const { return directory_; }
   [[nodiscard]] std::string StartSocket() const { return directory_ + "/start"; }
