@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -17,6 +18,7 @@
 #include "sys/cgroup.h"
 #include "sys/mounts.h"
 #include "sys/namespaces.h"
+#include "sys/unix_socket.h"
 #include "sys/user_namespace.h"
 
 namespace davit::native {
@@ -232,6 +234,62 @@ TEST_F(RootFeaturesTest, StartsInItsCgroups) {
       Run("cut -d: -f3 /proc/self/cgroup | grep -vc '^" + cgroup + "$'; ls /sys/fs/cgroup/pids | grep -c pids.max");
   EXPECT_EQ(out, "0\n1\n");
   EXPECT_TRUE(sys::RemoveCgroup(*layout, cgroup).ok());
+}
+
+TEST_F(RootFeaturesTest, HandsTheNotifyDescriptorToTheAgent) {
+  std::string path = directory_ + "/agent.sock";
+  Result<sys::UniqueFd> agent = sys::ListenUnix(path, SOCK_STREAM);
+  ASSERT_TRUE(agent.ok());
+  oci::Seccomp seccomp;
+  seccomp.default_action = "SCMP_ACT_ALLOW";
+  seccomp.listener_path = path;
+  seccomp.listener_metadata = "meta";
+  seccomp.syscalls = {{{"mkdir", "mkdirat"}, "SCMP_ACT_NOTIFY", {}, {}}};
+  spec_.linux_.seccomp_rules = seccomp;
+  spec_.process.no_new_privileges = true;
+  spec_.process.args = {"/bin/sleep", "100"};
+  Result<Created> made = Create();
+  ASSERT_TRUE(made.ok()) << made.status().ToString();
+  ASSERT_TRUE(Start(socket_, Soon()).ok());
+  Result<sys::UniqueFd> connection = sys::AcceptUnix(agent->get());
+  ASSERT_TRUE(connection.ok());
+  Result<sys::Message> message = sys::ReceiveWithFds(connection->get(), 4096, Soon());
+  ASSERT_TRUE(message.ok()) << message.status().ToString();
+  EXPECT_EQ(message->fds.size(), 1u);
+  EXPECT_THAT(message->data,
+              HasSubstr(R"("fds":["seccompFd"],"pid":)" + std::to_string(made->pid) + R"(,"metadata":"meta")"));
+  EXPECT_THAT(message->data, HasSubstr(R"("id":"test")"));
+}
+
+TEST_F(RootFeaturesTest, ShowsTheNodesSysWhereItMayMountNone) {
+  spec_.linux_.namespaces.erase(spec_.linux_.namespaces.begin() + 1);  // the node's network, a new user namespace
+  spec_.linux_.namespaces.push_back({"user", ""});
+  spec_.linux_.uid_mappings = {{0, 100000, 65536}};
+  spec_.linux_.gid_mappings = {{0, 100000, 65536}};
+  OwnRootfs(100000);
+  EXPECT_EQ(Run("ls -d /sys/kernel; touch /sys/kernel/x 2>&1 | cut -d: -f3"), "/sys/kernel\n Read-only file system\n");
+}
+
+TEST_F(RootFeaturesTest, MakesTheDevicesOfTheSpecification) {
+  spec_.linux_.devices = {{"/dev/own/null", 'c', 1, 3, 0600, 7, 8}, {"/dev/fifo", 'p', 0, 0, 0644, {}, {}}};
+  EXPECT_EQ(Run("stat -c '%F %t:%T %a %u:%g' /dev/own/null; stat -c %F /dev/fifo; readlink /dev/fd; readlink /dev/ptmx"),
+            "character special file 1:3 600 7:8\nfifo\n/proc/self/fd\npts/ptmx\n");
+}
+
+TEST_F(RootFeaturesTest, KnowsTheHomeOfTheUserAndMakesTheWorkingDirectory) {
+  WriteFile("etc/passwd", "root:x:0:0::/root:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\n", 0644);
+  spec_.process.user.uid = 1000;
+  spec_.process.cwd = "/made/for/it";
+  EXPECT_EQ(Run("echo $HOME; pwd"), "/home/u\n/made/for/it\n");
+}
+
+TEST_F(RootFeaturesTest, AnExecIsPinnedToItsProcessors) {
+  spec_.process.args = {"/bin/sleep", "100"};
+  Result<Created> made = Create();
+  ASSERT_TRUE(made.ok()) << made.status().ToString();
+  ASSERT_TRUE(Start(socket_, Soon()).ok());
+  spec_.process.exec_cpu_affinity = oci::ExecCpuAffinity{"0", "0"};
+  EXPECT_EQ(Exec(*made, "grep Cpus_allowed_list /proc/self/status | cut -f2"), "0\n");
 }
 
 }  // namespace
