@@ -382,7 +382,7 @@ TEST_P(RootRuntimeTest, UnknownContainers) {
 }
 
 TEST_P(RootRuntimeTest, SaysItsVersionAndFeatures) {
-  EXPECT_THAT(*driver_->Version(Soon()), HasSubstr(GetParam()));
+  EXPECT_THAT(*driver_->Version(Soon()), HasSubstr(GetParam() == "native" ? "davit-oci" : GetParam()));
   auto features = driver_->Features(Soon());
   ASSERT_TRUE(features.ok()) << features.status().ToString();
   EXPECT_TRUE(features->known && features->user_namespaces && features->recursive_read_only_mounts);
