@@ -9,5 +9,5 @@ davit_library(native_state
 
 davit_test(native_state_test
   SOURCES cgroups_test.cc device_filter_test.cc features_test.cc hooks_test.cc state_test.cc
-  DEPS native_state runtime
+  DEPS native_state
   LIBS Boost::json)

@@ -83,13 +83,18 @@ class Creation {
     ASSIGN_OR_RETURN(layout_, sys::CgroupLayout::Detect());
     ASSIGN_OR_RETURN(place_,
                      native::CgroupPlaceOf(bundle_.spec.linux_.cgroups_path, options_.id, globals_.systemd_cgroup));
-    return native::CheckCgroupIsFree(layout_, place_);
+    return {};
   }
 
   Result<native::Created> Make() {
     ASSIGN_OR_RETURN(native::ContainerState state, native::ContainerState::Create(globals_.root, options_.id));
     state_.emplace(std::move(state));
     FaultPoint("oci.create.directory");
+    // Before the cgroup is in the record, whose end is the end of everything in it.
+    if (Status free = native::CheckCgroupIsFree(layout_, place_); !free.ok()) {
+      Status undo = state_->Remove();
+      return undo.ok() ? free : free.WithUndoError(undo);
+    }
     Result<native::Created> created = MakeRecorded();
     if (created.ok()) return created;
     // The hooks of poststop belong to a container that was there.
