@@ -30,6 +30,7 @@ ALLOWED = {
     "store": {"sys", "sched", "oci"},
     "sif": {"oci"},
     "runtime": {"sys", "oci"},
+    "native": {"sys", "oci"},
     "monitor": {"sys", "sched"},
     "network": {"sys", "sched", "oci"},
     "image": {"store", "sif", "http", "sched", "oci", "sys"},
@@ -51,7 +52,7 @@ ALLOWED = {
 ANYTHING = {"cmd"}
 
 # Layer of each folder; an arrow goes to a lower layer, or to the same one only where ALLOWED says so.
-LAYER = {"base": 0, "sys": 1, "sched": 1, "oci": 1, "http": 2, "config": 2, "store": 2, "sif": 2, "runtime": 2, "monitor": 2,
+LAYER = {"base": 0, "sys": 1, "sched": 1, "oci": 1, "http": 2, "config": 2, "store": 2, "sif": 2, "runtime": 2, "native": 2, "monitor": 2,
          "network": 2, "image": 3, "trust": 3, "registries": 3, "container": 3, "pod": 3, "stream": 3, "engine": 4, "cri": 5, "client": 5, "api": 5, "cli": 5,
          "cmd": 6}
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstdlib>
 #include <filesystem>
 
@@ -38,10 +39,21 @@ bool IsProgram(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && ::access(path.c_str(), X_OK) == 0;
 }
 
+// Where this program lies: a build tree has davit-oci beside davitd.
+std::string OwnDirectory() {
+  char path[PATH_MAX] = {};
+  ssize_t length = ::readlink("/proc/self/exe", path, sizeof path);
+  std::string self(path, length > 0 && static_cast<size_t>(length) < sizeof path ? static_cast<size_t>(length) : 0);
+  return self.substr(0, self.rfind('/'));
+}
+
 // Also where root's PATH has it although a service manager's has not. "" when it is nowhere.
-std::string FindProgram(const std::string& name) {
+std::string FindRuntime(const std::string& handler) {
+  const bool own = handler == kNativeHandler;
+  const std::string name = own ? "davit-oci" : handler;
   const char* path = std::getenv("PATH");
   std::vector<std::string> directories = Split(path == nullptr ? "" : path, ':');
+  if (own) directories.insert(directories.begin(), OwnDirectory());
   for (const char* more : {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}) {
     directories.emplace_back(more);
   }
@@ -80,7 +92,7 @@ Status Resolve(Config& config) {
                                        Printable(runtime.default_handler), Join(names, ", ")));
   }
   for (auto& [name, handler] : runtime.handlers) {
-    if (handler.path.empty()) handler.path = FindProgram(name);
+    if (handler.path.empty()) handler.path = FindRuntime(name);
     if (handler.root.empty()) handler.root = fmt::format("{}/runtime/{}", config.state, name);
   }
   for (const auto& [host, registry] : config.image.registries) RETURN_IF_ERROR(CheckRegistry(host, registry));

@@ -56,6 +56,9 @@ struct RuntimeHandlerConfig {
   int64_t max_log_line_bytes = 0;                                            // 0: runtime.max_log_line_bytes
 };
 
+// The handler that is Davit's own runtime: davit-oci, looked for beside davitd first.
+inline constexpr char kNativeHandler[] = "native";
+
 struct RuntimeConfig {
   std::string default_handler = "crun";      // key runtime.default; always one of handlers
   std::string cgroup_driver = "auto";        // "auto", "cgroupfs" or "systemd"
@@ -72,7 +75,7 @@ struct RuntimeConfig {
   std::vector<std::string> cdi_spec_dirs = {"/etc/cdi", "/var/run/cdi"};  // the last one is the strongest
   // "CAP_CHOWN", …; nullopt: the usual default set. Names are stored with the prefix.
   std::optional<std::vector<std::string>> default_capabilities;
-  std::map<std::string, RuntimeHandlerConfig> handlers = {{"crun", {}}, {"runc", {}}};
+  std::map<std::string, RuntimeHandlerConfig> handlers = {{"crun", {}}, {"native", {}}, {"runc", {}}};
 };
 
 struct RegistryConfig {

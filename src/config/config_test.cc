@@ -95,7 +95,7 @@ builtin = false
   EXPECT_EQ(config.runtime.default_handler, "kata");
   EXPECT_EQ(config.runtime.max_log_line_bytes, 32768);
   EXPECT_THAT(*config.runtime.default_capabilities, ElementsAre("CAP_CHOWN", "CAP_KILL"));
-  EXPECT_EQ(config.runtime.handlers.size(), 3u);
+  EXPECT_EQ(config.runtime.handlers.size(), 4u);
   EXPECT_THAT(config.runtime.cdi_spec_dirs, ElementsAre());
   const RuntimeHandlerConfig& kata = config.runtime.handlers["kata"];
   EXPECT_EQ(kata.path, "/usr/bin/kata-runtime");
@@ -207,7 +207,7 @@ TEST(ConfigTest, HostileNestingIsRefused) {
 TEST(ConfigTest, ResolveChecksAcrossKeys) {
   Config config;
   config.runtime.default_handler = "kata";
-  EXPECT_EQ(Resolve(config).message(), "runtime.default: \"kata\" is none of the handlers crun, runc");
+  EXPECT_EQ(Resolve(config).message(), "runtime.default: \"kata\" is none of the handlers crun, native, runc");
   config = Config();
   config.image.registries["h"].fallback = false;
   EXPECT_THAT(Resolve(config).message(), HasSubstr("nothing is left to pull from"));

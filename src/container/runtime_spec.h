@@ -19,6 +19,7 @@
 #include "oci/runtime_spec.h"
 #include "sys/cgroup_limits.h"
 #include "sys/host_paths.h"
+#include "sys/signal_names.h"
 
 namespace davit::container {
 
@@ -73,7 +74,6 @@ Result<RuntimePlan> BuildRuntimeSpec(const SpecInputs& inputs);
 // specification already stay.
 void SetUser(oci::RuntimeSpec& spec, const User& user);
 
-// "SIGTERM", "TERM", "15", "SIGRTMIN+3" -> Linux signal number; kInvalidArgument naming the text.
-Result<int> ParseSignal(std::string_view text);
+using sys::ParseSignal;
 
 }  // namespace davit::container

@@ -38,7 +38,8 @@ std::string_view KindName(const json::value& value) {
 std::string Copy(const json::string& text) { return {text.data(), text.size()}; }
 
 std::string ChildPath(const std::string& path, std::string_view key) {
-  return fmt::format("{}.{}", path, Printable(key, 64));
+  // A document without a name of its own: its members are named from its top.
+  return path.empty() ? Printable(key, 64) : fmt::format("{}.{}", path, Printable(key, 64));
 }
 
 // Boost reads 1e999 as infinity and 0e999 as NaN and then writes "Infinity" and "NaN", which is no JSON.
@@ -87,7 +88,7 @@ JsonNode JsonNode::Key(std::string_view key) const {
 }
 
 Status JsonNode::Error(std::string_view problem) const {
-  return InvalidArgument(fmt::format("{}: {}", path_, problem));
+  return InvalidArgument(path_.empty() ? std::string(problem) : fmt::format("{}: {}", path_, problem));
 }
 
 Status JsonNode::TypeError(std::string_view expected) const {

@@ -47,7 +47,7 @@ std::string QuoteJson(std::string_view text);
 // except caps: kResourceExhausted.
 class JsonNode {
  public:
-  // `path` is what errors call the document: "manifest", "plugin result".
+  // `path` is what errors call the document: "manifest", "plugin result"; empty: members are named from the top.
   JsonNode(const boost::json::value& value, std::string path);
 
   // Member of an object. Absent when there is no such member or it is null; an error (reported by the

@@ -5,46 +5,6 @@
 namespace davit::oci {
 namespace {
 
-void Write(JsonWriter& out, const User& user) {
-  out.Key("user").BeginObject().Field("uid", user.uid).Field("gid", user.gid).Optional("umask", user.umask);
-  if (!user.additional_gids.empty()) {
-    out.Key("additionalGids").BeginArray();
-    for (uint32_t gid : user.additional_gids) out.Uint(gid);
-    out.EndArray();
-  }
-  out.EndObject();
-}
-
-void Write(JsonWriter& out, const CapabilitySets& sets) {
-  // All five, even when empty: a runtime must not fill in a set that is missing.
-  out.Key("capabilities").BeginObject();
-  out.Strings("bounding", sets.bounding).Strings("effective", sets.effective);
-  out.Strings("inheritable", sets.inheritable).Strings("permitted", sets.permitted);
-  out.Strings("ambient", sets.ambient);
-  out.EndObject();
-}
-
-void Write(JsonWriter& out, const Process& process) {
-  out.BeginObject().Field("terminal", process.terminal);
-  if (process.console_size) {
-    out.Key("consoleSize").BeginObject();
-    out.Field("height", process.console_size->height).Field("width", process.console_size->width).EndObject();
-  }
-  Write(out, process.user);
-  out.Strings("args", process.args).NonEmpty("env", process.env).Field("cwd", process.cwd);
-  if (process.capabilities) Write(out, *process.capabilities);
-  if (!process.rlimits.empty()) {
-    out.Key("rlimits").BeginArray();
-    for (const Rlimit& limit : process.rlimits) {
-      out.BeginObject().Field("type", limit.type).Field("hard", limit.hard).Field("soft", limit.soft).EndObject();
-    }
-    out.EndArray();
-  }
-  out.Field("noNewPrivileges", process.no_new_privileges).Optional("oomScoreAdj", process.oom_score_adj);
-  out.NonEmpty("apparmorProfile", process.apparmor_profile).NonEmpty("selinuxLabel", process.selinux_label);
-  out.EndObject();
-}
-
 void Write(JsonWriter& out, std::string_view key, const std::vector<IdMapping>& mappings) {
   if (mappings.empty()) return;
   out.Key(key).BeginArray();
@@ -78,44 +38,36 @@ void Write(JsonWriter& out, const std::vector<Device>& devices) {
   out.EndArray();
 }
 
-void Write(JsonWriter& out, const std::vector<DeviceRule>& rules) {
-  if (rules.empty()) return;
-  out.Key("devices").BeginArray();
-  for (const DeviceRule& rule : rules) {
-    out.BeginObject().Field("allow", rule.allow).Field("type", std::string_view(&rule.type, 1));
-    out.Optional("major", rule.major).Optional("minor", rule.minor).Field("access", rule.access).EndObject();
-  }
-  out.EndArray();
-}
-
-void Write(JsonWriter& out, const MemoryLimits& memory) {
-  if (!memory.limit && !memory.reservation && !memory.swap && !memory.swappiness && !memory.disable_oom_killer) return;
-  out.Key("memory").BeginObject().Optional("limit", memory.limit).Optional("reservation", memory.reservation);
-  out.Optional("swap", memory.swap).Optional("swappiness", memory.swappiness);
-  out.Optional("disableOOMKiller", memory.disable_oom_killer).EndObject();
-}
-
-void Write(JsonWriter& out, const CpuLimits& cpu) {
-  if (!cpu.shares && !cpu.quota && !cpu.period && cpu.cpus.empty() && cpu.mems.empty()) return;
-  out.Key("cpu").BeginObject().Optional("shares", cpu.shares).Optional("quota", cpu.quota);
-  out.Optional("period", cpu.period).NonEmpty("cpus", cpu.cpus).NonEmpty("mems", cpu.mems).EndObject();
-}
-
-void Write(JsonWriter& out, const Resources& resources) {
-  out.BeginObject();
-  Write(out, resources.devices);
-  Write(out, resources.memory);
-  Write(out, resources.cpu);
-  if (resources.pids_limit) out.Key("pids").BeginObject().Field("limit", *resources.pids_limit).EndObject();
-  if (resources.blkio_weight) out.Key("blockIO").BeginObject().Field("weight", *resources.blkio_weight).EndObject();
-  if (!resources.hugepage_limits.empty()) {
-    out.Key("hugepageLimits").BeginArray();
-    for (const HugepageLimit& limit : resources.hugepage_limits) {
-      out.BeginObject().Field("pageSize", limit.page_size).Field("limit", limit.limit).EndObject();
+// What davitd itself does not use.
+void WriteRare(JsonWriter& out, const Linux& linux_part) {
+  if (!linux_part.net_devices.empty()) {
+    out.Key("netDevices").BeginObject();
+    for (const auto& [name, inside] : linux_part.net_devices) {
+      out.Key(name).BeginObject().NonEmpty("name", inside).EndObject();
     }
-    out.EndArray();
+    out.EndObject();
   }
-  out.NonEmpty("unified", resources.unified).EndObject();
+  if (const auto& rdt = linux_part.intel_rdt) {
+    out.Key("intelRdt").BeginObject().NonEmpty("closID", rdt->clos_id).NonEmpty("schemata", rdt->schemata);
+    out.NonEmpty("l3CacheSchema", rdt->l3_cache_schema).NonEmpty("memBwSchema", rdt->mem_bw_schema);
+    if (rdt->enable_monitoring) out.Field("enableMonitoring", true);
+    out.EndObject();
+  }
+  if (const auto& policy = linux_part.memory_policy) {
+    out.Key("memoryPolicy").BeginObject().Field("mode", policy->mode).Field("nodes", policy->nodes);
+    out.NonEmpty("flags", policy->flags).EndObject();
+  }
+  if (const auto& personality = linux_part.personality) {
+    out.Key("personality").BeginObject().Field("domain", personality->domain);
+    out.NonEmpty("flags", personality->flags).EndObject();
+  }
+  if (!linux_part.time_offsets.empty()) {
+    out.Key("timeOffsets").BeginObject();
+    for (const auto& [clock, offset] : linux_part.time_offsets) {
+      out.Key(clock).BeginObject().Field("secs", offset.secs).Field("nanosecs", offset.nanosecs).EndObject();
+    }
+    out.EndObject();
+  }
 }
 
 void Write(JsonWriter& out, const Linux& linux_part) {
@@ -128,14 +80,19 @@ void Write(JsonWriter& out, const Linux& linux_part) {
   }
   out.EndArray();
   Write(out, linux_part.devices);
-  out.Key("resources");
-  Write(out, linux_part.resources);
+  out.Key("resources").Raw(ToJson(linux_part.resources));
   out.NonEmpty("cgroupsPath", linux_part.cgroups_path);
   out.NonEmpty("rootfsPropagation", linux_part.rootfs_propagation);
   out.NonEmpty("maskedPaths", linux_part.masked_paths).NonEmpty("readonlyPaths", linux_part.readonly_paths);
   out.NonEmpty("sysctl", linux_part.sysctl);
-  if (!linux_part.seccomp.empty()) out.Key("seccomp").Raw(linux_part.seccomp);
-  out.NonEmpty("mountLabel", linux_part.mount_label).EndObject();
+  if (!linux_part.seccomp.empty()) {
+    out.Key("seccomp").Raw(linux_part.seccomp);
+  } else if (linux_part.seccomp_rules) {
+    out.Key("seccomp").Raw(ToJson(*linux_part.seccomp_rules));
+  }
+  out.NonEmpty("mountLabel", linux_part.mount_label);
+  WriteRare(out, linux_part);
+  out.EndObject();
 }
 
 void Write(JsonWriter& out, std::string_view key, const std::vector<Hook>& hooks) {
@@ -165,25 +122,12 @@ void Write(JsonWriter& out, const Hooks& hooks) {
 
 }  // namespace
 
-std::string ToJson(const Process& process) {
-  JsonWriter out;
-  Write(out, process);
-  return std::move(out).Take();
-}
-
-std::string ToJson(const Resources& resources) {
-  JsonWriter out;
-  Write(out, resources);
-  return std::move(out).Take();
-}
-
 std::string ToJson(const RuntimeSpec& spec) {
   JsonWriter out;
-  out.BeginObject().Field("ociVersion", kRuntimeSpecVersion);
-  out.Key("process");
-  Write(out, spec.process);
+  out.BeginObject().Field("ociVersion", spec.oci_version);
+  out.Key("process").Raw(ToJson(spec.process));
   out.Key("root").BeginObject().Field("path", spec.root.path).Field("readonly", spec.root.readonly).EndObject();
-  out.NonEmpty("hostname", spec.hostname);
+  out.NonEmpty("hostname", spec.hostname).NonEmpty("domainname", spec.domainname);
   Write(out, spec.mounts);
   out.NonEmpty("annotations", spec.annotations);
   Write(out, spec.hooks);

@@ -1,12 +1,14 @@
-// RuntimeSpec: the config.json of an OCI bundle as typed data, and its one serializer.
+// RuntimeSpec: the config.json of an OCI bundle as typed data, and its one serializer. The one reader is
+// oci/runtime_spec_reader.h.
 //
 // Nothing from a request reaches the OCI runtime except through these fields; there is no free-form
 // part but `seccomp`, a profile that was rendered by our own code. Annotations are for the composer
 // to fill from an allow-list (CVE-2024-3154): runtimes act on some of them.
 //
-// Source: OCI runtime-spec 1.0.2, config.md and config-linux.md; the fields of 1.1 are used only where
-// a comment says so. ociVersion is "1.0.2", which crun 1.8 and runc 1.1 take. Empty or unset fields
-// are left out of the JSON. Plain values, no syscalls, any thread.
+// Source: OCI runtime-spec 1.3.0, config.md and config-linux.md, the whole of its Linux part. What davitd composes
+// (container/runtime_spec.h) keeps to 1.0.2 but where a comment there says otherwise, and is written with ociVersion
+// "1.0.2", which crun 1.8 and runc 1.1 take. Empty or unset fields are left out of the JSON. Plain values, no
+// syscalls, any thread.
 #pragma once
 
 #include <cstdint>
@@ -14,55 +16,15 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
+
+#include "oci/runtime_process.h"    // IWYU pragma: export
+#include "oci/runtime_resources.h"  // IWYU pragma: export
+#include "oci/runtime_seccomp.h"    // IWYU pragma: export
 
 namespace davit::oci {
 
 inline constexpr std::string_view kRuntimeSpecVersion = "1.0.2";
-
-struct User {
-  uint32_t uid = 0;
-  uint32_t gid = 0;
-  std::optional<uint32_t> umask;
-  std::vector<uint32_t> additional_gids;
-};
-
-// The five sets of capabilities(7), names with "CAP_". inheritable and ambient stay empty unless
-// asked for (CVE-2022-24769).
-struct CapabilitySets {
-  std::vector<std::string> bounding;
-  std::vector<std::string> effective;
-  std::vector<std::string> inheritable;
-  std::vector<std::string> permitted;
-  std::vector<std::string> ambient;
-};
-
-struct Rlimit {
-  std::string type;  // "RLIMIT_NOFILE"
-  uint64_t soft = 0;
-  uint64_t hard = 0;
-};
-
-struct ConsoleSize {
-  uint32_t width = 0;   // columns
-  uint32_t height = 0;  // rows
-};
-
-struct Process {
-  bool terminal = false;
-  std::optional<ConsoleSize> console_size;
-  User user;
-  std::vector<std::string> args;
-  std::vector<std::string> env;                // "K=V"
-  std::string cwd = "/";                       // absolute
-  std::optional<CapabilitySets> capabilities;  // nullopt: left out, and the runtime decides: always set it
-  std::vector<Rlimit> rlimits;
-  bool no_new_privileges = false;
-  std::optional<int32_t> oom_score_adj;
-  std::string apparmor_profile;
-  std::string selinux_label;
-};
 
 struct Root {
   std::string path = "rootfs";  // absolute, or relative to the bundle
@@ -85,7 +47,7 @@ struct SpecMount {
 };
 
 struct Namespace {
-  std::string type;  // "pid", "network", "mount", "ipc", "uts", "user", "cgroup"
+  std::string type;  // "pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"
   std::string path;  // empty: a new one
 };
 
@@ -99,43 +61,30 @@ struct Device {
   std::optional<uint32_t> gid;
 };
 
-struct DeviceRule {
-  bool allow = false;
-  char type = 'a';               // 'a', 'b', 'c'
-  std::optional<int64_t> major;  // nullopt: any
-  std::optional<int64_t> minor;
-  std::string access = "rwm";
+// Cache and memory bandwidth control (resctrl).
+struct IntelRdt {
+  std::string clos_id;                // empty: the container's id
+  std::vector<std::string> schemata;  // 1.3: whole lines, written after the next two
+  std::string l3_cache_schema;        // "L3:0=f;1=f0"
+  std::string mem_bw_schema;          // "MB:0=20"
+  bool enable_monitoring = false;     // 1.3: a monitoring group of the container's own
 };
 
-struct MemoryLimits {
-  std::optional<int64_t> limit;  // bytes; -1: none
-  std::optional<int64_t> reservation;
-  std::optional<int64_t> swap;  // memory + swap
-  std::optional<uint64_t> swappiness;
-  std::optional<bool> disable_oom_killer;
+// 1.3: set_mempolicy(2).
+struct MemoryPolicy {
+  std::string mode;                // "MPOL_BIND"
+  std::string nodes;               // "0-1"
+  std::vector<std::string> flags;  // "MPOL_F_STATIC_NODES"
 };
 
-struct CpuLimits {
-  std::optional<uint64_t> shares;
-  std::optional<int64_t> quota;    // microseconds in a period
-  std::optional<uint64_t> period;  // microseconds
-  std::string cpus;                // "0-3,7"
-  std::string mems;
+struct Personality {
+  std::string domain;  // "LINUX", "LINUX32"
+  std::vector<std::string> flags;
 };
 
-struct HugepageLimit {
-  std::string page_size;  // "2MB"
-  uint64_t limit = 0;     // bytes
-};
-
-struct Resources {
-  std::vector<DeviceRule> devices;  // in order; the last matching rule decides
-  MemoryLimits memory;
-  CpuLimits cpu;
-  std::optional<int64_t> pids_limit;
-  std::optional<uint16_t> blkio_weight;
-  std::vector<HugepageLimit> hugepage_limits;
-  std::map<std::string, std::string> unified;  // cgroup v2 file -> value; from typed features only
+struct TimeOffset {
+  int64_t secs = 0;
+  uint32_t nanosecs = 0;
 };
 
 struct Linux {
@@ -151,6 +100,12 @@ struct Linux {
   std::map<std::string, std::string> sysctl;
   std::string seccomp;  // a whole JSON object, rendered by us; empty: none
   std::string mount_label;
+  std::optional<Seccomp> seccomp_rules = {};            // what the reader makes of it; written when `seccomp` is empty
+  std::map<std::string, std::string> net_devices = {};  // 1.3: the host's name -> its name inside
+  std::optional<IntelRdt> intel_rdt = {};
+  std::optional<MemoryPolicy> memory_policy = {};
+  std::optional<Personality> personality = {};
+  std::map<std::string, TimeOffset> time_offsets = {};  // "monotonic", "boottime"
 };
 
 // A program that the runtime runs at one point of the container's life, as root on the host.
@@ -176,14 +131,14 @@ struct RuntimeSpec {
   std::string hostname;
   std::vector<SpecMount> mounts;  // in order
   std::map<std::string, std::string> annotations;
-  Hooks hooks;   // from CDI specifications only
-  Linux linux_;  // "linux" is a macro of some compilers
+  Hooks hooks;                  // from CDI specifications only
+  Linux linux_;                 // "linux" is a macro of some compilers
+  std::string domainname = {};  // 1.1: NIS domain name of the UTS namespace
+  std::string oci_version = std::string(kRuntimeSpecVersion);
 };
 
 // Compact JSON. Texts must be UTF-8 (protobuf and oci/json.h see to it); bytes pass through as they are.
-std::string ToJson(const RuntimeSpec& spec);     // config.json
-std::string ToJson(const Process& process);      // for `exec --process`
-std::string ToJson(const Resources& resources);  // for `update --resources -`
+std::string ToJson(const RuntimeSpec& spec);  // config.json
 
 // --- Defaults: functions, so that each caller has its own copy to change ---
 
@@ -197,9 +152,5 @@ std::vector<std::string> DefaultMaskedPaths(unsigned cpus = 0);
 std::vector<std::string> DefaultReadonlyPaths();
 // The fourteen that containers customarily keep, with "CAP_", sorted.
 std::vector<std::string> DefaultCapabilities();
-// Deny all; then mknod of anything, and the character devices that every container has.
-std::vector<DeviceRule> DefaultDeviceRules();
-// Everything allowed, for privileged containers.
-std::vector<DeviceRule> AllowAllDevices();
 
 }  // namespace davit::oci

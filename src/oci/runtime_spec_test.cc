@@ -42,7 +42,7 @@ RuntimeSpec FullSpec() {
   spec.linux_.resources.memory = {1 << 20, {}, -1, {}, {}};
   spec.linux_.resources.cpu = {512, -1, 100000, "0-1", "0"};
   spec.linux_.resources.pids_limit = -1;
-  spec.linux_.resources.blkio_weight = 500;
+  spec.linux_.resources.block_io.weight = 500;
   spec.linux_.resources.hugepage_limits = {{"2MB", 0}};
   spec.linux_.resources.unified = {{"memory.high", "1"}};
   spec.linux_.cgroups_path = "/kubepods/x";

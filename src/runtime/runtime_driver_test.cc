@@ -212,6 +212,7 @@ class RootRuntimeTest : public ::testing::TestWithParam<std::string> {
     if (::access("/bin/busybox", X_OK) != 0) GTEST_SKIP() << "needs a static /bin/busybox";
     std::string program = "/usr/bin/" + GetParam();
     if (::access(program.c_str(), X_OK) != 0) program = "/usr/sbin/" + GetParam();
+    if (GetParam() == "native") program = DAVIT_OCI_BINARY;
     driver_ = std::make_unique<RuntimeDriver>(
         RuntimeHandler{GetParam(), program, directory_.path() + "/state", CgroupDriver::kCgroupfs});
     if (Status status = driver_->Probe(Soon()); !status.ok()) {
@@ -381,13 +382,13 @@ TEST_P(RootRuntimeTest, UnknownContainers) {
 }
 
 TEST_P(RootRuntimeTest, SaysItsVersionAndFeatures) {
-  EXPECT_THAT(*driver_->Version(Soon()), HasSubstr(GetParam()));
+  EXPECT_THAT(*driver_->Version(Soon()), HasSubstr(GetParam() == "native" ? "davit-oci" : GetParam()));
   auto features = driver_->Features(Soon());
   ASSERT_TRUE(features.ok()) << features.status().ToString();
   EXPECT_TRUE(features->known && features->user_namespaces && features->recursive_read_only_mounts);
 }
 
-INSTANTIATE_TEST_SUITE_P(Root, RootRuntimeTest, ::testing::Values("crun", "runc"));
+INSTANTIATE_TEST_SUITE_P(Root, RootRuntimeTest, ::testing::Values("crun", "runc", "native"));
 
 }  // namespace
 }  // namespace davit::runtime

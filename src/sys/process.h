@@ -61,6 +61,7 @@ struct SpawnOptions {
   int death_signal = 0;           // PR_SET_PDEATHSIG; mind: it follows the *thread* that spawned
   int netns_fd = -1;              // setns(2) before exec, when >= 0
   uint64_t descriptor_limit = 0;  // RLIMIT_NOFILE, soft; 0: the caller's
+  std::string program = {};       // executed in place of argv[0], which is then only the name that it gets
   int oom_score_adj = 1001;       // written to /proc/self/oom_score_adj when <= 1000; a refusal is ignored
 };
 

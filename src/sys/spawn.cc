@@ -320,7 +320,7 @@ Result<ChildPlan> MakePlan(const SpawnOptions& options) {
   RETURN_IF_ERROR(CheckNoNul(options.argv, "argument"));
   RETURN_IF_ERROR(CheckNoNul(options.env, "environment"));
   RETURN_IF_ERROR(CheckNoNul({options.cwd}, "directory"));
-  ASSIGN_OR_RETURN(plan.program, FindProgram(options.argv[0]));
+  ASSIGN_OR_RETURN(plan.program, FindProgram(options.program.empty() ? options.argv[0] : options.program));
   plan.argv = Pointers(options.argv);
   plan.env = Pointers(options.env);
   plan.cwd = options.cwd;

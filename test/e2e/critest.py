@@ -198,7 +198,7 @@ def main() -> int:
     parser.add_argument("--engine", choices=("davit", "containerd"), default="davit")
     parser.add_argument("--endpoint", default="", help="use a running engine; its mirrors must be set up (see --registry)")
     parser.add_argument("--registry", default="", help="with --endpoint: push the images here, e.g. http://127.0.0.1:5000")
-    parser.add_argument("--handler", choices=("crun", "runc"), default="crun", help="the engine's default runtime")
+    parser.add_argument("--handler", choices=("crun", "runc", "native"), default="crun", help="the engine's default runtime")
     parser.add_argument("--runtime-handler", default="", help="handler that critest names in its requests")
     parser.add_argument("--focus", action="append", default=[], help="regular expression on spec names (repeatable)")
     parser.add_argument("--skip", action="append", default=[], help="the reverse of --focus (repeatable)")

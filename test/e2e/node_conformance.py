@@ -241,7 +241,7 @@ def tell(args, code: int) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin-dir", default="", help="directory of davitd (default: newest build/*/bin)")
-    parser.add_argument("--handler", choices=("crun", "runc"), default="crun", help="davitd's default runtime")
+    parser.add_argument("--handler", choices=("crun", "runc", "native"), default="crun", help="davitd's default runtime")
     parser.add_argument("--procs", type=int, default=8, help="specs at a time (default: 8)")
     parser.add_argument("--focus", action="append", default=[], help="regular expression on spec names (repeatable)")
     parser.add_argument("--skip", action="append", default=[], help="the reverse of --focus (repeatable)")

@@ -6,7 +6,7 @@ ALLOWED = "".join(
     f"""[runtime.handlers.{name}]
 allowed_annotations = ["umask.crio.io", "io.kubernetes.cri-o.ShmSize", "devices.crio.io"]
 allowed_devices = ["/dev/full"]
-""" for name in ("crun", "runc"))
+""" for name in ("crun", "native", "runc"))
 
 # What runtimes act on, and what CRI-O would.
 DANGEROUS = {"run.oci.seccomp_bpf_data": "BgAAAAAA/38=", "run.oci.hooks.stdout": "/tmp/davit-annotation-was-used",

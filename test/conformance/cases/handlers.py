@@ -6,7 +6,7 @@ from bench import case
 
 PRIVILEGED = {"privileged": True}
 BARE = "".join(f"[runtime.handlers.{name}]\nprivileged_without_host_devices = true\nmax_log_line_bytes = 256\n"
-               for name in ("crun", "runc"))
+               for name in ("crun", "native", "runc"))
 # "host" is the pod's: runsc joins its network namespace instead of moving the interfaces into one sandbox.
 GVISOR = '[runtime.handlers.runsc]\npath = "/usr/bin/runsc"\narguments = ["--network=host"]\n'
 

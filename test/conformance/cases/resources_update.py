@@ -1,11 +1,11 @@
 """Limits of containers and pods: in the cgroup's files at the start and after an update, whole or not at all."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 from bench import case, has_cgroup2
+from davit_test import paths
 from davit_test.grpc_client import CallFailed, pb
 
 MIB = 1 << 20
@@ -75,7 +75,7 @@ def lax_runtime(t):
                "elsewhere": 'config["linux"]["cgroupsPath"] += "-elsewhere"'}
     for name, change in changes.items():
         program = t.work / name
-        program.write_text(LAX.format(change=change, runtime=shutil.which(t.handler)))
+        program.write_text(LAX.format(change=change, runtime=paths.runtime_program(t.handler, t.engine.bin_dir)))
         program.chmod(0o755)
         t.engine.extra += f'[runtime.handlers.{name}]\npath = "{program}"\n'
     t.restart()

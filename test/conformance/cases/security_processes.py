@@ -14,6 +14,7 @@ from pathlib import Path
 import images
 from bench import case, has_cgroup2
 from busybox import busybox
+from davit_test import paths
 from davit_test.grpc_client import pb
 from oci_image import Entry, Layer, directory
 
@@ -109,7 +110,8 @@ def is_init_of(process: Path, namespace: str) -> bool:
 
 @case("security", "the runtime's and the engine's programs cannot be reached by /proc/self/exe (CVE-2019-5736)")
 def own_program(t):
-    programs = [shutil.which(t.handler), *(str(p) for p in t.engine.bin_dir.glob("davit*") if p.is_file())]
+    programs = {paths.runtime_program(t.handler, t.engine.bin_dir),
+                *(str(p) for p in t.engine.bin_dir.glob("davit*") if p.is_file())}
     before = {p: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in programs}
     script = b"#!/proc/self/exe\n"
     image = t.image("self-exe", images.shell_image(Layer.of([

@@ -126,7 +126,7 @@ class Watch:
     """What to look at beyond the node-wide facts."""
 
     # Program name prefixes whose processes must not stay.
-    programs: tuple[str, ...] = ("davit-monitor", "davit-init", "davit-pull", "crun", "runc")
+    programs: tuple[str, ...] = ("davit-monitor", "davit-init", "davit-pull", "davit-oci", "crun", "runc")
     # Directories whose entries are compared, e.g. the run folders of pods.
     folders: tuple[Path, ...] = ()
     # Data directories of the host-local plugin.

@@ -38,6 +38,11 @@ def need_tool(name: str) -> str:
     return found
 
 
+def runtime_program(handler: str, bin_dir: Path) -> str | None:
+    """The program of a handler: Davit's own runtime lies beside davitd."""
+    return str(bin_dir / "davit-oci") if handler == "native" else shutil.which(handler)
+
+
 def need_root() -> None:
     if os.geteuid() != 0:
         raise Skip("needs root")

@@ -19,7 +19,7 @@ def options(doc: str, *, engines: bool = False) -> argparse.ArgumentParser:
     parser.add_argument("--bin-dir", default="", help="directory of the programs (default: newest build/*/bin)")
     if engines:
         parser.add_argument("--engine", choices=("davit", "containerd"), default="davit")
-    parser.add_argument("--handler", choices=("crun", "runc"), default="crun", help="the engine's default runtime")
+    parser.add_argument("--handler", choices=("crun", "runc", "native"), default="crun", help="the engine's default runtime")
     return parser
 
 
