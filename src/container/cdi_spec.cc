@@ -6,8 +6,8 @@
 #include <set>
 
 #include "base/strings.h"
-#include "oci/yaml.h"
 #include "oci/json.h"
+#include "oci/yaml.h"
 
 namespace davit::container {
 namespace {

@@ -313,7 +313,8 @@ Result<std::unique_ptr<Engine>> Engine::Start(const config::Config& config, cons
   ASSIGN_OR_RETURN(raw->named_networks,
                    network::NamedNetworks::Open({config.root + "/networks", config.state + "/networks"}));
   raw->pod_network = std::make_unique<network::PodNetwork>(
-      network::PodNetworkOptions{.bin_dirs = config.network.bin_dirs, .builtin = config.network.builtin}, *raw->network, *raw->named_networks);
+      network::PodNetworkOptions{.bin_dirs = config.network.bin_dirs, .builtin = config.network.builtin}, *raw->network,
+      *raw->named_networks);
 
   raw->name_server = std::make_unique<network::NameServer>(raw->LookupOfNames());
 

@@ -76,7 +76,9 @@ TEST_F(RootSecurityTest, NoDescriptorOfTheRuntimeIsAWayOut) {
     spec_.process.cwd = "/";
     spec_.process.args = {"/proc/self/fd/" + std::to_string(fd) + "/self/exe"};
     Result<Created> made = Create();
-    if (made.ok()) EXPECT_FALSE(Start(socket_, Soon()).ok()) << spec_.process.args[0];
+    if (made.ok()) {
+      EXPECT_FALSE(Start(socket_, Soon()).ok()) << spec_.process.args[0];
+    }
   }
 }
 
