@@ -138,8 +138,8 @@ Result<FoundCredentials> CredentialsFromDockerConfig(std::string_view text, cons
     if (!answer->has_value()) return FoundCredentials();
     return FoundCredentials{std::move(**answer), false, fmt::format("{}: docker-credential-{}", file, helper)};
   };
-  if (const boost::json::object* helpers = ObjectAt(root.as_object(), "credHelpers")) {
-    for (const auto& entry : *helpers) {
+  if (const boost::json::object* by_host = ObjectAt(root.as_object(), "credHelpers")) {
+    for (const auto& entry : *by_host) {
       if (NameOf({entry.key().data(), entry.key().size()}) != host || !entry.value().is_string()) continue;
       ASSIGN_OR_RETURN(FoundCredentials found, ask(std::string(entry.value().as_string())));
       if (IsAnswer(found)) return found;

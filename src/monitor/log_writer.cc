@@ -142,11 +142,11 @@ Result<sys::UniqueFd> OpenLogFile(const std::string& path) {
 }  // namespace
 
 struct LogWriter::Impl {
-  Impl(std::string log_path, uint32_t max_line)
+  Impl(std::string log_path, uint32_t longest)
       : path(std::move(log_path)),
-        max_line(max_line),
-        formatter(max_line),
-        buffer(std::max<size_t>(kBufferBytes, max_line + LogFormatter::kOverhead)) {}
+        max_line(longest),
+        formatter(longest),
+        buffer(std::max<size_t>(kBufferBytes, longest + LogFormatter::kOverhead)) {}
 
   const std::string path;
   const size_t max_line;

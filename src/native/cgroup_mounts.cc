@@ -73,7 +73,9 @@ Status AddHierarchy(int directory, const Hierarchy& hierarchy, const std::string
   RETURN_IF_ERROR(Attach(tree.get(), target.get()));
   // Several controllers in one hierarchy: each has its name as a link, as on the node.
   for (const std::string& part : Split(name, ',')) {
-    if (part != name) ::symlinkat(name.c_str(), directory, part.c_str());
+    if (part != name && ::symlinkat(name.c_str(), directory, part.c_str()) != 0 && errno != EEXIST) {
+      return ErrnoError(errno, "make link " + part);
+    }
   }
   return {};
 }

@@ -63,7 +63,7 @@ class Walk:
             shell.ask_until(b"stty size\n", b"\n41 77\r")
             shell.type(b"echo be'gin'; sleep 1000\n")
             shell.until(b"\nbegin\r")
-            shell.ask_until(b"\x03", rb"\^C")
+            shell.ask_until(b"\x03", rb"# ")  # it may come before the program that it is for
             shell.ask_until(b"echo code=$((100+30))\n", b"code=130\r")
             with self.terminal([*client, "exec", "-it", name, "sh"]) as inside:
                 inside.until(b"# ")
@@ -120,7 +120,7 @@ class Walk:
             run("stop", "-t", "1")
             run("start")
             run("down", "-v", "-t", "1")
-            for words in (("ps", "-aq"), ("volume", "ls", "-q"), ("network", "ls", "-q", "--filter", "type=custom")):
+            for words in (("ps", "-aq", "--filter", "label=com.docker.compose.project"), ("volume", "ls", "-q"), ("network", "ls", "-q", "--filter", "type=custom")):
                 assert self.api.docker(*words) == "", words
         finally:
             run("down", "-v", "-t", "0", code=None)

@@ -152,7 +152,7 @@ def life(shell: Shell) -> None:
     shell.run("start", "life")
     assert shell.run("exec", "life", "cat", "/count") == "x\nx\n", "it has the files that it wrote"
     shell.run("restart", "-t", "0", "life")
-    wait_for("the third run", lambda: shell.run("exec", "life", "cat", "/count").count("x") == 3, ENDS_S)
+    wait_for("the third run", lambda: shell.call("exec", "life", "cat", "/count").stdout.count(b"x") == 3, ENDS_S)
     shell.run("pause", "life")
     assert shell.state("life") == "paused"
     shell.refused("paused", "exec", "life", "true")
@@ -241,7 +241,7 @@ def exec_runs(shell: Shell) -> None:
     shell.refused("/no/such", "exec", "box", "/no/such", code=127)
     shell.refused("denied", "exec", "box", "/etc/passwd", code=126)
     shell.run("exec", "-d", "box", "sh", "-c", "echo done > /made; sleep 1000")
-    wait_for("the detached command", lambda: shell.run("exec", "box", "cat", "/made") == "done\n", ENDS_S)
+    wait_for("the detached command", lambda: shell.call("exec", "box", "cat", "/made").stdout == b"done\n", ENDS_S)
     assert "sleep 1000" in shell.run("top", "box") and shell.run("top", "box").count("sleep 1000") >= 2
     shell.clear()
 
