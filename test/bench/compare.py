@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Davit against Debian's containerd on this machine, in the same run, and prints Markdown.
 
-Both engines run at the same time in directories of their own, with the same OCI runtime, CNI plugins,
+Both engines run at the same time in directories of their own, with the same OCI runtime, CNI configuration,
 registry and images; davit-bench asks them in turn (A B B A …). Figures that need more than one client call
 are measured here: the start with many containers, and the log. Needs root; `tools/bootstrap --bench`
 installs containerd. Nothing is left behind.
@@ -119,7 +119,8 @@ def log_figure(engine, client: Client, work: Path, name: str) -> tuple[float, fl
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin-dir", default="", help="directory of davitd and davit-bench (default: newest build)")
-    parser.add_argument("--handler", choices=("crun", "runc"), default="crun")
+    parser.add_argument("--handler", choices=("crun", "runc", "native"), default="crun",
+                        help="native is Davit's own; containerd has crun beside it")
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--pods", default="1,10,50")
     parser.add_argument("--list-at", type=int, default=100)
@@ -147,7 +148,8 @@ def main() -> int:
         wanted = args.only.split(",")
         engines = [Davitd(work / "davit", bin_dir, extra=stuck_handler(work, args.handler), **options)]
         if wanted != ["busy"]:
-            engines.append(Containerd(work / "containerd", **options))
+            theirs = "crun" if args.handler == "native" else args.handler
+            engines.append(Containerd(work / "containerd", **{**options, "handler": theirs}))
         for engine in engines:
             engine.start()
         ours, theirs = engines[0], engines[-1]
