@@ -127,7 +127,14 @@ TEST_F(RootSecurityTest, TheRuntimesProgramCannotBeWritten) {
     Result<std::string> name = sys::ReadFile("/proc/" + std::to_string(pid) + "/comm", 64);
     return name.ok() && *name != "native_test\n";
   };
-  while (!running()) ::sched_yield();
+  auto ended = [&] {
+    siginfo_t info = {};
+    return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+  };
+  while (!running()) {
+    ASSERT_FALSE(ended()) << "the program can not be executed: was it written to?";
+    ::sched_yield();
+  }
   EXPECT_LT(::open(exe.c_str(), O_WRONLY | O_CLOEXEC), 0);
   EXPECT_THAT(errno, ::testing::AnyOf(EROFS, ETXTBSY));
   sys::UniqueFd held(::open(exe.c_str(), O_PATH | O_CLOEXEC));
