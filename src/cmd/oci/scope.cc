@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 
 #include "sys/systemd_bus.h"
 
@@ -38,6 +39,8 @@ Result<ScopeKeeper> ScopeKeeper::Make(const std::string& cgroup, const std::stri
 
 ScopeKeeper::~ScopeKeeper() {
   if (pid_ < 0) return;
+  // Not by the pipe alone: the container's process has a copy of its end until its exec.
+  ::kill(pid_, SIGKILL);
   end_.reset();
   while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }

@@ -22,7 +22,7 @@ class ScopeKeeper {
  private:
   ScopeKeeper(pid_t pid, sys::UniqueFd end) : pid_(pid), end_(std::move(end)) {}
   pid_t pid_;
-  sys::UniqueFd end_;  // closing it ends the process
+  sys::UniqueFd end_;  // closed by the end of this runtime, however it comes: then the process ends too
 };
 
 }  // namespace davit::oci_cli
