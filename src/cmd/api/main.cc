@@ -146,6 +146,7 @@ Status Serve(Flags flags) {
     listeners.push_back(std::move(fd));
   }
   const std::string local = LocalPath(listeners.front().get()).value_or(flags.listen);
+  RETURN_IF_ERROR(davit::sys::MakeDirectories(flags.api.spool, 0700).Annotate("--spool"));
   flags.api.endpoint = flags.endpoint;
   flags.api.socket = flags.listen;
   ASSIGN_OR_RETURN(std::unique_ptr<davit::api::Api> api, davit::api::Api::Start(flags.api, std::move(listeners)));
