@@ -89,15 +89,19 @@ void Snapshot::Put(PodPtr pod) {
 }
 
 void Snapshot::Put(ContainerPtr container) {
-  Erase(container->id);
-  const auto group = by_pod_.find(container->pod);
-  auto grown = group == by_pod_.end() ? std::make_shared<std::vector<ContainerPtr>>()
-                                      : std::make_shared<std::vector<ContainerPtr>>(*group->second);
-  grown->insert(std::upper_bound(grown->begin(), grown->end(), container,
-                                 [](const ContainerPtr& a, const ContainerPtr& b) { return a->id < b->id; }),
-                container);
-  by_pod_.Set(container->pod, std::move(grown));
   const ContainerId id = container->id;
+  const auto group = by_pod_.find(container->pod);
+  auto next = group == by_pod_.end() ? std::make_shared<std::vector<ContainerPtr>>()
+                                     : std::make_shared<std::vector<ContainerPtr>>(*group->second);
+  const auto place =
+      std::lower_bound(next->begin(), next->end(), id,
+                       [](const ContainerPtr& one, const ContainerId& wanted) { return one->id < wanted; });
+  if (place != next->end() && (*place)->id == id) {
+    *place = container;
+  } else {
+    next->insert(place, container);
+  }
+  by_pod_.Set(container->pod, std::move(next));
   containers_.Set(id, std::move(container));
 }
 
